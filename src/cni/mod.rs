@@ -1,0 +1,1 @@
+//! The network: CNI plugins and configurations.

@@ -1,0 +1,1 @@
+//! Settings: TOML files merged over built-in defaults.

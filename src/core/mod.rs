@@ -1,0 +1,1 @@
+//! The runtime core: implements the reduced model over images, specification and monitors.

@@ -1,0 +1,1 @@
+//! The CRI adapter: the only code that knows pods and gRPC.

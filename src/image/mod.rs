@@ -1,0 +1,1 @@
+//! Images: references, registries, pull, unpack, layers and image records.

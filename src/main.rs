@@ -1,0 +1,3 @@
+//! Dispatches the subcommand before any thread exists.
+
+fn main() {}

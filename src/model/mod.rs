@@ -1,0 +1,1 @@
+//! The reduced, sandbox-free container model: types, service traits and the error every layer speaks.

@@ -1,0 +1,1 @@
+//! The processes of a container: zygote, monitor, workers, and the daemon side client.

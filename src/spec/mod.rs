@@ -1,0 +1,1 @@
+//! Pure translation of a container configuration into an OCI runtime specification.

@@ -1,0 +1,1 @@
+//! Streaming of exec, attach and port-forward.

@@ -1,0 +1,1 @@
+//! Thin kernel wrappers, and the only `unsafe` code of the crate.
