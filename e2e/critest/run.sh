@@ -26,7 +26,7 @@ PATH=$CRI_TOOLS:$PATH timeout -k 10 1200 "$CRI_TOOLS/critest" "${args[@]}" "$@" 
 say "critest took $((SECONDS - started)) s"
 if [ ! -s "$NODE/report.json" ]; then
 	tail -n 60 "$NODE/critest.log" >&2
-	runtime_log_tail
+	runtime_log_tail 40
 	die "critest left no report"
 fi
 if ! kill -0 "$RUNTIME_PID" 2>/dev/null; then
@@ -35,6 +35,6 @@ if ! kill -0 "$RUNTIME_PID" 2>/dev/null; then
 fi
 python3 "$here/compare.py" "$NODE/report.json" "$here/passing.txt" "$here/not-yet.txt" >>"$CORACLE_RESULTS" || {
 	FAILED=1
-	runtime_log_tail
+	runtime_log_tail 40
 }
 finish

@@ -74,7 +74,7 @@ node_up() {
 	mount -o loop,noatime disk.img disk
 	mkdir disk/tmp
 	export TMPDIR=$NODE/disk/tmp
-	cni_config 1.0.0 >cni/conf/10-node.conflist
+	cni_config "$(runtime_cni_version)" >cni/conf/10-node.conflist
 	write_mirrors certs.d "$REGISTRY_PORT"
 	start_registry "$IMAGES" "$REGISTRY_PORT" "$NODE/registry.log" read-only
 }

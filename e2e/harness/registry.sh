@@ -30,11 +30,16 @@ stop_registry() {
 	wait "$REGISTRY_PID" || true
 }
 
-# write_mirrors DIR PORT: hosts.toml files that send the registries whose images the tests name to the one on PORT.
+# write_mirrors DIR PORT: hosts.toml files that send the registries whose images the tests name to the one on PORT, and
+# nowhere else when it fails.
 write_mirrors() {
 	local host
 	for host in registry.k8s.io gcr.io k8s.gcr.io public.ecr.aws; do
 		mkdir -p "$1/$host"
-		printf '[host."http://127.0.0.1:%s"]\n  capabilities = ["pull", "resolve"]\n' "$2" >"$1/$host/hosts.toml"
+		cat >"$1/$host/hosts.toml" <<-END
+			server = "http://127.0.0.1:$2"
+			[host."http://127.0.0.1:$2"]
+			  capabilities = ["pull", "resolve"]
+		END
 	done
 }

@@ -15,12 +15,17 @@ prepare_runtime() {
 	fi
 }
 
-# coracle_config ROOT_DIR SOCKET: the configuration of a daemon with everything below a directory of its own.
+# runtime_cni_version: the newest version of the CNI specification that the runtime speaks.
+runtime_cni_version() {
+	if [ "${CORACLE_E2E_RUNTIME:-coracle}" = containerd ]; then echo 1.0.0; else echo 1.1.0; fi
+}
+
+# coracle_config STATE_DIR RUN_DIR SOCKET: what the daemon under test is configured with.
 coracle_config() {
 	cat <<-END
-		state_dir = "$1/state"
-		run_dir = "$1/run"
-		socket = "$2"
+		state_dir = "$1"
+		run_dir = "$2"
+		socket = "$3"
 
 		[cni]
 		conf_dir = "$NODE/cni/conf"
@@ -42,8 +47,7 @@ start_runtime() {
 	if [ "${CORACLE_E2E_RUNTIME:-coracle}" = containerd ]; then
 		start_containerd "$NODE/disk/runtime" "$SOCKET" "$NODE/runtime.log"
 	else
-		# What stands in must be real: its working directories are on the node's disk, its sockets in memory.
-		coracle_config /run/runtime "$SOCKET" | sed "s|^state_dir.*|state_dir = \"$NODE/disk/runtime\"|" >"$NODE/coracle.toml"
+		coracle_config "$NODE/disk/runtime" /run/runtime/coracle "$SOCKET" >"$NODE/coracle.toml"
 		"$CARGO_TARGET_DIR/release/coracle" serve --config "$NODE/coracle.toml" >>"$NODE/runtime.log" 2>&1 </dev/null &
 		RUNTIME_PID=$!
 	fi
@@ -68,8 +72,8 @@ stop_runtime() {
 	wait "$RUNTIME_PID" || true
 }
 
-# runtime_log_tail: what the daemon said last, for whoever looks for the reason of a failure.
+# runtime_log_tail LINES: what the daemon said last, for whoever looks for the reason of a failure.
 runtime_log_tail() {
 	say "-- the end of the daemon's log:"
-	tail -n "${1:-40}" "$NODE/runtime.log" >&2
+	tail -n "$1" "$NODE/runtime.log" >&2
 }
