@@ -27,14 +27,15 @@ prepare_node() {
 	export CRI_TOOLS CNI_PLUGINS IMAGES
 }
 
-# enter_node SCRIPT ARG...
+# enter_node SCRIPT ARG...: NODE_EXIT names what is to run when all is over, if not leave_node alone.
 enter_node() {
 	[ -z "${CORACLE_NODE-}" ] || return 0
 	local rc=0 place=/dev/shm
 	# In memory when there is room: flushing a disk image to a slow disk would drown what is tested.
 	[ "$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 3000000 ] || place=${TMPDIR:-/tmp}
 	NODE=$(mktemp -d "$place/coracle-node.XXXXXX")
-	trap leave_node EXIT
+	# shellcheck disable=SC2064
+	trap "${NODE_EXIT:-leave_node}" EXIT
 	# Proxies are not for the addresses of pods, nor for a registry on loopback.
 	env -u http_proxy -u https_proxy -u HTTP_PROXY -u HTTPS_PROXY -u all_proxy -u ALL_PROXY CORACLE_NODE="$NODE" \
 		python3 "$ROOT/e2e/harness/subreaper.py" unshare --mount --net --propagation private bash "$@" || rc=$?

@@ -2,16 +2,21 @@
 # A registry on loopback, Debian's docker-registry, and the configuration that sends a runtime there.
 # Sourced, never run; needs hack/lib.sh.
 
+# registry_config STORAGE PORT [read-only]
+registry_config() {
+	cat <<-END
+		version: 0.1
+		log: {level: warn, accesslog: {disabled: true}}
+		storage: {filesystem: {rootdirectory: $1}, delete: {enabled: true}${3:+, maintenance: {readonly: {enabled: true\}\}}}
+		http: {addr: "127.0.0.1:$2"}
+	END
+}
+
 # start_registry STORAGE PORT LOG [read-only]: starts it, waits for it, and sets REGISTRY_PID.
 start_registry() {
 	local program try
 	program=$(unpacked docker-registry)/usr/bin/docker-registry
-	cat >"$3.yml" <<-END
-		version: 0.1
-		log: {level: warn, accesslog: {disabled: true}}
-		storage: {filesystem: {rootdirectory: $1}, delete: {enabled: true}${4:+, maintenance: {readonly: {enabled: true\}\}}}
-		http: {addr: "127.0.0.1:$2"}
-	END
+	registry_config "$1" "$2" "${4-}" >"$3.yml"
 	"$program" serve "$3.yml" >"$3" 2>&1 </dev/null &
 	REGISTRY_PID=$!
 	for try in {1..100}; do
