@@ -84,6 +84,7 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
         let spoken = without(text, false);
         let code = without(text, true);
         names(&code, module, row).for_each(&mut breach);
+        siblings(path, &code, module).for_each(&mut breach);
         doors(path, &code).for_each(&mut breach);
         if !SPEAKERS.contains(&module) {
             let lower = (path.clone() + &spoken).to_lowercase();
@@ -122,6 +123,14 @@ fn names<'a>(code: &'a str, module: &'a str, row: &'a [&str]) -> impl Iterator<I
         .filter(move |name| !name.is_empty() && *name != module && !row.contains(name))
         .map(move |name| format!("names {name}, which {module} may not"));
     forms.chain(strangers)
+}
+
+/// The crate's root, reached from a top-level module's own file by `super`.
+fn siblings<'a>(path: &str, code: &'a str, module: &'a str) -> impl Iterator<Item = String> + 'a {
+    let top = path.ends_with("/mod.rs") && path.matches('/').count() == 2 || path.matches('/').count() == 1;
+    after(code, "super")
+        .filter(move |name| top && MAY_NAME.iter().any(|(other, _)| other == name))
+        .map(move |name| format!("names {name} by super, which {module} may not"))
 }
 
 /// The identifiers that follow `root::`.

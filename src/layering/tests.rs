@@ -56,6 +56,12 @@ fn a_planted_violation_is_found_and_what_only_looks_like_one_is_not() {
             "contains super::super",
         ),
         (
+            "src/config/mod.rs",
+            "//! A.\nuse super::state::Db;",
+            "names state by super, which config may not",
+        ),
+        ("src/config/a.rs", "//! A.\nuse super::state::Db;", ""),
+        (
             "src/monitor/a.rs",
             "//! A.\nuse libcontainer::container;",
             "names libcontainer outside its door",
