@@ -1,1 +1,50 @@
-//! The reduced, sandbox-free container model: types, service traits and the error every layer speaks.
+//! The reduced, sandbox-free container model: its types, the two service traits and the error every layer speaks.
+//!
+//! The model is the Kubernetes CRI with everything that concerns pods taken out: a container has a configuration,
+//! namespaces it makes, shares with the host or joins by path, and a life of four states. Who made a joined
+//! namespace, and what the opaque [`Tags`] on a container mean, is none of its business; the adapter above knows.
+//!
+//! The pair is [`RuntimeService`] (nine calls and the two that declare only requests) and [`ImageService`] (four).
+//! Types keep the fields and the JSON of the reduced Go API they mirror; what CRI needs beyond it are further
+//! fields, absent from the JSON while unset. What the pair leaves out is in two narrow traits, so that each consumer
+//! sees only its own: [`Stats`] and [`Filesystem`].
+
+mod config;
+mod container;
+mod error;
+mod exec;
+pub mod fake;
+mod image;
+mod json;
+mod runtime;
+mod security;
+mod service;
+mod stats;
+
+#[cfg(test)]
+mod golden;
+
+pub use config::{
+    ContainerConfig, ContainerMetadata, Device, HugepageLimit, ImageSpec, KeyValue, LinuxContainerConfig,
+    LinuxContainerResources, Mount, MountPropagation, Namespace, Namespaces, Tags,
+};
+pub use container::{
+    CONTAINER_STATE_NAMES, Container, ContainerFilter, ContainerState, ContainerStateValue, ContainerStatus,
+    ContainerStatusRequest, ContainerStatusResponse, ContainerUser, CreateContainerRequest,
+    CreateContainerResponse, ListContainersRequest, ListContainersResponse, RemoveContainerRequest,
+    ReopenContainerLogRequest, StartContainerRequest, StopContainerRequest, UpdateContainerResourcesRequest,
+    container_state_value,
+};
+pub use error::{Error, Kind, Result};
+pub use exec::{ExecRequest, ExecResponse, Reader, Writer};
+pub use image::{
+    AuthConfig, Image, ImageFilter, ImageStatusRequest, ImageStatusResponse, ListImagesRequest,
+    ListImagesResponse, PullImageRequest, PullImageResponse, RemoveImageRequest,
+};
+pub use runtime::{
+    NETWORK_READY, RUNTIME_READY, RuntimeCondition, StatusRequest, StatusResponse, VersionRequest,
+    VersionResponse,
+};
+pub use security::{Capabilities, GroupsPolicy, Profile, Security, User};
+pub use service::{Filesystem, ImageService, RuntimeService, Stats};
+pub use stats::{ContainerStats, CpuUsage, FilesystemUsage, ImageFilesystems, MemoryUsage};

@@ -1,0 +1,153 @@
+//! The one error of the model. Its kinds are named as the gRPC codes are, so that the adapter's mapping is total.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// The result of every call of the model.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong, in the caller's terms. Chosen where the meaning is known: in the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The named object does not exist.
+    NotFound,
+    /// The named object exists, and with other contents than asked for.
+    AlreadyExists,
+    /// The request can never succeed as it is.
+    InvalidArgument,
+    /// The request is fine, but not in the object's present state.
+    FailedPrecondition,
+    /// A limit is reached: size of an answer, disk, processes.
+    ResourceExhausted,
+    /// The caller's, or the operation's own, time is up.
+    DeadlineExceeded,
+    /// Something the call depends on does not answer; the same call may succeed later.
+    Unavailable,
+    /// The caller's credentials were refused by a registry.
+    PermissionDenied,
+    /// The call, or a field of it, is not supported.
+    Unimplemented,
+    /// The caller gave up on the call.
+    Cancelled,
+    /// Anything else: a broken invariant, an input/output error.
+    Internal,
+}
+
+/// A failed call: its kind, what was being done, and why it did not work.
+///
+/// `Display` prints this level and every cause below it, joined by `: `, since it ends up in one line of a log or a
+/// gRPC status.
+#[derive(Debug)]
+#[allow(
+    clippy::error_impl_error,
+    reason = "the one error of the crate's public model; modules below have their own"
+)]
+pub struct Error {
+    kind: Kind,
+    context: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// Makes an error that has no deeper cause.
+    pub fn new(kind: Kind, context: impl Into<String>) -> Error {
+        Error {
+            kind,
+            context: context.into(),
+            source: None,
+        }
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Puts a wider context before this error and keeps its kind.
+    #[must_use]
+    pub fn within(self, context: impl Into<String>) -> Error {
+        Error {
+            kind: self.kind,
+            context: context.into(),
+            source: Some(Box::new(self)),
+        }
+    }
+
+    /// The named object does not exist.
+    pub fn not_found(context: impl Into<String>) -> Error {
+        Error::new(Kind::NotFound, context)
+    }
+
+    /// The request can never succeed as it is.
+    pub fn invalid(context: impl Into<String>) -> Error {
+        Error::new(Kind::InvalidArgument, context)
+    }
+
+    /// The request does not fit the object's present state.
+    pub fn precondition(context: impl Into<String>) -> Error {
+        Error::new(Kind::FailedPrecondition, context)
+    }
+
+    /// Something of ours, or of the machine's, failed.
+    pub fn internal(context: impl Into<String>) -> Error {
+        Error::new(Kind::Internal, context)
+    }
+
+    /// The error's kind.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What was being done, without the causes.
+    pub fn context(&self) -> &str {
+        &self.context
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.context)?;
+        if let Some(source) = &self.source {
+            write!(f, ": {source}")?;
+            // Our own errors print their causes themselves; others print one level.
+            if !source.is::<Error>() {
+                let mut cause = source.source();
+                while let Some(next) = cause {
+                    write!(f, ": {next}")?;
+                    cause = next.source();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    /// The cause. `Display` already prints it.
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|s| s as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_prints_every_cause_once() {
+        let disk = std::io::Error::other("disk is full");
+
+        let error = Error::internal("cannot store record a")
+            .because(disk)
+            .within("cannot create container b");
+
+        assert_eq!(
+            error.to_string(),
+            "cannot create container b: cannot store record a: disk is full"
+        );
+        assert_eq!(error.kind(), Kind::Internal);
+    }
+}

@@ -1,0 +1,87 @@
+//! Running a command in a container: the one call that serves both CRI's ExecSync and its streaming Exec.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::error::{Error, Result};
+use super::json::{is_zero, nanoseconds};
+
+/// Where a command's standard input comes from.
+pub type Reader = Box<dyn AsyncRead + Send + Unpin>;
+/// Where a command's output goes. Shut down when the command's stream has ended.
+pub type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// Asks to run a command in a running container.
+///
+/// At least one stream is given; with a terminal the two outputs are one, so `stderr` is not.
+#[derive(Default, Serialize, Deserialize)]
+pub struct ExecRequest {
+    /// Which container: its id, or the unique beginning of it.
+    #[serde(default, rename = "containerID", skip_serializing_if = "is_zero")]
+    pub container_id: String,
+    /// The command and its arguments. Not run by a shell.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cmd: Vec<String>,
+    /// Gives it a terminal.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tty: bool,
+    /// Its standard input; absent is empty.
+    #[serde(skip)]
+    pub stdin: Option<Reader>,
+    /// Its standard output; absent discards it.
+    #[serde(skip)]
+    pub stdout: Option<Writer>,
+    /// Its standard error; absent discards it.
+    #[serde(skip)]
+    pub stderr: Option<Writer>,
+    /// After this time every process of the command is killed; zero is no limit. In JSON nanoseconds, always present.
+    #[serde(default, with = "nanoseconds")]
+    pub timeout: Duration,
+}
+
+impl ExecRequest {
+    /// Checks what needs no container: a command, at least one stream, no stderr beside a terminal.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, naming the field.
+    pub fn validate(&self) -> Result<()> {
+        if self.container_id.is_empty() {
+            return Err(Error::invalid("container_id is empty"));
+        }
+        if self.cmd.first().is_none_or(String::is_empty) {
+            return Err(Error::invalid("cmd is empty"));
+        }
+        if self.stdin.is_none() && self.stdout.is_none() && self.stderr.is_none() {
+            return Err(Error::invalid("one of stdin, stdout and stderr must be set"));
+        }
+        if self.tty && self.stderr.is_some() {
+            return Err(Error::invalid("stderr must not be set with tty"));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ExecRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecRequest")
+            .field("container_id", &self.container_id)
+            .field("cmd", &self.cmd)
+            .field("tty", &self.tty)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Answers when the command has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ExecResponse {
+    /// The container's full id.
+    #[serde(rename = "ContainerID")]
+    pub container_id: String,
+    /// The command's exit code, or 128 and the signal's number.
+    pub exit_code: i32,
+}

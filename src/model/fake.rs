@@ -1,0 +1,1 @@
+//! An in-memory implementation of the pair.

@@ -1,0 +1,96 @@
+//! Who a container's process is and what it may do. Further to the reduced API, which has none of it.
+
+use serde::{Deserialize, Serialize};
+
+use super::json::is_zero;
+
+/// The identity and the rights of a container's processes (CRI `LinuxContainerSecurityContext`, less namespaces).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Security {
+    /// All capabilities, all devices, no masked paths, no seccomp filter, writable /sys.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub privileged: bool,
+    /// Changes to the default capabilities.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub capabilities: Capabilities,
+    /// The user; absent takes the image's.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub user: Option<User>,
+    /// Primary group. Needs `user`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub group: Option<u32>,
+    /// Groups beside the primary one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub supplemental_groups: Vec<u32>,
+    /// Whether the image's own group file adds to them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub supplemental_groups_policy: GroupsPolicy,
+    /// No process may gain rights by execve.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub no_new_privileges: bool,
+    /// The root file system is mounted read-only.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub readonly_rootfs: bool,
+    /// Paths hidden from the container.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub masked_paths: Vec<String>,
+    /// Paths made read-only in the container.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub readonly_paths: Vec<String>,
+    /// System call filter.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub seccomp: Profile,
+    /// AppArmor profile.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub apparmor: Profile,
+}
+
+/// Capabilities by name, with or without `CAP_`; `ALL` is every one the runtime has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Capabilities {
+    /// Added to the default set.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub add: Vec<String>,
+    /// Taken from it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drop: Vec<String>,
+    /// Added, and kept by a process of any user.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub add_ambient: Vec<String>,
+}
+
+/// The user of a container's first process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum User {
+    /// By number; need not be in the image's passwd file.
+    Id(u32),
+    /// By name; must be in the image's passwd file.
+    Name(String),
+}
+
+/// Whether groups that the image's group file gives to the user are added to the asked-for ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum GroupsPolicy {
+    /// They are.
+    #[default]
+    Merge,
+    /// They are not.
+    Strict,
+}
+
+/// Which profile of a security module applies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Profile {
+    /// None.
+    #[default]
+    Unconfined,
+    /// The runtime's own.
+    RuntimeDefault,
+    /// One of this node: a file for seccomp, a loaded profile's name for AppArmor.
+    Localhost(String),
+}
