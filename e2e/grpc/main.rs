@@ -12,7 +12,14 @@
 
 mod harness;
 
+mod containers;
+mod exec;
+mod holes;
+mod logs;
+mod network;
 mod pods;
+mod process;
+mod resources;
 
 use std::process::ExitCode;
 
@@ -23,5 +30,17 @@ fn main() -> ExitCode {
 }
 
 fn tests() -> Vec<Trial> {
-    [pods::tests()].into_iter().flatten().collect()
+    [
+        pods::tests(),
+        network::tests(),
+        containers::tests(),
+        logs::tests(),
+        exec::tests(),
+        process::tests(),
+        resources::tests(),
+        holes::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
