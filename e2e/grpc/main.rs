@@ -17,9 +17,12 @@ mod exec;
 mod holes;
 mod logs;
 mod network;
+mod old_version;
 mod pods;
 mod process;
+mod refusals;
 mod resources;
+mod restart;
 
 use std::process::ExitCode;
 
@@ -39,6 +42,9 @@ fn tests() -> Vec<Trial> {
         process::tests(),
         resources::tests(),
         holes::tests(),
+        refusals::tests(),
+        restart::tests(),
+        old_version::tests(),
     ]
     .into_iter()
     .flatten()

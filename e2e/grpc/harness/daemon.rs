@@ -62,6 +62,11 @@ impl Place {
         place
     }
 
+    /// Parent of the cgroups of this daemon's pods.
+    pub(crate) fn cgroup_parent(&self) -> String {
+        format!("{}/{}", node().cgroup_parent(), self.name)
+    }
+
     /// Directory for containers' logs.
     pub(crate) fn logs(&self) -> PathBuf {
         node().disk.join(format!("{}-logs", self.name))
@@ -85,7 +90,7 @@ impl Place {
             state = quoted(&self.state),
             run = quoted(&self.run),
             socket = quoted(&self.socket),
-            cgroup = quoted(Path::new(&node().cgroup_parent())),
+            cgroup = quoted(Path::new(&self.cgroup_parent())),
             conf = quoted(&node().cni_conf()),
             bin = quoted(&cni_plugins()),
             registries = quoted(&self.registries),
@@ -219,7 +224,14 @@ impl Daemon {
         command.stdin(Stdio::null()).output().await.unwrap()
     }
 
-    /// The end of the daemon's log, for whoever looks for the reason of a failure.
+    /// The lines of the node's mount table that are about this daemon's directories.
+    pub(crate) fn mounts(&self) -> Vec<String> {
+        let table = fs::read_to_string(format!("/proc/{}/mountinfo", self.pid())).unwrap();
+        let own = |line: &&str| line.contains(&format!("/{}", self.place.name));
+        table.lines().filter(own).map(str::to_owned).collect()
+    }
+
+    /// The daemon's log, for whoever looks for the reason of a failure.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.place.log()).unwrap()
     }

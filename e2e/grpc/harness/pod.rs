@@ -33,7 +33,7 @@ pub(crate) fn config(daemon: &Daemon, name: &str) -> v1::PodSandboxConfig {
         log_directory: logs.to_str().unwrap().to_owned(),
         labels: HashMap::from([("test".to_owned(), format!("{name}-{number}"))]),
         linux: Some(v1::LinuxPodSandboxConfig {
-            cgroup_parent: format!("{}/{name}-{number}", node().cgroup_parent()),
+            cgroup_parent: format!("{}/{name}-{number}", daemon.place.cgroup_parent()),
             security_context: Some(v1::LinuxSandboxSecurityContext {
                 namespace_options: Some(v1::NamespaceOption {
                     pid: v1::NamespaceMode::Container.into(),
