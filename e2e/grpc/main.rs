@@ -20,6 +20,7 @@ mod network;
 mod old_version;
 mod pods;
 mod process;
+mod pulls;
 mod refusals;
 mod resources;
 mod restart;
@@ -42,6 +43,7 @@ fn tests() -> Vec<Trial> {
         process::tests(),
         resources::tests(),
         holes::tests(),
+        pulls::tests(),
         refusals::tests(),
         restart::tests(),
         old_version::tests(),

@@ -247,6 +247,7 @@ fn rich_image() -> TestImage {
             ("data/", 1000, 0o750, Vec::new()),
             ("data/seed", 1000, 0o640, b"from the image\n".to_vec()),
         ],
+        ..Recipe::default()
     })
 }
 

@@ -19,6 +19,45 @@ pub(crate) struct Recipe {
     pub(crate) config: Value,
     /// Files of the second layer: path, owner, mode, content.
     pub(crate) files: Vec<(&'static str, u64, u32, Vec<u8>)>,
+    /// How the layers are packed.
+    pub(crate) packing: Packing,
+}
+
+/// How a layer is packed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Packing {
+    #[default]
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+impl Packing {
+    /// Nothing, packed so.
+    pub(crate) fn empty(self) -> Vec<u8> {
+        self.layer(Vec::new()).content
+    }
+
+    fn layer(self, tar: Vec<u8>) -> Blob {
+        use std::io::Write;
+
+        let (media_type, content) = match self {
+            Packing::Plain => ("application/vnd.oci.image.layer.v1.tar", tar),
+            Packing::Gzip => {
+                let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                gzip.write_all(&tar).unwrap();
+                (
+                    "application/vnd.oci.image.layer.v1.tar+gzip",
+                    gzip.finish().unwrap(),
+                )
+            }
+            Packing::Zstd => {
+                let packed = zstd::encode_all(tar.as_slice(), 1).unwrap();
+                ("application/vnd.oci.image.layer.v1.tar+zstd", packed)
+            }
+        };
+        Blob { media_type, content }
+    }
 }
 
 /// One content-addressed piece of an image.
@@ -41,7 +80,7 @@ impl Blob {
         digest(&self.content)
     }
 
-    fn descriptor(&self) -> Value {
+    pub(crate) fn descriptor(&self) -> Value {
         json!({"mediaType": self.media_type, "digest": self.digest(), "size": self.content.len()})
     }
 }
@@ -71,10 +110,7 @@ impl TestImage {
             media_type: "application/vnd.oci.image.config.v1+json",
             content: config.to_string().into_bytes(),
         };
-        let layers = layers.into_iter().map(|content| Blob {
-            media_type: "application/vnd.oci.image.layer.v1.tar",
-            content,
-        });
+        let layers = layers.into_iter().map(|tar| recipe.packing.layer(tar));
         let blobs: Vec<Blob> = std::iter::once(config).chain(layers).collect();
         let descriptors: Vec<Value> = blobs.iter().map(Blob::descriptor).collect();
         let manifest = json!({
@@ -121,7 +157,7 @@ fn merge(into: &mut Value, from: &Value) {
     }
 }
 
-fn architecture() -> &'static str {
+pub(crate) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

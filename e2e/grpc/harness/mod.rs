@@ -5,6 +5,7 @@ pub(crate) mod daemon;
 pub(crate) mod image;
 pub(crate) mod node;
 pub(crate) mod pod;
+pub(crate) mod registry;
 pub(crate) mod stage;
 
 use std::future::Future;
