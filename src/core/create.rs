@@ -7,7 +7,9 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::lookup::{self, Found};
+use oci_spec::runtime::{LinuxPids, Spec};
+
+use super::lookup::{self, Joined};
 use super::record::{ContainerRecord, Observation, VERSION};
 use super::recover::PROCESS;
 use super::registry::{Entry, Live, Phase};
@@ -19,8 +21,9 @@ use crate::monitor::MonitorClient;
 use crate::monitor::client::CreateDescriptors;
 use crate::monitor::protocol::{CreateRequest, Created, Overlay, Process, Stdio, TerminalSize};
 use crate::monitor::seccomp;
-use crate::spec::{self, Output};
-use crate::sys::step;
+use crate::spec::{self, Output, Volume};
+use crate::sys::zygote::PinRequest;
+use crate::sys::{mount, step};
 
 /// Where a container's standard streams go.
 #[derive(Debug, Default)]
@@ -101,10 +104,10 @@ impl Core {
         let mut config = config.clone();
         let (directory, images) = (self.directory(id), &self.inner.images);
         let found = lookup::find(&config, image, images).await?;
-        let namespaces = lookup::namespaces(&mut config)?;
-        let volumes = lookup::volumes(&config, image, &directory);
+        let joined = lookup::namespaces(&mut config)?;
+        let volumes = lookup::volumes(id, &config, image, images);
         let (rootfs, staging) = (directory.join("rootfs"), directory.join("staging"));
-        let output = spec::generate(&spec::Input {
+        let mut output = spec::generate(&spec::Input {
             id,
             config: &config,
             image: image.config.config().as_ref(),
@@ -118,7 +121,8 @@ impl Core {
             staging: &staging,
             seccomp_profile: found.seccomp_profile.as_deref(),
         })?;
-        Ok(Plan { found, namespaces, output, rootfs, staging, tty: config.tty, stdin: config.stdin })
+        limit_processes(&mut output.spec, self.inner.settings.pids_limit);
+        Ok(Plan { joined, volumes, output, rootfs, staging, tty: config.tty, stdin: config.stdin })
     }
 
     /// Makes everything. What it leaves when it fails, the caller takes apart.
@@ -126,7 +130,7 @@ impl Core {
         &self,
         entry: &Entry,
         image: &ImageRecord,
-        plan: Plan,
+        mut plan: Plan,
         streams: Streams,
     ) -> Result<(Live, Option<OwnedFd>)> {
         let dir = self.directory(&entry.id);
@@ -134,13 +138,22 @@ impl Core {
         self.inner.store.put(&entry.id, &entry.record).await?;
         step("create.snapshot");
         let snapshot = self.inner.images.prepare(&entry.id, image).await?;
+        for volume in &plan.volumes {
+            self.inner.images.volume_source(&entry.id, &volume.container_path).await?;
+        }
         step("create.directory");
         let process = self.process(&plan.output).await?;
         write_bundle(&dir, &plan, &process)?;
+        if plan.joined.own_network {
+            step("create.network");
+            plan.joined.descriptors.push(self.new_network(&dir).await?);
+        }
         step("create.monitor");
         let wrap = |error| monitor_error(&entry.id, "create", error);
         let monitor = MonitorClient::spawn(&self.inner.zygote, &dir).await.map_err(wrap)?;
-        let (request, descriptors) = self.request(entry, &plan, &snapshot, process.clone(), streams)?;
+        let namespaces = std::mem::take(&mut plan.joined.descriptors);
+        let (request, mut descriptors) = self.request(entry, &plan, &snapshot, process.clone(), streams)?;
+        descriptors.namespaces = namespaces;
         let (created, terminal) = monitor.create(request, descriptors).await.map_err(wrap)?;
         step("create.observation");
         let live = live(monitor, &created, process);
@@ -151,6 +164,20 @@ impl Core {
             tracing::warn!(container = entry.id, warning, "container is not quite as asked for");
         }
         Ok((live, terminal))
+    }
+
+    /// A network namespace for this container alone, with its loopback up; the container is its only holder.
+    async fn new_network(&self, dir: &Path) -> Result<OwnedFd> {
+        let (zygote, pin) = (Arc::clone(&self.inner.zygote), dir.join("net"));
+        let made = tokio::task::spawn_blocking(move || -> Result<OwnedFd> {
+            let request = PinRequest { net: Some(pin.clone()), ..PinRequest::default() };
+            zygote.pin(request).map_err(|e| Error::internal("cannot make a network namespace").because(e))?;
+            let open = std::fs::File::open(&pin).map_err(|e| failed("open", &pin, e));
+            // The pin has done its work once the namespace is open.
+            mount::detach(&pin).map_err(|e| failed("unmount", &pin, e))?;
+            Ok(open?.into())
+        });
+        made.await.map_err(|e| Error::internal("network namespace").because(e))?
     }
 
     /// The first process in the monitor's terms, its filter compiled.
@@ -178,7 +205,7 @@ impl Core {
         let mut descriptors = CreateDescriptors {
             stdio: None,
             trees: lookup::trees(&plan.output.staged)?,
-            namespaces: lookup::duplicates(&plan.namespaces)?,
+            namespaces: vec![],
         };
         let stdio = match streams {
             Streams::Given(three) => {
@@ -211,13 +238,27 @@ impl Core {
 
 /// All that is known before anything is made.
 struct Plan {
-    found: Found,
-    namespaces: Vec<OwnedFd>,
+    joined: Joined,
+    volumes: Vec<Volume>,
     output: Output,
     rootfs: PathBuf,
     staging: PathBuf,
     tty: bool,
     stdin: bool,
+}
+
+/// The runtime's own limit of processes, which CRI does not ask for.
+fn limit_processes(spec: &mut Spec, limit: i64) {
+    if limit <= 0 {
+        return;
+    }
+    let mut linux = spec.linux().clone().unwrap_or_default();
+    let mut resources = linux.resources().clone().unwrap_or_default();
+    let mut pids = LinuxPids::default();
+    pids.set_limit(limit);
+    resources.set_pids(Some(pids));
+    linux.set_resources(Some(resources));
+    spec.set_linux(Some(linux));
 }
 
 fn record(config: &ContainerConfig, image: &ImageRecord, output: &Output) -> ContainerRecord {

@@ -6,7 +6,11 @@
 //! Containers outlive the core: their monitors do, and [`Core::open`] finds them again.
 
 mod create;
+mod devices;
 mod exec;
+mod host;
+mod info;
+mod lookup;
 mod observe;
 mod recover;
 mod record;
@@ -33,6 +37,9 @@ use crate::spec::Host;
 use crate::state::Store;
 use crate::sys::zygote::Zygote;
 use registry::Registry;
+
+pub use create::Streams;
+pub use host::host;
 
 /// Where the core keeps what, and its defaults.
 #[derive(Clone, Debug)]

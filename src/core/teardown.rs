@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use super::record::ContainerRecord;
 use super::{Core, failed};
@@ -10,6 +11,9 @@ use crate::model::{Error, Result};
 use crate::monitor::{MonitorClient, MonitorError};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::step;
+
+/// How long killed processes may take to leave their cgroup.
+const DYING: Duration = Duration::from_secs(5);
 
 impl Core {
     /// Removes monitor, processes, cgroups, bundle, writable layer and, last, the record.
@@ -61,9 +65,9 @@ impl Core {
     async fn remove_group(&self, path: &str) -> Result<()> {
         let path = path.to_owned();
         let removal = tokio::task::spawn_blocking(move || {
-            let group = Cgroup::at(&path);
+            let group = Cgroup::new(&path)?;
             group.kill()?;
-            group.remove().map_err(|e| io::Error::other(format!("cannot remove cgroup {path}: {e}")))
+            group.remove(DYING).map_err(|e| io::Error::other(format!("cannot remove cgroup {path}: {e}")))
         });
         match removal.await {
             Ok(result) => result.map_err(|e| Error::internal("cgroup").because(e)),
@@ -74,7 +78,7 @@ impl Core {
     /// Kills whatever is in a container's cgroups.
     pub(super) async fn kill_group(&self, path: &str) {
         let group = path.to_owned();
-        let killing = tokio::task::spawn_blocking(move || Cgroup::at(&group).kill());
+        let killing = tokio::task::spawn_blocking(move || Cgroup::new(&group)?.kill());
         if let Ok(Err(error)) = killing.await {
             tracing::error!(cgroup = path, %error, "processes of a lost container cannot be killed");
         }
