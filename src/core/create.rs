@@ -14,7 +14,7 @@ use super::record::{ContainerRecord, Observation, VERSION};
 use super::recover::PROCESS;
 use super::registry::{Entry, Live, Phase};
 use super::start::monitor_error;
-use super::{Core, failed, now};
+use super::{Core, failed, files, now};
 use crate::image::{ImageRecord, Snapshot};
 use crate::model::{ContainerConfig, CreateContainerRequest, Error, Result};
 use crate::monitor::MonitorClient;
@@ -53,13 +53,16 @@ impl Core {
         request: CreateContainerRequest,
         streams: Streams,
     ) -> Result<(String, Option<OwnedFd>)> {
-        let config = request.config.ok_or_else(|| Error::invalid("config is missing"))?;
+        let config = request
+            .config
+            .ok_or_else(|| Error::invalid("config is missing"))?;
         let id = match request.container_id.is_empty() {
             true => new_id(),
             false => checked_id(request.container_id)?,
         };
         let core = self.clone();
-        self.detached(async move { core.create_now(id, config, streams).await }).await
+        self.detached(async move { core.create_now(id, config, streams).await })
+            .await
     }
 
     async fn create_now(
@@ -93,11 +96,18 @@ impl Core {
     }
 
     fn image_of(&self, config: &ContainerConfig) -> Result<Arc<ImageRecord>> {
-        let name = config.image.as_ref().map(|i| i.image.as_str()).unwrap_or_default();
+        let name = config
+            .image
+            .as_ref()
+            .map(|i| i.image.as_str())
+            .unwrap_or_default();
         if name.is_empty() {
             return Err(Error::invalid("config.image.image is empty"));
         }
-        self.inner.images.resolve(name).ok_or_else(|| Error::not_found(format!("image {name} is not in the store")))
+        self.inner
+            .images
+            .resolve(name)
+            .ok_or_else(|| Error::not_found(format!("image {name} is not in the store")))
     }
 
     async fn plan(&self, id: &str, config: &ContainerConfig, image: &ImageRecord) -> Result<Plan> {
@@ -122,7 +132,15 @@ impl Core {
             seccomp_profile: found.seccomp_profile.as_deref(),
         })?;
         limit_processes(&mut output.spec, self.inner.settings.pids_limit);
-        Ok(Plan { joined, volumes, output, rootfs, staging, tty: config.tty, stdin: config.stdin })
+        Ok(Plan {
+            joined,
+            volumes,
+            output,
+            rootfs,
+            staging,
+            tty: config.tty,
+            stdin: config.stdin,
+        })
     }
 
     /// Makes everything. What it leaves when it fails, the caller takes apart.
@@ -139,7 +157,10 @@ impl Core {
         step("create.snapshot");
         let snapshot = self.inner.images.prepare(&entry.id, image).await?;
         for volume in &plan.volumes {
-            self.inner.images.volume_source(&entry.id, &volume.container_path).await?;
+            self.inner
+                .images
+                .volume_source(&entry.id, &volume.container_path)
+                .await?;
         }
         step("create.directory");
         let process = self.process(&plan.output).await?;
@@ -150,18 +171,30 @@ impl Core {
         }
         step("create.monitor");
         let wrap = |error| monitor_error(&entry.id, "create", error);
-        let monitor = MonitorClient::spawn(&self.inner.zygote, &dir).await.map_err(wrap)?;
+        let monitor = MonitorClient::spawn(&self.inner.zygote, &dir)
+            .await
+            .map_err(wrap)?;
         let namespaces = std::mem::take(&mut plan.joined.descriptors);
         let (request, mut descriptors) = self.request(entry, &plan, &snapshot, process.clone(), streams)?;
         descriptors.namespaces = namespaces;
         let (created, terminal) = monitor.create(request, descriptors).await.map_err(wrap)?;
         step("create.observation");
         let live = live(monitor, &created, process);
-        let observation =
-            Observation { version: VERSION, pid: live.pid, start_time: live.start_time, started_at: 0 };
-        observation.save(&dir).map_err(|e| failed("write below", &dir, e))?;
+        let observation = Observation {
+            version: VERSION,
+            pid: live.pid,
+            start_time: live.start_time,
+            started_at: 0,
+        };
+        observation
+            .save(&dir)
+            .map_err(|e| failed("write below", &dir, e))?;
         for warning in plan.output.warnings.iter().chain(&created.warnings) {
-            tracing::warn!(container = entry.id, warning, "container is not quite as asked for");
+            tracing::warn!(
+                container = entry.id,
+                warning,
+                "container is not quite as asked for"
+            );
         }
         Ok((live, terminal))
     }
@@ -170,14 +203,20 @@ impl Core {
     async fn new_network(&self, dir: &Path) -> Result<OwnedFd> {
         let (zygote, pin) = (Arc::clone(&self.inner.zygote), dir.join("net"));
         let made = tokio::task::spawn_blocking(move || -> Result<OwnedFd> {
-            let request = PinRequest { net: Some(pin.clone()), ..PinRequest::default() };
-            zygote.pin(request).map_err(|e| Error::internal("cannot make a network namespace").because(e))?;
+            let request = PinRequest {
+                net: Some(pin.clone()),
+                ..PinRequest::default()
+            };
+            zygote
+                .pin(request)
+                .map_err(|e| Error::internal("cannot make a network namespace").because(e))?;
             let open = std::fs::File::open(&pin).map_err(|e| failed("open", &pin, e));
             // The pin has done its work once the namespace is open.
             mount::detach(&pin).map_err(|e| failed("unmount", &pin, e))?;
             Ok(open?.into())
         });
-        made.await.map_err(|e| Error::internal("network namespace").because(e))?
+        made.await
+            .map_err(|e| Error::internal("network namespace").because(e))?
     }
 
     /// The first process in the monitor's terms, its filter compiled.
@@ -214,9 +253,10 @@ impl Core {
             }
             Streams::Terminal(size) => Stdio::Terminal(Some(size)),
             Streams::Logged if plan.tty => Stdio::Terminal(None),
-            Streams::Logged => {
-                Stdio::Pipes { stdin: plan.stdin, stdin_once: entry.record.config.stdin_once }
-            }
+            Streams::Logged => Stdio::Pipes {
+                stdin: plan.stdin,
+                stdin_once: entry.record.config.stdin_once,
+            },
         };
         let request = CreateRequest {
             id: entry.id.clone(),
@@ -287,11 +327,14 @@ fn log_path(config: &ContainerConfig) -> String {
 
 fn write_bundle(dir: &Path, plan: &Plan, process: &Process) -> Result<()> {
     let write = || -> std::io::Result<()> {
-        crate::sys::fs::make_private_dir(dir)?;
+        files::private_dir(dir)?;
         for made in [&dir.join("bundle"), &plan.rootfs, &plan.staging] {
-            crate::sys::fs::make_private_dir(made)?;
+            files::private_dir(made)?;
         }
-        std::fs::write(dir.join("bundle/config.json"), serde_json::to_vec(&plan.output.spec)?)?;
+        std::fs::write(
+            dir.join("bundle/config.json"),
+            serde_json::to_vec(&plan.output.spec)?,
+        )?;
         std::fs::write(dir.join(PROCESS), serde_json::to_vec(process)?)
     };
     write().map_err(|e| failed("write below", dir, e))
@@ -327,6 +370,8 @@ fn checked_id(id: String) -> Result<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     match id.len() <= 128 && id.chars().all(plain) && !id.starts_with('.') {
         true => Ok(id),
-        false => Err(Error::invalid(format!("container_id {id:?} is not made of letters, digits, '-', '_' and '.'"))),
+        false => Err(Error::invalid(format!(
+            "container_id {id:?} is not made of letters, digits, '-', '_' and '.'"
+        ))),
     }
 }

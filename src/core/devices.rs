@@ -8,7 +8,14 @@ use crate::model::{Device, Error, Result};
 use crate::spec::{DeviceKind, DeviceNode};
 
 /// Directories of `/dev` that hold no devices of the host's own, or are file systems of every container.
-const LEFT_OUT: [&str; 6] = ["/dev/pts", "/dev/shm", "/dev/fd", "/dev/mqueue", "/dev/console", "/dev/.lxc"];
+const LEFT_OUT: [&str; 6] = [
+    "/dev/pts",
+    "/dev/shm",
+    "/dev/fd",
+    "/dev/mqueue",
+    "/dev/console",
+    "/dev/.lxc",
+];
 
 /// Looks up the nodes of a configuration; a directory stands for every device below it (as `/dev/snd`).
 ///
@@ -17,7 +24,8 @@ const LEFT_OUT: [&str; 6] = ["/dev/pts", "/dev/shm", "/dev/fd", "/dev/mqueue", "
 pub(super) fn asked(devices: &[Device]) -> Result<Vec<DeviceNode>> {
     let mut found = vec![];
     for (n, device) in devices.iter().enumerate() {
-        let refused = |why: String| Error::invalid(format!("devices[{n}].host_path {:?} {why}", device.host_path));
+        let refused =
+            |why: String| Error::invalid(format!("devices[{n}].host_path {:?} {why}", device.host_path));
         // What the path names, also behind links; whether it is absolute, the specification checks.
         let source = std::fs::canonicalize(&device.host_path).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => refused("does not exist".into()),
@@ -93,14 +101,21 @@ mod tests {
     use super::*;
 
     fn device(host_path: &str, container_path: &str) -> Device {
-        Device { host_path: host_path.into(), container_path: container_path.into(), permissions: "rw".into() }
+        Device {
+            host_path: host_path.into(),
+            container_path: container_path.into(),
+            permissions: "rw".into(),
+        }
     }
 
     #[test]
     fn a_node_is_found_by_its_numbers() {
         let found = asked(&[device("/dev/null", "/dev/nil")]).unwrap();
 
-        assert_eq!((found[0].major, found[0].minor, found[0].kind), (1, 3, DeviceKind::Char));
+        assert_eq!(
+            (found[0].major, found[0].minor, found[0].kind),
+            (1, 3, DeviceKind::Char)
+        );
         assert_eq!(found[0].path, Path::new("/dev/nil"));
     }
 

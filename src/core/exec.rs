@@ -28,21 +28,30 @@ use crate::sys::pipe;
 const DRAIN: Duration = Duration::from_millis(500);
 
 /// A terminal's size until somebody says otherwise.
-const TERMINAL: TerminalSize = TerminalSize { width: 80, height: 24 };
+const TERMINAL: TerminalSize = TerminalSize {
+    width: 80,
+    height: 24,
+};
 
 impl Core {
     pub(super) async fn exec(&self, request: ExecRequest) -> Result<ExecResponse> {
         request.validate()?;
         let entry = self.inner.registry.find(&request.container_id)?;
         let Phase::Running(live) = entry.phase() else {
-            return Err(Error::precondition(format!("container {} is not running", entry.id)));
+            return Err(Error::precondition(format!(
+                "container {} is not running",
+                entry.id
+            )));
         };
         let given_up = CancellationToken::new();
         let _guard = given_up.clone().drop_guard();
         let id = entry.id.clone();
         self.detached(async move {
             let exit = run(&id, &live, request, given_up).await?;
-            Ok(ExecResponse { container_id: id, exit_code: exit.code })
+            Ok(ExecResponse {
+                container_id: id,
+                exit_code: exit.code,
+            })
         })
         .await
     }
@@ -56,16 +65,22 @@ async fn run(id: &str, live: &Live, request: ExecRequest, given_up: Cancellation
         timeout_ms,
         terminal: request.tty.then_some(TERMINAL),
     };
-    let (stdio, streams) =
-        Streams::open(&request).map_err(|e| Error::internal("cannot make the streams of an exec").because(e))?;
-    let mut exec = live.monitor.exec(asked, stdio).await.map_err(|e| exec_error(id, &command, e))?;
+    let (stdio, streams) = Streams::open(&request)
+        .map_err(|e| Error::internal("cannot make the streams of an exec").because(e))?;
+    let mut exec = live
+        .monitor
+        .exec(asked, stdio)
+        .await
+        .map_err(|e| exec_error(id, &command, e))?;
     for warning in &exec.warnings {
         tracing::debug!(container = id, warning, "exec");
     }
     let streams = streams
         .attach(&mut exec)
         .map_err(|e| Error::internal("cannot attach to the terminal of an exec").because(e))?;
-    let exit = pump(&mut exec, streams, request, &given_up).await.map_err(|e| exec_error(id, &command, e))?;
+    let exit = pump(&mut exec, streams, request, &given_up)
+        .await
+        .map_err(|e| exec_error(id, &command, e))?;
     match exit.timed_out {
         false => Ok(exit),
         true => {
@@ -87,9 +102,13 @@ fn further_process(first: &Arc<Process>, request: &ExecRequest) -> Process {
 
 fn exec_error(id: &str, command: &str, error: MonitorError) -> Error {
     match error {
-        MonitorError::Failed(Failure { kind: FailureKind::Command, text }) => {
-            Error::new(Kind::Internal, format!("cannot run {command:?} in container {id}: {text}"))
-        }
+        MonitorError::Failed(Failure {
+            kind: FailureKind::Command,
+            text,
+        }) => Error::new(
+            Kind::Internal,
+            format!("cannot run {command:?} in container {id}: {text}"),
+        ),
         other => monitor_error(id, "exec in", other),
     }
 }
@@ -110,11 +129,21 @@ struct Attached {
 
 impl Streams {
     fn open(request: &ExecRequest) -> io::Result<(ExecStdio, Streams)> {
-        let mut ours = Streams { input: None, output: None, error: None };
+        let mut ours = Streams {
+            input: None,
+            output: None,
+            error: None,
+        };
         if request.tty {
             return Ok((ExecStdio::Terminal, ours));
         }
-        let null = |write: bool| File::options().read(!write).write(write).open("/dev/null").map(OwnedFd::from);
+        let null = |write: bool| {
+            File::options()
+                .read(!write)
+                .write(write)
+                .open("/dev/null")
+                .map(OwnedFd::from)
+        };
         let stdin = match request.stdin {
             None => null(false)?,
             Some(_) => {
@@ -139,11 +168,19 @@ impl Streams {
     fn attach(self, exec: &mut Exec) -> io::Result<Attached> {
         if let Some(master) = exec.take_terminal() {
             let (read, write) = Terminal::open(master)?.split();
-            return Ok(Attached { input: Some(Box::new(write)), output: Some(Box::new(read)), error: None });
+            return Ok(Attached {
+                input: Some(Box::new(write)),
+                output: Some(Box::new(read)),
+                error: None,
+            });
         }
         let reader = |end: Receiver| -> Reader { Box::new(end) };
         let input = self.input.map(|end| -> Writer { Box::new(end) });
-        Ok(Attached { input, output: self.output.map(reader), error: self.error.map(reader) })
+        Ok(Attached {
+            input,
+            output: self.output.map(reader),
+            error: self.error.map(reader),
+        })
     }
 }
 
@@ -156,7 +193,10 @@ async fn pump(
 ) -> std::result::Result<ExecExit, MonitorError> {
     let input = copy_input(request.stdin, streams.input);
     let outputs = async {
-        tokio::join!(copy(streams.output, request.stdout), copy(streams.error, request.stderr));
+        tokio::join!(
+            copy(streams.output, request.stdout),
+            copy(streams.error, request.stderr)
+        );
     };
     tokio::pin!(input, outputs);
     let (mut feeding, mut reading, mut killed) = (true, true, false);
@@ -189,7 +229,9 @@ async fn copy_input(from: Option<Reader>, to: Option<Writer>) {
 /// Copies one output and closes its far end. When the far end is gone the rest is read and dropped, so that the
 /// command does not block.
 async fn copy(from: Option<Reader>, to: Option<Writer>) {
-    let (Some(mut from), Some(mut to)) = (from, to) else { return };
+    let (Some(mut from), Some(mut to)) = (from, to) else {
+        return;
+    };
     let mut chunk = vec![0; 16 << 10];
     let mut open = true;
     while let Some(n) = read_some(&mut from, &mut chunk).await {

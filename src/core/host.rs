@@ -16,7 +16,9 @@ pub fn host(cgroup_parent: &str) -> io::Result<Host> {
         Version::V1 => Cgroups::V1(cgroup::controllers().iter().map(|c| hierarchy(c)).collect()),
         Version::V2 => {
             let names = std::fs::read_to_string(Path::new(cgroup::ROOT).join("cgroup.controllers"))?;
-            Cgroups::V2 { controllers: names.split_whitespace().map(str::to_owned).collect() }
+            Cgroups::V2 {
+                controllers: names.split_whitespace().map(str::to_owned).collect(),
+            }
         }
     };
     Ok(Host {
@@ -45,20 +47,32 @@ fn hierarchy(controller: &str) -> Hierarchy {
 
 fn swap_accounting() -> bool {
     match cgroup::version() {
-        Version::V1 => Path::new(cgroup::ROOT).join("memory/memory.memsw.limit_in_bytes").exists(),
+        Version::V1 => Path::new(cgroup::ROOT)
+            .join("memory/memory.memsw.limit_in_bytes")
+            .exists(),
         // On v2 the file is in every group but the root.
         Version::V2 => {
             let root = std::fs::read_dir(cgroup::ROOT).into_iter().flatten().flatten();
-            root.into_iter().any(|entry| entry.path().join("memory.swap.max").exists())
+            root.into_iter()
+                .any(|entry| entry.path().join("memory.swap.max").exists())
         }
     }
 }
 
 /// Sizes as the control files name them: `/sys/kernel/mm/hugepages/hugepages-2048kB` is `2MB`.
 fn hugepage_sizes() -> Vec<String> {
-    let entries = std::fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
+    let entries = std::fs::read_dir("/sys/kernel/mm/hugepages")
+        .into_iter()
+        .flatten()
+        .flatten();
     let kilobytes = |entry: std::fs::DirEntry| -> Option<u64> {
-        entry.file_name().to_str()?.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()
+        entry
+            .file_name()
+            .to_str()?
+            .strip_prefix("hugepages-")?
+            .strip_suffix("kB")?
+            .parse()
+            .ok()
     };
     entries.filter_map(kilobytes).map(size_name).collect()
 }
@@ -78,7 +92,9 @@ fn enabled(parameter: &str) -> bool {
 fn kernel() -> (u32, u32) {
     let name = rustix::system::uname();
     let release = name.release().to_string_lossy();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|n| n.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 

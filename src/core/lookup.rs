@@ -5,10 +5,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::failed;
 use super::devices;
+use super::failed;
 use crate::image::{ImageRecord, Images};
-use crate::model::{ContainerConfig, Error, LinuxContainerConfig, MountPropagation, Namespace, Profile, Result};
+use crate::model::{
+    ContainerConfig, Error, LinuxContainerConfig, MountPropagation, Namespace, Profile, Result,
+};
 use crate::monitor::protocol::{self, FIRST_NAMESPACE, Propagation, ReadOnly, Rlimit, StagedTree};
 use crate::spec::{self, DeviceNode, StagedMount, Volume};
 use crate::sys::mount;
@@ -37,7 +39,11 @@ pub(super) async fn find(config: &ContainerConfig, image: &ImageRecord, images: 
     // Paths of the host may lie on a network file system that hangs.
     let on_host = tokio::task::spawn_blocking(move || find_on_host(&config)).await;
     let found = on_host.map_err(|e| Error::internal("look-up ended badly").because(e))??;
-    Ok(Found { passwd, group, ..found })
+    Ok(Found {
+        passwd,
+        group,
+        ..found
+    })
 }
 
 async fn text_file(images: &Images, image: &ImageRecord, path: &str) -> Result<Option<String>> {
@@ -52,12 +58,22 @@ fn find_on_host(config: &ContainerConfig) -> Result<Found> {
         Some(Profile::Localhost(path)) if !privileged => Some(profile(path)?),
         _ => None,
     };
-    let binds = config.mounts.iter().enumerate().map(|(n, m)| bind(n, &m.host_path)).collect::<Result<_>>()?;
+    let binds = config
+        .mounts
+        .iter()
+        .enumerate()
+        .map(|(n, m)| bind(n, &m.host_path))
+        .collect::<Result<_>>()?;
     let mut found = devices::asked(&config.devices)?;
     if privileged {
         found.extend(devices::all().map_err(|e| failed("list", Path::new("/dev"), e))?);
     }
-    Ok(Found { binds, devices: found, seccomp_profile, ..Found::default() })
+    Ok(Found {
+        binds,
+        devices: found,
+        seccomp_profile,
+        ..Found::default()
+    })
 }
 
 /// CRI `Mount.host_path`: an error when it does not exist, and its target when it is a symbolic link.
@@ -91,7 +107,10 @@ pub(super) struct Joined {
 /// # Errors
 /// `InvalidArgument`, naming the namespace.
 pub(super) fn namespaces(config: &mut ContainerConfig) -> Result<Joined> {
-    let chosen = &mut config.linux.get_or_insert_with(LinuxContainerConfig::default).namespaces;
+    let chosen = &mut config
+        .linux
+        .get_or_insert_with(LinuxContainerConfig::default)
+        .namespaces;
     let mut joined = Joined::default();
     let all = [
         ("network", &mut chosen.network),
@@ -100,7 +119,9 @@ pub(super) fn namespaces(config: &mut ContainerConfig) -> Result<Joined> {
         ("pid", &mut chosen.pid),
     ];
     for (name, namespace) in all {
-        let Namespace::Join(path) = namespace else { continue };
+        let Namespace::Join(path) = namespace else {
+            continue;
+        };
         let file = std::fs::File::open(&*path).map_err(|e| {
             Error::invalid(format!("{name} namespace {} cannot be joined", path.display())).because(e)
         })?;
@@ -119,10 +140,20 @@ fn numbered(n: usize) -> Namespace {
 }
 
 /// The volumes that the image declares and no mount covers, at the directories they will have.
-pub(super) fn volumes(id: &str, config: &ContainerConfig, image: &ImageRecord, images: &Images) -> Vec<Volume> {
+pub(super) fn volumes(
+    id: &str,
+    config: &ContainerConfig,
+    image: &ImageRecord,
+    images: &Images,
+) -> Vec<Volume> {
     let covered = |path: &str| config.mounts.iter().any(|m| same_path(&m.container_path, path));
     let wanted = image.volumes().into_iter().filter(|path| !covered(path));
-    wanted.map(|path| Volume { source: images.volume_path(id, &path), container_path: path }).collect()
+    wanted
+        .map(|path| Volume {
+            source: images.volume_path(id, &path),
+            container_path: path,
+        })
+        .collect()
 }
 
 fn same_path(a: &str, b: &str) -> bool {
@@ -183,5 +214,9 @@ pub(super) fn process(process: &spec::Process) -> protocol::Process {
 }
 
 fn limit(limit: &spec::Rlimit) -> Rlimit {
-    Rlimit { resource: limit.resource, soft: limit.soft, hard: limit.hard }
+    Rlimit {
+        resource: limit.resource,
+        soft: limit.soft,
+        hard: limit.hard,
+    }
 }

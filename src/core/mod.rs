@@ -8,12 +8,13 @@
 mod create;
 mod devices;
 mod exec;
+mod files;
 mod host;
 mod info;
 mod lookup;
 mod observe;
-mod recover;
 mod record;
+mod recover;
 mod registry;
 mod remove;
 mod service;
@@ -79,10 +80,19 @@ impl Core {
     /// logged, and the container's state tells.
     pub async fn open(settings: Settings, images: Images, store: Store, zygote: Arc<Zygote>) -> Result<Core> {
         let containers = settings.run_dir.join("containers");
-        crate::sys::fs::make_private_dir(&containers)
+        files::private_dir(&containers)
             .map_err(|e| Error::internal(format!("cannot make {}", containers.display())).because(e))?;
         let (registry, tasks) = (Registry::default(), TaskTracker::new());
-        let core = Core { inner: Arc::new(Inner { settings, images, store, zygote, registry, tasks }) };
+        let core = Core {
+            inner: Arc::new(Inner {
+                settings,
+                images,
+                store,
+                zygote,
+                registry,
+                tasks,
+            }),
+        };
         core.recover().await?;
         Ok(core)
     }
@@ -117,7 +127,8 @@ impl Core {
         call: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
         let task = self.inner.tasks.spawn(call);
-        task.await.unwrap_or_else(|e| Err(Error::internal("call ended badly").because(e)))
+        task.await
+            .unwrap_or_else(|e| Err(Error::internal("call ended badly").because(e)))
     }
 }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::record::End;
 use super::registry::{Entry, Live, Phase};
 use super::{Core, now};
+use crate::monitor::MonitorClient;
 use crate::monitor::client::read_exit_record;
 use crate::monitor::protocol::ExitRecord;
-use crate::monitor::MonitorClient;
 
 impl Core {
     /// Follows a living container to its end. The task ends with the container, or with its monitor.
@@ -17,7 +17,11 @@ impl Core {
         let (core, entry) = (self.clone(), Arc::clone(entry));
         self.inner.tasks.spawn(async move {
             let mut exited = monitor.exited();
-            let told = exited.wait_for(Option::is_some).await.ok().and_then(|record| record.clone());
+            let told = exited
+                .wait_for(Option::is_some)
+                .await
+                .ok()
+                .and_then(|record| record.clone());
             // The calls under way first: a start that fails tells more than the exit it causes.
             let _operation = entry.operation.lock().await;
             if matches!(entry.phase(), Phase::Ended(_)) {
@@ -39,7 +43,12 @@ impl Core {
             Phase::Created(live) | Phase::Running(live) => Some(live),
             Phase::Creating | Phase::Ended(_) => None,
         };
-        tracing::info!(container = entry.id, code = end.exit_code, reason = end.reason, "container ended");
+        tracing::info!(
+            container = entry.id,
+            code = end.exit_code,
+            reason = end.reason,
+            "container ended"
+        );
         if !entry.set_phase(Phase::Ended(end)) {
             return;
         }
@@ -56,7 +65,9 @@ impl Core {
 
     /// Writes the record with the end in it, for the time after the next reboot.
     pub(super) async fn store_end(&self, entry: &Entry) -> crate::model::Result<()> {
-        let Phase::Ended(end) = entry.phase() else { return Ok(()) };
+        let Phase::Ended(end) = entry.phase() else {
+            return Ok(());
+        };
         let mut record = entry.record.clone();
         record.resources = entry.resources();
         record.end = Some(end);
@@ -79,7 +90,10 @@ impl Core {
         }
         // Never an orphan: what the monitor left running has no log, no reaper and no owner.
         self.kill_group(&entry.record.cgroup).await;
-        unknown(started_at, "the monitor of the container died; the container was killed")
+        unknown(
+            started_at,
+            "the monitor of the container died; the container was killed",
+        )
     }
 }
 

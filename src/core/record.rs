@@ -9,9 +9,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::files;
 use crate::model::{ContainerConfig, ContainerUser, LinuxContainerResources};
 use crate::state::Record;
-use crate::sys::fs as files;
 
 /// Version of both shapes.
 pub(super) const VERSION: u32 = 1;

@@ -61,7 +61,10 @@ impl Core {
                 }
             }
             None => {
-                let end = unknown(0, "the node was restarted; how the container ended was not recorded");
+                let end = unknown(
+                    0,
+                    "the node was restarted; how the container ended was not recorded",
+                );
                 let entry = Arc::new(Entry::new(id, record, Phase::Creating));
                 self.adopt(Arc::clone(&entry));
                 self.end(&entry, end).await;
@@ -111,7 +114,11 @@ impl Core {
         match read.and_then(|text| serde_json::from_slice(&text).map_err(|e| e.to_string())) {
             Ok(process) => Arc::new(process),
             Err(error) => {
-                tracing::error!(container = id, error, "process settings cannot be read, exec will fail");
+                tracing::error!(
+                    container = id,
+                    error,
+                    "process settings cannot be read, exec will fail"
+                );
                 Arc::default()
             }
         }
@@ -120,7 +127,13 @@ impl Core {
     /// Takes apart what has no record: the rest of a removal, or of a creation, that was cut short.
     async fn sweep(&self, known: &BTreeSet<String>) -> Result<()> {
         let dir = self.inner.settings.run_dir.join("containers");
-        let mut strays: BTreeSet<String> = self.inner.images.snapshots().await?.into_iter().collect();
+        let mut strays: BTreeSet<String> = self
+            .inner
+            .images
+            .snapshots()
+            .into_iter()
+            .map(|s| s.container_id)
+            .collect();
         let entries = std::fs::read_dir(&dir).map_err(|e| failed("list", &dir, e))?;
         strays.extend(entries.flatten().filter_map(|e| e.file_name().into_string().ok()));
         for id in strays.difference(known) {

@@ -63,8 +63,19 @@ impl Entry {
     pub(super) fn new(id: String, record: ContainerRecord, phase: Phase) -> Entry {
         let resources = record.resources.clone();
         let ended = tokio::sync::watch::Sender::new(matches!(phase, Phase::Ended(_)));
-        let changing = Changing { phase, resources, stop_signalled: false, cpu: None };
-        Entry { id, record, changing: Mutex::new(changing), operation: tokio::sync::Mutex::new(()), ended }
+        let changing = Changing {
+            phase,
+            resources,
+            stop_signalled: false,
+            cpu: None,
+        };
+        Entry {
+            id,
+            record,
+            changing: Mutex::new(changing),
+            operation: tokio::sync::Mutex::new(()),
+            ended,
+        }
     }
 
     fn changing<T>(&self, act: impl FnOnce(&mut Changing) -> T) -> T {
@@ -132,8 +143,14 @@ impl Entry {
     pub(super) fn matches(&self, filter: &ContainerFilter) -> bool {
         let config = &self.record.config;
         filter.state.is_none_or(|wanted| wanted.state == self.state())
-            && filter.label_selector.iter().all(|(k, v)| config.labels.get(k) == Some(v))
-            && filter.tag_selector.iter().all(|(k, v)| config.tags.get(k) == Some(v))
+            && filter
+                .label_selector
+                .iter()
+                .all(|(k, v)| config.labels.get(k) == Some(v))
+            && filter
+                .tag_selector
+                .iter()
+                .all(|(k, v)| config.tags.get(k) == Some(v))
     }
 
     pub(super) fn summary(&self) -> Container {
@@ -231,7 +248,10 @@ impl Registry {
         if let Some(entry) = all.get(id) {
             return Ok(Arc::clone(entry));
         }
-        let mut begins = all.range(id.to_owned()..).map(|(_, e)| e).take_while(|e| e.id.starts_with(id));
+        let mut begins = all
+            .range(id.to_owned()..)
+            .map(|(_, e)| e)
+            .take_while(|e| e.id.starts_with(id));
         match (begins.next(), begins.next()) {
             (Some(entry), None) => Ok(Arc::clone(entry)),
             (Some(_), Some(_)) => Err(Error::invalid(format!("several containers begin with {id}"))),
@@ -242,13 +262,27 @@ impl Registry {
     /// Takes those that match, without the ones still being made.
     pub(super) fn select(&self, filter: Option<&ContainerFilter>) -> Vec<Arc<Entry>> {
         let Some(filter) = filter else {
-            return self.entries.load().values().filter(|e| e.listed()).cloned().collect();
+            return self
+                .entries
+                .load()
+                .values()
+                .filter(|e| e.listed())
+                .cloned()
+                .collect();
         };
         if !filter.id.is_empty() {
             let found = self.find(&filter.id).ok();
-            return found.into_iter().filter(|e| e.listed() && e.matches(filter)).collect();
+            return found
+                .into_iter()
+                .filter(|e| e.listed() && e.matches(filter))
+                .collect();
         }
-        self.entries.load().values().filter(|e| e.listed() && e.matches(filter)).cloned().collect()
+        self.entries
+            .load()
+            .values()
+            .filter(|e| e.listed() && e.matches(filter))
+            .cloned()
+            .collect()
     }
 
     /// Everything, also what is still being made.

@@ -2,10 +2,11 @@
 
 use super::Core;
 use crate::model::{
-    ContainerStatusRequest, ContainerStatusResponse, CreateContainerRequest, CreateContainerResponse, ExecRequest,
-    ExecResponse, ListContainersRequest, ListContainersResponse, RUNTIME_READY, RemoveContainerRequest,
-    ReopenContainerLogRequest, Result, RuntimeCondition, RuntimeService, StartContainerRequest, StatusRequest,
-    StatusResponse, StopContainerRequest, UpdateContainerResourcesRequest, VersionRequest, VersionResponse,
+    ContainerStatusRequest, ContainerStatusResponse, CreateContainerRequest, CreateContainerResponse,
+    ExecRequest, ExecResponse, ListContainersRequest, ListContainersResponse, RUNTIME_READY,
+    RemoveContainerRequest, ReopenContainerLogRequest, Result, RuntimeCondition, RuntimeService,
+    StartContainerRequest, StatusRequest, StatusResponse, StopContainerRequest,
+    UpdateContainerResourcesRequest, VersionRequest, VersionResponse,
 };
 
 /// Version of the kubelet's runtime API, which CRI answers in `VersionResponse.version`.
@@ -41,7 +42,9 @@ impl RuntimeService for Core {
 
     async fn list_containers(&self, request: ListContainersRequest) -> Result<ListContainersResponse> {
         let chosen = self.inner.registry.select(request.filter.as_ref());
-        Ok(ListContainersResponse { containers: chosen.iter().map(|entry| entry.summary()).collect() })
+        Ok(ListContainersResponse {
+            containers: chosen.iter().map(|entry| entry.summary()).collect(),
+        })
     }
 
     async fn container_status(&self, request: ContainerStatusRequest) -> Result<ContainerStatusResponse> {
@@ -50,7 +53,10 @@ impl RuntimeService for Core {
             true => self.info(&entry),
             false => Default::default(),
         };
-        Ok(ContainerStatusResponse { status: Some(entry.status()), info })
+        Ok(ContainerStatusResponse {
+            status: Some(entry.status()),
+            info,
+        })
     }
 
     async fn exec_sync(&self, request: ExecRequest) -> Result<ExecResponse> {
@@ -58,8 +64,15 @@ impl RuntimeService for Core {
     }
 
     async fn status(&self, _: StatusRequest) -> Result<StatusResponse> {
-        let ready = RuntimeCondition { kind: RUNTIME_READY.into(), status: true, ..Default::default() };
-        Ok(StatusResponse { conditions: vec![ready], info: Default::default() })
+        let ready = RuntimeCondition {
+            kind: RUNTIME_READY.into(),
+            status: true,
+            ..Default::default()
+        };
+        Ok(StatusResponse {
+            conditions: vec![ready],
+            info: Default::default(),
+        })
     }
 
     async fn update_container_resources(&self, request: UpdateContainerResourcesRequest) -> Result<()> {

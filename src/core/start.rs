@@ -23,7 +23,10 @@ impl Core {
         let _operation = entry.operation.lock().await;
         let Phase::Created(mut live) = entry.phase() else {
             let state = entry.state().name();
-            return Err(Error::precondition(format!("container {} is in state {state}", entry.id)));
+            return Err(Error::precondition(format!(
+                "container {} is in state {state}",
+                entry.id
+            )));
         };
         step("start.monitor");
         // Before the command: it may have ended before the answer is here.
@@ -34,9 +37,15 @@ impl Core {
                 entry.set_phase(Phase::Running(live));
                 Ok(())
             }
-            Err(MonitorError::Failed(Failure { kind: FailureKind::Command, text })) => {
+            Err(MonitorError::Failed(Failure {
+                kind: FailureKind::Command,
+                text,
+            })) => {
                 self.end(entry, start_error(&text)).await;
-                Err(Error::new(Kind::Internal, format!("cannot start container {}: {text}", entry.id)))
+                Err(Error::new(
+                    Kind::Internal,
+                    format!("cannot start container {}: {text}", entry.id),
+                ))
             }
             Err(error) => {
                 let text = error.to_string();
@@ -52,17 +61,30 @@ impl Core {
 
     fn observe_start(&self, entry: &Entry, live: &Live) -> Result<()> {
         let (pid, start_time, started_at) = (live.pid, live.start_time, live.started_at);
-        let observation = Observation { version: VERSION, pid, start_time, started_at };
+        let observation = Observation {
+            version: VERSION,
+            pid,
+            start_time,
+            started_at,
+        };
         let dir = self.directory(&entry.id);
-        observation.save(&dir).map_err(|e| super::failed("write below", &dir, e))
+        observation
+            .save(&dir)
+            .map_err(|e| super::failed("write below", &dir, e))
     }
 
     pub(super) async fn reopen_log(&self, id: &str) -> Result<()> {
         let entry = self.inner.registry.find(id)?;
         let Phase::Running(live) = entry.phase() else {
-            return Err(Error::precondition(format!("container {} is not running", entry.id)));
+            return Err(Error::precondition(format!(
+                "container {} is not running",
+                entry.id
+            )));
         };
-        live.monitor.reopen_log().await.map_err(|e| monitor_error(&entry.id, "reopen the log of", e))
+        live.monitor
+            .reopen_log()
+            .await
+            .map_err(|e| monitor_error(&entry.id, "reopen the log of", e))
     }
 }
 

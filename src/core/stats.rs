@@ -3,7 +3,8 @@
 use super::registry::{Entry, Phase};
 use super::{Core, now};
 use crate::model::{
-    ContainerFilter, ContainerState, ContainerStateValue, ContainerStats, CpuUsage, Error, MemoryUsage, Result, Stats,
+    ContainerFilter, ContainerState, ContainerStateValue, ContainerStats, CpuUsage, Error, MemoryUsage,
+    Result, Stats,
 };
 use crate::sys::cgroup::Cgroup;
 use crate::sys::cgroup::stats::Usage;
@@ -16,8 +17,13 @@ impl Stats for Core {
     }
 
     async fn list_container_stats(&self, filter: ContainerFilter) -> Result<Vec<ContainerStats>> {
-        let running = ContainerStateValue { state: ContainerState::Running };
-        let filter = ContainerFilter { state: Some(filter.state.unwrap_or(running)), ..filter };
+        let running = ContainerStateValue {
+            state: ContainerState::Running,
+        };
+        let filter = ContainerFilter {
+            state: Some(filter.state.unwrap_or(running)),
+            ..filter
+        };
         let chosen = self.inner.registry.select(Some(&filter));
         let core = self.clone();
         blocking(move || chosen.iter().map(|entry| core.measure(entry)).collect()).await
@@ -37,8 +43,12 @@ impl Core {
             writable_layer: self.inner.images.writable_layer_usage(&entry.id),
             ..ContainerStats::default()
         };
-        let Phase::Running(_) = entry.phase() else { return stats };
-        let Ok(group) = Cgroup::new(&entry.record.cgroup) else { return stats };
+        let Phase::Running(_) = entry.phase() else {
+            return stats;
+        };
+        let Ok(group) = Cgroup::new(&entry.record.cgroup) else {
+            return stats;
+        };
         let (usage, timestamp) = (group.usage(), now());
         stats.cpu = usage.cpu.total.map(|total| cpu(entry, timestamp, total));
         stats.memory = usage.memory.usage.map(|bytes| memory(&usage, timestamp, bytes));
@@ -54,7 +64,11 @@ fn cpu(entry: &Entry, timestamp: i64, total: u64) -> CpuUsage {
         let nanoseconds = u128::from(total.saturating_sub(used)) * 1_000_000_000;
         u64::try_from(nanoseconds / u128::from(elapsed)).ok()
     });
-    CpuUsage { timestamp, usage_core_nano_seconds: total, usage_nano_cores: rate }
+    CpuUsage {
+        timestamp,
+        usage_core_nano_seconds: total,
+        usage_nano_cores: rate,
+    }
 }
 
 fn memory(usage: &Usage, timestamp: i64, bytes: u64) -> MemoryUsage {
@@ -69,6 +83,8 @@ fn memory(usage: &Usage, timestamp: i64, bytes: u64) -> MemoryUsage {
         page_faults: memory.page_faults.unwrap_or(0),
         major_page_faults: memory.major_page_faults.unwrap_or(0),
         swap_usage_bytes: memory.swap,
-        swap_available_bytes: memory.swap_limit.map(|limit| limit.saturating_sub(memory.swap.unwrap_or(0))),
+        swap_available_bytes: memory
+            .swap_limit
+            .map(|limit| limit.saturating_sub(memory.swap.unwrap_or(0))),
     }
 }

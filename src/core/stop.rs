@@ -10,7 +10,7 @@ use super::Core;
 use super::registry::{Entry, Live, Phase};
 use super::start::monitor_error;
 use crate::model::{Error, Kind, Result, StopContainerRequest};
-use crate::sys::signal;
+use crate::spec::Signal;
 
 /// How long the kernel gets to end a killed container before the caller is told that it has not.
 const KILL_PATIENCE: Duration = Duration::from_secs(60);
@@ -23,7 +23,9 @@ impl Core {
             Err(error) if error.kind() == Kind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
-        let Phase::Running(live) = entry.phase() else { return Ok(()) };
+        let Phase::Running(live) = entry.phase() else {
+            return Ok(());
+        };
         let patience = Duration::from_secs(u64::try_from(request.timeout).unwrap_or(0));
         if !patience.is_zero() {
             self.ask_to_stop(&entry, &live).await?;
@@ -38,9 +40,8 @@ impl Core {
         if !entry.claim_stop_signal() {
             return Ok(());
         }
-        let number = signal::number(&entry.record.stop_signal)
-            .ok_or_else(|| Error::internal(format!("unknown stop signal {}", entry.record.stop_signal)))?;
-        match live.monitor.signal(number).await {
+        let signal = Signal::parse(&entry.record.stop_signal)?;
+        match live.monitor.signal(signal.number()).await {
             Ok(()) => Ok(()),
             // It has just ended, or its monitor has: the wait that follows tells.
             Err(error) => {

@@ -20,7 +20,12 @@ impl Core {
     ///
     /// # Errors
     /// All failures together; the record stays then, so that the next removal, or the next start, tries again.
-    pub(super) async fn tear_down(&self, id: &str, cgroup: &str, monitor: Option<MonitorClient>) -> Result<()> {
+    pub(super) async fn tear_down(
+        &self,
+        id: &str,
+        cgroup: &str,
+        monitor: Option<MonitorClient>,
+    ) -> Result<()> {
         let mut failures = vec![];
         let dir = self.directory(id);
         step("teardown.monitor");
@@ -32,20 +37,34 @@ impl Core {
             failures.extend(self.remove_group(cgroup).await.err().map(|e| e.to_string()));
         }
         step("teardown.snapshot");
-        failures.extend(self.inner.images.remove_snapshot(id).await.err().map(|e| e.to_string()));
+        failures.extend(
+            self.inner
+                .images
+                .remove_snapshot(id)
+                .await
+                .err()
+                .map(|e| e.to_string()),
+        );
         step("teardown.directory");
         for dir in [self.engine_dir().join(id), dir] {
             failures.extend(remove_tree(&dir).await.err().map(|e| e.to_string()));
         }
         if !failures.is_empty() {
-            return Err(Error::internal(format!("cannot remove container {id}: {}", failures.join("; "))));
+            return Err(Error::internal(format!(
+                "cannot remove container {id}: {}",
+                failures.join("; ")
+            )));
         }
         step("teardown.record");
         self.inner.store.remove::<ContainerRecord>(id).await?;
         Ok(())
     }
 
-    async fn delete_monitor(&self, dir: &Path, monitor: Option<MonitorClient>) -> Result<(), MonitorError> {
+    async fn delete_monitor(
+        &self,
+        dir: &Path,
+        monitor: Option<MonitorClient>,
+    ) -> std::result::Result<(), MonitorError> {
         let monitor = match monitor {
             Some(monitor) => monitor,
             None => match MonitorClient::connect(dir).await {
@@ -67,7 +86,9 @@ impl Core {
         let removal = tokio::task::spawn_blocking(move || {
             let group = Cgroup::new(&path)?;
             group.kill()?;
-            group.remove(DYING).map_err(|e| io::Error::other(format!("cannot remove cgroup {path}: {e}")))
+            group
+                .remove(DYING)
+                .map_err(|e| io::Error::other(format!("cannot remove cgroup {path}: {e}")))
         });
         match removal.await {
             Ok(result) => result.map_err(|e| Error::internal("cgroup").because(e)),

@@ -9,8 +9,6 @@ use std::task::{Context, Poll, ready};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::sys::fds;
-
 /// A terminal's master side. Both halves share the descriptor; it closes with the last of them.
 #[derive(Clone, Debug)]
 pub(super) struct Terminal {
@@ -19,8 +17,10 @@ pub(super) struct Terminal {
 
 impl Terminal {
     pub(super) fn open(master: OwnedFd) -> io::Result<Terminal> {
-        fds::set_nonblocking(&master)?;
-        Ok(Terminal { master: Arc::new(AsyncFd::new(master)?) })
+        rustix::io::ioctl_fionbio(&master, true)?;
+        Ok(Terminal {
+            master: Arc::new(AsyncFd::new(master)?),
+        })
     }
 
     pub(super) fn split(self) -> (Terminal, Terminal) {

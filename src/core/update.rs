@@ -17,14 +17,18 @@ impl Core {
         // Checked by the same rules as at creation, before anything is touched.
         resources(&asked, &self.inner.settings.host)?;
         let core = self.clone();
-        self.detached(async move { core.update_now(&entry, asked).await }).await
+        self.detached(async move { core.update_now(&entry, asked).await })
+            .await
     }
 
     async fn update_now(&self, entry: &Arc<Entry>, asked: LinuxContainerResources) -> Result<()> {
         let _operation = entry.operation.lock().await;
         if !matches!(entry.phase(), Phase::Created(_) | Phase::Running(_)) {
             let state = entry.state().name();
-            return Err(Error::precondition(format!("container {} is in state {state}", entry.id)));
+            return Err(Error::precondition(format!(
+                "container {} is in state {state}",
+                entry.id
+            )));
         }
         let before = entry.resources().unwrap_or_default();
         let after = merge_resources(&before, &asked);
@@ -32,7 +36,10 @@ impl Core {
             return Ok(());
         }
         step("update.cgroup");
-        let (path, v2) = (entry.record.cgroup.clone(), self.inner.settings.host.cgroups.is_v2());
+        let (path, v2) = (
+            entry.record.cgroup.clone(),
+            self.inner.settings.host.cgroups.is_v2(),
+        );
         let (old, new) = (limits(&before, v2), limits(&asked, v2));
         let change = tokio::task::spawn_blocking(move || {
             let group = Cgroup::new(&path).map_err(|e| Error::internal("cgroup").because(e))?;
@@ -44,7 +51,9 @@ impl Core {
                 Error::invalid("limits refused by the kernel").because(refusal)
             })
         });
-        change.await.map_err(|e| Error::internal("update ended badly").because(e))??;
+        change
+            .await
+            .map_err(|e| Error::internal("update ended badly").because(e))??;
         entry.set_resources(after.clone());
         step("update.record");
         let mut record = entry.record.clone();
@@ -67,10 +76,18 @@ fn limits(from: &LinuxContainerResources, v2: bool) -> Limits {
         memory: signed(from.memory_limit_in_bytes),
         memory_and_swap: signed(from.memory_swap_limit_in_bytes),
         pids: None,
-        hugepages: from.hugepage_limits.iter().map(|h| (h.page_size.clone(), h.limit)).collect(),
+        hugepages: from
+            .hugepage_limits
+            .iter()
+            .map(|h| (h.page_size.clone(), h.limit))
+            .collect(),
         // Files of the unified hierarchy do not exist on v1; creation says so in a warning.
         unified: match v2 {
-            true => from.unified.iter().map(|(file, value)| (file.clone(), value.clone())).collect(),
+            true => from
+                .unified
+                .iter()
+                .map(|(file, value)| (file.clone(), value.clone()))
+                .collect(),
             false => vec![],
         },
     }
