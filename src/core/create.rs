@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use oci_spec::runtime::{LinuxPids, Spec};
 
+use super::devices;
 use super::lookup::{self, Joined};
 use super::record::{ContainerRecord, Observation, VERSION};
 use super::recover::PROCESS;
@@ -22,6 +23,8 @@ use crate::monitor::client::CreateDescriptors;
 use crate::monitor::protocol::{CreateRequest, Created, Overlay, Process, Stdio, TerminalSize};
 use crate::monitor::seccomp;
 use crate::spec::{self, Output, Volume};
+use crate::sys::cgroup::devices::restrict;
+use crate::sys::cgroup::{Cgroup, Version};
 use crate::sys::zygote::PinRequest;
 use crate::sys::{mount, step};
 
@@ -165,6 +168,8 @@ impl Core {
         step("create.directory");
         let process = self.process(&plan.output).await?;
         write_bundle(&dir, &plan, &process)?;
+        step("create.cgroup");
+        self.new_group(&plan.output).await?;
         if plan.joined.own_network {
             step("create.network");
             plan.joined.descriptors.push(self.new_network(&dir).await?);
@@ -197,6 +202,22 @@ impl Core {
             );
         }
         Ok((live, terminal))
+    }
+
+    /// The cgroup, before libcontainer joins it: its directories are bound into the container, and on version 2 the
+    /// rules for devices are a program of ours.
+    async fn new_group(&self, output: &Output) -> Result<()> {
+        let (path, rules) = (output.cgroup.clone(), devices::rules(&output.spec));
+        let made = tokio::task::spawn_blocking(move || {
+            let group = Cgroup::new(&path)?;
+            group.create()?;
+            match group.version() {
+                Version::V1 => Ok(()),
+                Version::V2 => restrict(&group.dir(""), &rules),
+            }
+        });
+        let made = made.await.map_err(|e| Error::internal("cgroup").because(e))?;
+        made.map_err(|e| Error::internal(format!("cannot make cgroup {}", output.cgroup)).because(e))
     }
 
     /// A network namespace for this container alone, with its loopback up; the container is its only holder.
