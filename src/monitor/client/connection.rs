@@ -9,7 +9,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::io::unix::AsyncFd;
+use tokio::io::Interest;
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
@@ -30,7 +31,8 @@ pub(super) struct Connection {
 #[derive(Debug)]
 struct Shared {
     dir: PathBuf,
-    socket: AsyncFd<OwnedFd>,
+    /// A stream by type only: messages keep their bounds, because they are sent and received by `sys::message`.
+    socket: UnixStream,
     /// `None` once the connection has ended. Held for a map operation only, never across an await.
     waiting: Mutex<Option<Waiting>>,
 }
@@ -54,7 +56,7 @@ impl Connection {
         rustix::io::ioctl_fionbio(&socket, true).map_err(io::Error::from)?;
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
-            socket: AsyncFd::new(socket)?,
+            socket: UnixStream::from_std(std::os::unix::net::UnixStream::from(socket))?,
             waiting: Mutex::new(Some(Waiting::new())),
         });
         let (exited_in, exited) = watch::channel(None);
@@ -79,14 +81,11 @@ impl Connection {
         self.shared.register(id, sender)?;
         let answers = Answers { shared: self.shared.clone(), id, replies };
         let packet = message::Packet::new(&Request { id, call }, fds)?;
-        loop {
-            let mut ready = self.shared.socket.writable().await?;
-            match ready.try_io(|s| packet.send(s.get_ref().as_fd())) {
-                Ok(Ok(())) => return Ok(answers),
-                Ok(Err(e)) if e.kind() == io::ErrorKind::BrokenPipe => return Err(self.shared.gone()),
-                Ok(Err(e)) => return Err(e.into()),
-                Err(_would_block) => {}
-            }
+        let socket = &self.shared.socket;
+        match socket.async_io(Interest::WRITABLE, || packet.send(socket.as_fd())).await {
+            Ok(()) => Ok(answers),
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(self.shared.gone()),
+            Err(e) => Err(e.into()),
         }
     }
 
@@ -141,12 +140,7 @@ impl Shared {
     }
 
     async fn receive(&self) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
-        loop {
-            let mut ready = self.socket.readable().await?;
-            if let Ok(result) = ready.try_io(|s| message::receive(s.get_ref().as_fd())) {
-                return result;
-            }
-        }
+        self.socket.async_io(Interest::READABLE, || message::receive(self.socket.as_fd())).await
     }
 }
 
