@@ -144,7 +144,7 @@ pub fn generate(input: &Input<'_>) -> Result<Output, SpecError> {
     )?;
     warnings.extend(limits.warnings);
     let seccomp = filter(input, &process)?;
-    let stop_signal = stop_signal(input)?;
+    let stop_signal = stop_signal(input, &mut warnings)?;
 
     let mut oci_limits = limits.linux;
     oci_limits.set_devices(Some(devices::rules(input.devices, linux.security.privileged)));
@@ -174,6 +174,7 @@ pub fn generate(input: &Input<'_>) -> Result<Output, SpecError> {
         .set_root(Some(root))
         .set_mounts(Some(mounts.mounts))
         .set_hostname(hostname)
+        .set_annotations(None)
         .set_process(Some(engine_process(&process)))
         .set_linux(Some(oci_linux));
 
@@ -303,13 +304,17 @@ fn filter(input: &Input<'_>, process: &Process) -> Result<Option<LinuxSeccomp>, 
     }
 }
 
-fn stop_signal(input: &Input<'_>) -> Result<Signal, SpecError> {
+/// The configuration's signal; else the image's, which no caller can mend, so that a wrong one is passed over.
+fn stop_signal(input: &Input<'_>, warnings: &mut Vec<String>) -> Result<Signal, SpecError> {
     if !input.config.stop_signal.is_empty() {
         return Signal::parse("stop_signal", &input.config.stop_signal);
     }
-    let of_image = input.image.and_then(|i| i.stop_signal().as_deref());
-    Signal::parse(
-        "the image's stop signal",
-        of_image.filter(|s| !s.is_empty()).unwrap_or(STOP_SIGNAL),
-    )
+    let of_image = input.image.and_then(|i| i.stop_signal().as_deref()).unwrap_or("");
+    if !of_image.is_empty() {
+        match Signal::parse("the image's stop signal", of_image) {
+            Ok(signal) => return Ok(signal),
+            Err(error) => warnings.push(format!("{error}, {STOP_SIGNAL} is used")),
+        }
+    }
+    Signal::parse("stop_signal", STOP_SIGNAL)
 }

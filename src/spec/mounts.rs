@@ -22,6 +22,18 @@ const HOST_DEV: &str = "/dev/.host";
 const DEV: &str = "/dev";
 const SHM: &str = "/dev/shm";
 const CGROUP: &str = "/sys/fs/cgroup";
+/// What may be bound below `/proc`: files of figures, as lxcfs shows them per container. Anything else could make the
+/// last stage's own writes there go nowhere.
+const PROC_FILES: [&str; 8] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+];
 
 /// A tree of the host, to be attached below the staging directory before libcontainer is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,13 +203,14 @@ fn destination(path: &str, field: &str) -> Result<String, SpecError> {
     if parts.is_empty() {
         return Err(SpecError::invalid(field, "is the root directory"));
     }
-    if parts[0] == "proc" && parts.len() == 1 {
+    let path = format!("/{}", parts.join("/"));
+    if parts[0] == "proc" && !PROC_FILES.contains(&path.as_str()) {
         return Err(SpecError::invalid(
             field,
-            "is /proc, which is always the container's own",
+            format!("is {path:?}: only figures of /proc can be replaced"),
         ));
     }
-    Ok(format!("/{}", parts.join("/")))
+    Ok(path)
 }
 
 fn depth(path: &str) -> usize {
