@@ -106,8 +106,8 @@ pub struct Output {
     pub seccomp: Option<LinuxSeccomp>,
     /// Trees to attach below [`Input::staging`] before libcontainer is called, in order.
     pub staged: Vec<StagedMount>,
-    /// Mounts of the container to move, from and to, as the first process's last stage begins: those that would be
-    /// in libcontainer's way at their final place.
+    /// Paths of the container to bind with everything below, from and to, as the first process's last stage begins:
+    /// what would be in libcontainer's way at its final place. Not to be moved: a mount below a shared one cannot be.
     pub late: Vec<(PathBuf, PathBuf)>,
     /// Who the first process is.
     pub user: ContainerUser,
