@@ -46,7 +46,7 @@ pub struct Process {
 
 /// A further process of a container: another command, otherwise as the first.
 ///
-/// It inherits the container's terminal type only with a terminal of its own.
+/// With a terminal of its own it gets a TERM, if the container has none.
 pub fn exec_process(container: &Process, cmd: &[String], tty: bool) -> Process {
     let mut process = Process {
         args: cmd.to_vec(),
