@@ -14,16 +14,25 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly SYSCTLS=(vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops
 	kernel.keys.root_maxkeys kernel.keys.root_maxbytes)
 
+# kubepods: the cgroups that a kubelet keeps its pods in, in every hierarchy.
+kubepods() { find /sys/fs/cgroup -maxdepth 2 -type d -name kubepods; }
+
 restore_machine() {
-	local line cgroup
+	local line try
 	for line in "${SAVED[@]}"; do sysctl -q -w "$line" || true; done
-	for cgroup in /sys/fs/cgroup/kubepods /sys/fs/cgroup/*/kubepods; do
-		[ ! -d "$cgroup" ] || find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || true
+	# A cgroup whose last process has just died is still busy for a moment.
+	for try in {1..20}; do
+		kubepods | while read -r cgroup; do find "$cgroup" -depth -type d -exec rmdir {} ';' 2>/dev/null || true; done
+		[ -n "$(kubepods)" ] || break
+		sleep "0.$try"
 	done
 	leave_node
 }
 
 if [ -z "${CORACLE_NODE-}" ]; then
+	for cgroup in $(kubepods); do
+		[ -z "$(find "$cgroup" -name cgroup.procs -exec cat {} +)" ] || die "a kubelet has pods on this machine ($cgroup)"
+	done
 	"$ROOT/hack/tools.sh" kubelet
 	KUBELET=$("$ROOT/hack/tools.sh" --dir kubelet)/kubelet
 	export KUBELET
