@@ -14,23 +14,15 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly SYSCTLS=(vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops
 	kernel.keys.root_maxkeys kernel.keys.root_maxbytes)
 
-# kubepods: the cgroups that a kubelet keeps its pods in, in every hierarchy.
-kubepods() { find /sys/fs/cgroup -maxdepth 2 -type d -name kubepods; }
-
 restore_machine() {
-	local line try
+	local line
 	for line in "${SAVED[@]}"; do sysctl -q -w "$line" || true; done
-	# A cgroup whose last process has just died is still busy for a moment.
-	for try in {1..20}; do
-		kubepods | while read -r cgroup; do find "$cgroup" -depth -type d -exec rmdir {} ';' 2>/dev/null || true; done
-		[ -n "$(kubepods)" ] || break
-		sleep "0.$try"
-	done
+	remove_cgroups kubepods
 	leave_node
 }
 
 if [ -z "${CORACLE_NODE-}" ]; then
-	for cgroup in $(kubepods); do
+	for cgroup in $(cgroups kubepods); do
 		[ -z "$(find "$cgroup" -name cgroup.procs -exec cat {} +)" ] || die "a kubelet has pods on this machine ($cgroup)"
 	done
 	"$ROOT/hack/tools.sh" kubelet
