@@ -1,0 +1,1 @@
+//! Holds the wire to its contract.
