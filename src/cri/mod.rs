@@ -15,6 +15,7 @@
 //! | log directory, cgroup parent | `convert::container` | parts of the configuration |
 //! | privileges of the pod | `convert::security` | plain security settings |
 
+pub mod client;
 mod containers;
 mod convert;
 mod flights;
@@ -24,7 +25,9 @@ mod output;
 mod pods;
 mod runtime;
 mod sandbox;
+pub mod server;
 mod status;
+pub mod v1alpha2;
 pub mod wire;
 
 #[cfg(test)]
