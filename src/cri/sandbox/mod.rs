@@ -17,6 +17,7 @@ mod debts;
 mod files;
 mod namespaces;
 mod network;
+mod plugins;
 mod record;
 mod recover;
 mod registry;
