@@ -19,6 +19,8 @@ mod cache;
 mod conflist;
 mod error;
 mod exec;
+#[cfg(test)]
+mod fake;
 mod keeper;
 mod network;
 mod request;

@@ -9,13 +9,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, RwLock};
 
 use crate::cni::cache::{Cache, write_durably};
+use crate::cni::error::chain;
 use crate::cni::exec::PluginPath;
 use crate::cni::keeper::Keeper;
 use crate::cni::watch::DirWatch;
 use crate::cni::{Cidr, Error, NetworkConf, TemplateError, TemplateOutcome, conflist, template};
 
 /// How long one verb over all plugins may take unless configured: attaching and, after a failure, detaching again
-/// both fit into the four minutes after which a kubelet asks anew.
+/// both fit into the four minutes after which a node agent asks anew.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(100);
 
 /// Where everything is.
@@ -99,14 +100,14 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// [`Error::Cache`] when the cache's directory cannot be made, [`Error::Watch`] when the kernel lends no inotify
-    /// instance. A missing or invalid configuration is no error but a status.
+    /// [`Error::Cache`] when the cache's directory cannot be made. A missing or invalid configuration is no error but a
+    /// status.
     pub async fn open(settings: Settings) -> Result<(Self, Keeper), Error> {
         let cache = Cache::open(settings.cache_dir.clone())?;
         let mut dirs = vec![settings.conf_dir.clone()];
         dirs.extend(settings.plugin_dirs.iter().cloned());
         // Watched first, loaded second: what changes in between is seen again.
-        let watch = DirWatch::new(dirs).map_err(Error::Watch)?;
+        let watch = DirWatch::new(dirs);
         let nothing = View {
             conf: None,
             obstacle: None,
@@ -183,30 +184,52 @@ impl Shared {
 
     /// Reads the directories and makes what they hold the view.
     pub(super) fn reload(&self) {
-        let before = self.view();
         let (conf, obstacle) = self.look();
-        let conf = match (conf, &before.conf) {
-            (Some(new), Some(old)) if new == **old => Some(old.clone()),
-            (new, _) => new.map(Arc::new),
-        };
-        let verdict = match &conf {
-            Some(conf) if !conf.version().has_gc_and_status() => Verdict::Able,
-            // A node that was ready stays so while its changed configuration's plugins are asked.
-            Some(_) => before.verdict.clone(),
-            None => Verdict::Untold,
-        };
-        let after = View {
-            conf,
-            obstacle,
-            verdict,
-        };
-        if after.status() != before.status() {
-            match after.status() {
+        let conf = conf.map(Arc::new);
+        self.change(|before| {
+            let conf = match (&conf, &before.conf) {
+                (Some(new), Some(old)) if new == old => Some(old.clone()),
+                (new, _) => new.clone(),
+            };
+            let verdict = match &conf {
+                Some(conf) if !conf.version().has_gc_and_status() => Verdict::Able,
+                // A node that was ready stays so while its changed configuration's plugins are asked.
+                Some(_) => before.verdict.clone(),
+                None => Verdict::Untold,
+            };
+            View {
+                conf,
+                obstacle: obstacle.clone(),
+                verdict,
+            }
+        });
+    }
+
+    /// Records what the plugins of `conf` answered to `STATUS`, unless another configuration has taken its place.
+    pub(super) fn judge(&self, conf: &Arc<NetworkConf>, verdict: &Verdict) {
+        self.change(|before| {
+            let mut view = before.clone();
+            if view
+                .conf
+                .as_ref()
+                .is_some_and(|current| Arc::ptr_eq(current, conf))
+            {
+                view.verdict = verdict.clone();
+            }
+            view
+        });
+    }
+
+    /// Replaces the view by what `make` makes of it, and tells when that changes the status.
+    fn change(&self, make: impl Fn(&View) -> View) {
+        let before = self.view.rcu(|before| make(before)).status();
+        let after = self.view().status();
+        if after != before {
+            match after {
                 Status::Ready { network } => tracing::info!(network, "network is ready"),
                 Status::NotReady { message } => tracing::warn!(message, "network is not ready"),
             }
         }
-        self.view.store(Arc::new(after));
     }
 
     fn look(&self) -> (Option<NetworkConf>, Option<String>) {
@@ -235,21 +258,6 @@ impl Shared {
             .find_map(|plugin| self.path.find(plugin).err());
         let obstacle = missing.map(|error| format!("network {}: {error}", conf.name()));
         (Some(conf), obstacle)
-    }
-
-    /// Records what the plugins of `conf` answered to `STATUS`, unless another configuration has taken its place.
-    pub(super) fn judge(&self, conf: &Arc<NetworkConf>, verdict: &Verdict) {
-        self.view.rcu(|view| {
-            let mut view = View::clone(view);
-            if view
-                .conf
-                .as_ref()
-                .is_some_and(|current| Arc::ptr_eq(current, conf))
-            {
-                view.verdict = verdict.clone();
-            }
-            view
-        });
     }
 }
 
@@ -281,18 +289,6 @@ impl View {
             Status::Ready { network } => format!("network {network} is ready"),
         }
     }
-}
-
-/// Returns an error and its sources on one line, for messages that leave this module as text.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
