@@ -1,3 +1,7 @@
 //! Dispatches the subcommand before any thread exists.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    coracle::cli::main(std::env::args_os())
+}

@@ -1,1 +1,3 @@
 //! The composition root: wires the layers, serves, drains.
+
+pub mod lock;
