@@ -1,1 +1,306 @@
-//! The embedded record store.
+//! The embedded record store: what was intended, durable before the first side effect.
+//!
+//! A record is a serde value under a key in the table of its type. Owners load their table once at start and keep it
+//! in memory; the store is written, never read, while the daemon runs. Writes of all callers are gathered: one
+//! transaction, one sync of the disk, serves everyone who waits (see [`writer`]). What a record means is its owner's
+//! business.
+
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::model::{Error, Kind};
+use writer::{Write, Writer};
+
+/// A value that is kept under a key.
+pub trait Record: Serialize + DeserializeOwned + Send + 'static {
+    /// Name of the table. A new incompatible shape gets a new name and reads the old one once.
+    const TABLE: &'static str;
+}
+
+/// Where records that this version cannot read are kept, under `table/key`.
+const QUARANTINE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("quarantine");
+
+/// What went wrong with the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Another process has the store open.
+    #[error("store {0} is in use by another process")]
+    InUse(PathBuf),
+    /// The store cannot be opened.
+    #[error("cannot open store {path}")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: redb::Error,
+    },
+    /// A record cannot be turned into bytes.
+    #[error("cannot encode record {key} of {table}")]
+    Encode {
+        /// Its table.
+        table: &'static str,
+        /// Its key.
+        key: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// Records cannot be read.
+    #[error("cannot read table {table}")]
+    Read {
+        /// The table.
+        table: &'static str,
+        /// Why.
+        source: redb::Error,
+    },
+    /// A transaction failed; nothing of it was written.
+    #[error("cannot write to the store: {0}")]
+    Write(String),
+    /// The store was closed while a caller waited.
+    #[error("store is closed")]
+    Closed,
+}
+
+impl From<StateError> for Error {
+    fn from(error: StateError) -> Error {
+        let kind = match error {
+            StateError::InUse(_) => Kind::FailedPrecondition,
+            StateError::Closed => Kind::Unavailable,
+            _ => Kind::Internal,
+        };
+        Error::new(kind, "record store").because(error)
+    }
+}
+
+/// An open store. Clones share it; the last one to go closes it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    database: Arc<Database>,
+    writer: Arc<Writer>,
+}
+
+impl Store {
+    /// Opens the store at `path`, and makes it first if need be. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StateError::InUse`] when another process has it open.
+    pub fn open(path: &Path) -> Result<Store, StateError> {
+        let database = Database::create(path).map_err(|source| match source {
+            redb::DatabaseError::DatabaseAlreadyOpen => StateError::InUse(path.to_owned()),
+            other => StateError::Open {
+                path: path.to_owned(),
+                source: other.into(),
+            },
+        })?;
+        let database = Arc::new(database);
+        let writer = Arc::new(Writer::new(Arc::clone(&database)));
+        Ok(Store { database, writer })
+    }
+
+    /// Reads every record of a type. One that cannot be parsed is moved to quarantine, with a log line; it never
+    /// stops the caller, and is never deleted.
+    ///
+    /// # Errors
+    /// [`StateError::Read`] when the disk, not a record, is at fault.
+    pub fn load<T: Record>(&self) -> Result<Vec<(String, T)>, StateError> {
+        let mut good = vec![];
+        let mut bad = vec![];
+        for (key, bytes) in self.raw::<T>().map_err(|source| StateError::Read {
+            table: T::TABLE,
+            source,
+        })? {
+            match serde_json::from_slice(&bytes) {
+                Ok(record) => good.push((key, record)),
+                Err(error) => {
+                    tracing::error!(table = T::TABLE, key, %error, "record cannot be read, moved to quarantine");
+                    bad.push((key, bytes));
+                }
+            }
+        }
+        if !bad.is_empty() {
+            self.quarantine(T::TABLE, &bad)
+                .map_err(|source| StateError::Read {
+                    table: T::TABLE,
+                    source,
+                })?;
+        }
+        Ok(good)
+    }
+
+    /// Writes a record. It is on disk when this returns.
+    ///
+    /// Cancel safety: the write happens or not, whole.
+    ///
+    /// # Errors
+    /// [`StateError::Write`]: nothing was written.
+    pub async fn put<T: Record>(&self, key: &str, record: &T) -> Result<(), StateError> {
+        let bytes = serde_json::to_vec(record).map_err(|source| StateError::Encode {
+            table: T::TABLE,
+            key: key.to_owned(),
+            source,
+        })?;
+        self.writer
+            .write(Write {
+                table: T::TABLE,
+                key: key.to_owned(),
+                value: Some(bytes),
+            })
+            .await
+    }
+
+    /// Removes a record; an absent one is fine. It is gone from disk when this returns.
+    ///
+    /// Cancel safety: the removal happens or not.
+    ///
+    /// # Errors
+    /// [`StateError::Write`]: nothing was removed.
+    pub async fn remove<T: Record>(&self, key: &str) -> Result<(), StateError> {
+        self.writer
+            .write(Write {
+                table: T::TABLE,
+                key: key.to_owned(),
+                value: None,
+            })
+            .await
+    }
+
+    /// Takes no more writes, and returns when those under way are on disk.
+    pub async fn close(&self) {
+        self.writer.close().await;
+    }
+
+    /// How many records are in quarantine.
+    ///
+    /// # Errors
+    /// [`StateError::Read`].
+    pub fn quarantined(&self) -> Result<u64, StateError> {
+        let count = || -> Result<u64, redb::Error> {
+            match self.database.begin_read()?.open_table(QUARANTINE) {
+                Ok(table) => Ok(redb::ReadableTableMetadata::len(&table)?),
+                Err(redb::TableError::TableDoesNotExist(_)) => Ok(0),
+                Err(other) => Err(other.into()),
+            }
+        };
+        count().map_err(|source| StateError::Read {
+            table: "quarantine",
+            source,
+        })
+    }
+
+    fn raw<T: Record>(&self) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
+        let read = self.database.begin_read()?;
+        let table = match read.open_table(TableDefinition::<&str, &[u8]>::new(T::TABLE)) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(vec![]),
+            Err(other) => return Err(other.into()),
+        };
+        let mut records = vec![];
+        for entry in table.iter()? {
+            let (key, value) = entry?;
+            records.push((key.value().to_owned(), value.value().to_owned()));
+        }
+        Ok(records)
+    }
+
+    fn quarantine(&self, from: &'static str, records: &[(String, Vec<u8>)]) -> Result<(), redb::Error> {
+        let write = self.database.begin_write()?;
+        {
+            let mut table = write.open_table(TableDefinition::<&str, &[u8]>::new(from))?;
+            let mut kept = write.open_table(QUARANTINE)?;
+            for (key, bytes) in records {
+                kept.insert(format!("{from}/{key}").as_str(), bytes.as_slice())?;
+                table.remove(key.as_str())?;
+            }
+        }
+        write.commit()?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Boat {
+        oars: u32,
+    }
+    impl Record for Boat {
+        const TABLE: &'static str = "boats";
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct OtherBoat {
+        sails: String,
+    }
+    impl Record for OtherBoat {
+        const TABLE: &'static str = "boats";
+    }
+
+    #[tokio::test]
+    async fn records_survive_closing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let store = Store::open(&path).unwrap();
+        store.put("a", &Boat { oars: 2 }).await.unwrap();
+        store.put("b", &Boat { oars: 4 }).await.unwrap();
+        store.remove::<Boat>("a").await.unwrap();
+        store.close().await;
+        drop(store);
+
+        let again = Store::open(&path).unwrap();
+
+        assert_eq!(
+            again.load::<Boat>().unwrap(),
+            vec![("b".to_owned(), Boat { oars: 4 })]
+        );
+    }
+
+    #[tokio::test]
+    async fn many_writers_at_once_all_get_their_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("db")).unwrap();
+
+        let writes = (0..100u32).map(|n| {
+            let store = store.clone();
+            async move { store.put(&n.to_string(), &Boat { oars: n }).await }
+        });
+        let answers = futures_util::future::join_all(writes).await;
+
+        assert!(answers.iter().all(Result::is_ok));
+        assert_eq!(store.load::<Boat>().unwrap().len(), 100);
+    }
+
+    #[tokio::test]
+    async fn a_record_that_cannot_be_read_is_kept_in_quarantine() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("db")).unwrap();
+        store
+            .put("old", &OtherBoat { sails: "two".into() })
+            .await
+            .unwrap();
+        store.put("new", &Boat { oars: 1 }).await.unwrap();
+
+        let boats = store.load::<Boat>().unwrap();
+
+        assert_eq!(boats, vec![("new".to_owned(), Boat { oars: 1 })]);
+        assert_eq!(store.quarantined().unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_store_cannot_be_opened_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let _first = Store::open(&path).unwrap();
+
+        let second = Store::open(&path);
+
+        assert!(matches!(second, Err(StateError::InUse(_))), "{second:?}");
+    }
+}
