@@ -1,3 +1,4 @@
 //! The composition root: wires the layers, serves, drains.
 
+pub mod client;
 pub mod lock;

@@ -2,8 +2,10 @@
 
 use std::error::Error;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::app::client::ConnectError;
 use crate::config::ConfigError;
 
 /// Why a command failed.
@@ -12,9 +14,45 @@ pub enum CliError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Nothing answers on the socket.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The server refused a call.
+    #[error("cannot {action}: {message} ({code:?})")]
+    Refused {
+        /// What the call was to do.
+        action: String,
+        /// The gRPC code.
+        code: tonic::Code,
+        /// The server's text.
+        message: String,
+    },
+    /// A step of the demo went through but showed what it should not.
+    #[error("{0}")]
+    Demo(String),
+    /// A signal asked the command to end.
+    #[error("interrupted")]
+    Interrupted,
+    /// A file or directory cannot be used.
+    #[error("cannot {action} {}", .path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// The answer could not be written.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
+    /// Signals could not be listened to.
+    #[error("cannot listen to signals")]
+    Signals(#[source] io::Error),
+    /// The asynchronous runtime could not be started.
+    #[error("cannot start threads")]
+    Threads(#[source] io::Error),
 }
 
 impl CliError {

@@ -3,8 +3,12 @@
 //! A command answers on standard output; what went wrong goes to standard error, with every cause, and a code
 //! that is not 0. Daemon logs are [`crate::telemetry`]'s.
 
+mod client;
 mod config;
+mod demo;
 mod error;
+mod interrupt;
+mod status;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -33,6 +37,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Says what runs and what is ready; ends with code 1 when something is not.
+    Status,
+    /// Runs a pod with a container step by step, says what happens, and removes it again.
+    Demo(demo::Options),
     /// Checks or prints the configuration.
     Config {
         #[command(subcommand)]
@@ -107,11 +115,22 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 impl Cli {
     fn run(self) -> Result<ExitCode, CliError> {
         match self.command {
+            Command::Status => return block_on(status::run(&self.settings.load()?.socket)),
+            Command::Demo(options) => return block_on(demo::run(&self.settings.load()?.socket, options)),
             Command::Config { command } => config::run(command, &self.settings)?,
             Command::Version => print(&format!("coracle {}\n", env!("CARGO_PKG_VERSION")))?,
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Runs a command that talks to a daemon.
+fn block_on<T>(command: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Threads)?
+        .block_on(command)
 }
 
 /// Writes an answer to standard output. A reader that has gone is not an error of ours (`coracle … | head`).
