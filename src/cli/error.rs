@@ -5,8 +5,10 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::app::AppError;
 use crate::app::client::ConnectError;
 use crate::config::ConfigError;
+use crate::telemetry::TelemetryError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +19,12 @@ pub enum CliError {
     /// Nothing answers on the socket.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// The store, or the daemon itself, cannot be opened.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// Logs cannot be written as asked.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// The server refused a call.
     #[error("cannot {action}: {message} ({code:?})")]
     Refused {
@@ -27,6 +35,9 @@ pub enum CliError {
         /// The server's text.
         message: String,
     },
+    /// The server ended its answers before the last one.
+    #[error("cannot {0}: the answer is incomplete")]
+    Incomplete(String),
     /// A step of the demo went through but showed what it should not.
     #[error("{0}")]
     Demo(String),

@@ -7,6 +7,7 @@ mod client;
 mod config;
 mod demo;
 mod error;
+mod image;
 mod interrupt;
 mod status;
 
@@ -41,6 +42,11 @@ enum Command {
     Status,
     /// Runs a pod with a container step by step, says what happens, and removes it again.
     Demo(demo::Options),
+    /// Pulls, lists, imports and removes images, through the daemon if one runs.
+    Image {
+        #[command(subcommand)]
+        command: image::Command,
+    },
     /// Checks or prints the configuration.
     Config {
         #[command(subcommand)]
@@ -117,6 +123,7 @@ impl Cli {
         match self.command {
             Command::Status => return block_on(status::run(&self.settings.load()?.socket)),
             Command::Demo(options) => return block_on(demo::run(&self.settings.load()?.socket, options)),
+            Command::Image { command } => block_on(image::run(command, &self.settings))?,
             Command::Config { command } => config::run(command, &self.settings)?,
             Command::Version => print(&format!("coracle {}\n", env!("CARGO_PKG_VERSION")))?,
         }
@@ -124,9 +131,9 @@ impl Cli {
     }
 }
 
-/// Runs a command that talks to a daemon.
+/// Runs a command that talks to a daemon, or does its work.
 fn block_on<T>(command: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-    tokio::runtime::Builder::new_current_thread()
+    tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(CliError::Threads)?
