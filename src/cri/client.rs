@@ -1,7 +1,7 @@
 //! A channel to a CRI server on a unix socket, for the command line and for tests.
 //!
-//! Any generated client takes it, of our own wire or of `k8s_cri`, v1 or v1alpha2. Clients decode at most 4 MiB
-//! unless told otherwise, less than a long list takes:
+//! Any generated client takes it, of our own wire or of `k8s_cri`, v1 or v1alpha2. Clients decode at most 4
+//! MiB unless told otherwise, less than a long list takes:
 //!
 //! ```no_run
 //! # async fn version() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,7 +22,8 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
-/// Connects to the server on the unix socket at `path`. The channel connects anew when the server was restarted.
+/// Connects to the server on the unix socket at `path`. The channel connects anew when the server was
+/// restarted.
 ///
 /// # Errors
 ///

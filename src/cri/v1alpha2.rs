@@ -1,12 +1,13 @@
 //! CRI v1alpha2, for kubelets before 1.23 and tools of that time, on top of the v1 services.
 //!
-//! v1 is a superset of v1alpha2 on the wire: each call has the name, and each field the number and type, that it has
-//! in v1 (a test holds both definitions against each other). So [`V1Alpha2Layer`] rewrites the path of a request and
-//! leaves its body alone; the v1 services decode, answer and encode. An [`ApiVersion`] among the request's extensions
-//! tells them which name the client used.
+//! v1 is a superset of v1alpha2 on the wire: each call has the name, and each field the number and type, that
+//! it has in v1 (a test holds both definitions against each other). So [`V1Alpha2Layer`] rewrites the path of
+//! a request and leaves its body alone; the v1 services decode, answer and encode. An [`ApiVersion`] among
+//! the request's extensions tells them which name the client used.
 //!
-//! The fields that v1alpha2 clients fill and later ones do not, `seccomp_profile_path` (sandbox and container) and
-//! `apparmor_profile` (container), arrive in the v1 messages' fields of the same names. [`profile`] reads them.
+//! The fields that v1alpha2 clients fill and later ones do not, `seccomp_profile_path` (sandbox and
+//! container) and `apparmor_profile` (container), arrive in the v1 messages' fields of the same names.
+//! [`profile`] reads them.
 
 use std::task::{Context, Poll};
 
@@ -18,8 +19,8 @@ use crate::cri::wire::v1::{SecurityProfile, security_profile::ProfileType};
 const OLD: &str = "/runtime.v1alpha2.";
 const NEW: &str = "/runtime.v1.";
 
-/// The version of the API a request was made in. Every request that passed [`V1Alpha2Layer`] has one among its
-/// extensions; `Version` answers with it.
+/// The version of the API a request was made in. Every request that passed [`V1Alpha2Layer`] has one among
+/// its extensions; `Version` answers with it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ApiVersion {
     /// Package `runtime.v1`, and every service that is not CRI's.
@@ -81,8 +82,8 @@ where
     }
 }
 
-/// The v1 address of a call to a v1alpha2 service, whether or not v1 has the method: the service refuses those it
-/// lacks, by name. `None` for any other address.
+/// The v1 address of a call to a v1alpha2 service, whether or not v1 has the method: the service refuses
+/// those it lacks, by name. `None` for any other address.
 fn rewritten(uri: &Uri) -> Option<Uri> {
     let rest = uri.path().strip_prefix(OLD)?;
     let (service, _) = rest.split_once('/')?;
@@ -96,11 +97,11 @@ fn rewritten(uri: &Uri) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Reads a security profile that a client stated in the current field, in the deprecated one, or in both; the current
-/// one wins. `None` when neither says anything.
+/// Reads a security profile that a client stated in the current field, in the deprecated one, or in both; the
+/// current one wins. `None` when neither says anything.
 ///
-/// The deprecated text is `runtime/default` (`docker/default` before that), `unconfined`, or `localhost/` followed by
-/// what `localhost_ref` holds today: the path of a seccomp profile, the name of an AppArmor one.
+/// The deprecated text is `runtime/default` (`docker/default` before that), `unconfined`, or `localhost/`
+/// followed by what `localhost_ref` holds today: the path of a seccomp profile, the name of an AppArmor one.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
 //! A client's connection that can be cut from outside: what bounds a drain.
 //!
-//! The transport waits for its connections to end, and one with an endless stream on it never does. So each is wrapped,
-//! and its reads and writes fail once the cut is made.
+//! The transport waits for its connections to end, and one with an endless stream on it never does. So each
+//! is wrapped, and its reads and writes fail once the cut is made.
 
 use std::{
     future::Future,
@@ -19,8 +19,8 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, UdsConnectInfo};
 
-/// How long to leave the listener alone when a connection cannot be accepted: it stays ready, and descriptors, say,
-/// come back only with time.
+/// How long to leave the listener alone when a connection cannot be accepted: it stays ready, and
+/// descriptors, say, come back only with time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The connections that clients open, each cut by `cut`. Never ends and never fails.

@@ -1,7 +1,7 @@
 //! The gRPC server: which services, on which socket, for how long.
 //!
-//! Puts together the two CRI services, their v1alpha2 names, gRPC health, one log line for each call, and an orderly
-//! end. What the services do is none of its business.
+//! Puts together the two CRI services, their v1alpha2 names, gRPC health, one log line for each call, and an
+//! orderly end. What the services do is none of its business.
 
 mod connection;
 mod outcome;
@@ -31,7 +31,7 @@ use crate::cri::{
     },
 };
 
-/// What a server serves: the CRI services, gRPC health, and whatever is added.
+/// What a server serves: the CRI services and gRPC health.
 #[derive(Clone)]
 pub struct Services {
     routes: Routes,
@@ -41,7 +41,8 @@ pub struct Services {
 }
 
 impl Services {
-    /// Serves `runtime` and `images` as CRI v1 and v1alpha2. Messages have at most [`MAX_MESSAGE_BYTES`] either way.
+    /// Serves `runtime` and `images` as CRI v1 and v1alpha2. Messages have at most [`MAX_MESSAGE_BYTES`]
+    /// either way.
     pub fn new<R: RuntimeService, I: ImageService>(runtime: Arc<R>, images: Arc<I>) -> Self {
         let (health, health_server) = tonic_health::server::health_reporter();
         let runtime = RuntimeServiceServer::from_arc(runtime)
@@ -75,8 +76,9 @@ impl fmt::Debug for Services {
     }
 }
 
-/// Serves until `shutdown` is done, then takes no new connection or call, reports itself as not serving, and lets the
-/// calls under way finish. After `drain` the connections that remain are cut, and their calls dropped.
+/// Serves until `shutdown` is done, then takes no new connection or call, reports itself as not serving, and
+/// lets the calls under way finish. After `drain` the connections that remain are cut, and their calls
+/// dropped.
 ///
 /// Returns when no connection is left. The socket's file stays: [`bind`] replaces it.
 ///

@@ -1,8 +1,9 @@
-//! One span and one log line for each call: what was asked, how it ended, how long it took. Never what was in it.
+//! One span and one log line for each call: what was asked, how it ended, how long it took. Never what was in
+//! it.
 //!
-//! A call ends when its status is known: in the head of an answer that has no body, in the trailers of one that has,
-//! or never, when its client went away. Answers of ordinary life (success, `NOT_FOUND` for what was removed meanwhile,
-//! a client that cancelled) are logged at debug, all others at warn.
+//! A call ends when its status is known: in the head of an answer that has no body, in the trailers of one
+//! that has, or never, when its client went away. Answers of ordinary life (success, `NOT_FOUND` for what was
+//! removed meanwhile, a client that cancelled) are logged at debug, all others at warn.
 
 use std::{
     future::Future,

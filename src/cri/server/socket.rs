@@ -24,13 +24,13 @@ use tokio::net::UnixListener;
 const MODE: u32 = 0o660;
 const BACKLOG: i32 = 1024;
 
-/// Listens on a unix socket at `path`, of mode 0660; directories that lack are made, of mode 0755. A socket nobody
-/// answers on, left by a daemon that died, is replaced. Needs a tokio runtime around it.
+/// Listens on a unix socket at `path`, of mode 0660; directories that lack are made, of mode 0755. A socket
+/// nobody answers on, left by a daemon that died, is replaced. Needs a tokio runtime around it.
 ///
 /// # Errors
 ///
-/// [`BindError::InUse`] when another daemon answers on it, [`BindError::NotASocket`] when something else lies there,
-/// [`BindError::Io`] for what the system refused.
+/// [`BindError::InUse`] when another daemon answers on it, [`BindError::NotASocket`] when something else lies
+/// there, [`BindError::Io`] for what the system refused.
 pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
     let failed = |action: &'static str| {
         move |source| BindError::Io {
@@ -49,7 +49,8 @@ pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
         .create(parent)
         .map_err(failed("create the directory of"))?;
 
-    // Two daemons that start at once must not both find the old socket dead, or one removes the other's new one.
+    // Two daemons that start at once must not both find the old socket dead, or one removes the other's new
+    // one.
     let directory = File::open(parent).map_err(failed("open the directory of"))?;
     directory.lock().map_err(failed("lock the directory of"))?;
     remove_stale(path)?;
@@ -86,8 +87,8 @@ fn probe(path: &Path) -> rustix::io::Result<()> {
 
 fn listen(path: &Path) -> io::Result<UnixListener> {
     let socket = stream_socket()?;
-    // The file's mode comes from the unbound socket's: at no moment can others connect (unix(7) has the file made with
-    // all permissions that the umask leaves).
+    // The file's mode comes from the unbound socket's: at no moment can others connect (unix(7) has the file
+    // made with all permissions that the umask leaves).
     fchmod(&socket, Mode::from_raw_mode(MODE))?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     // The umask may have taken more than it should.

@@ -4,8 +4,8 @@
 
 /// Kubernetes CRI v1: protobuf package `runtime.v1`.
 ///
-/// Import the service modules rather than their traits: `runtime_service_server` and `image_service_server` hold
-/// traits with the names that the adapter's own types like to have.
+/// Import the service modules rather than their traits: `runtime_service_server` and `image_service_server`
+/// hold traits with the names that the adapter's own types like to have.
 pub mod v1 {
     #![allow(
         clippy::all,

@@ -120,8 +120,8 @@ fn deprecated_profiles_of_a_v1alpha2_client_arrive_in_the_fields_of_the_same_nam
     assert!(new.apparmor.is_none() && new.seccomp.is_none());
 }
 
-/// Compares what both a definition shipped by `k8s-cri` and ours define: fields and enum values by number, calls by
-/// name. Fields only one of them has are the other's past or future.
+/// Compares what both a definition shipped by `k8s-cri` and ours define: fields and enum values by number,
+/// calls by name. Fields only one of them has are the other's past or future.
 fn check_against(definition: &str) {
     let theirs = facts(&compiled(&k8s_cri_protos().join(definition)));
     let ours = facts(&file(super::FILE_DESCRIPTOR_SET));
