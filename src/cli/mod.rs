@@ -71,19 +71,19 @@ struct Settings {
     /// Overrides `run_dir`.
     #[arg(long, global = true, value_name = "DIR")]
     run_dir: Option<PathBuf>,
-    /// Overrides `cni.conf_dir`.
-    #[arg(long, global = true, value_name = "DIR")]
-    cni_conf_dir: Option<PathBuf>,
+    /// Overrides any key, as in `--set cni.conf_dir=/etc/cni/other`; may be repeated.
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
 impl Settings {
     /// The configuration that this command line gives.
     fn load(&self) -> Result<Config, ConfigError> {
         let overrides = Overrides {
+            keys: self.set.clone(),
             state_dir: self.state_dir.clone(),
             run_dir: self.run_dir.clone(),
             socket: self.socket.as_deref().map(strip_scheme),
-            cni_conf_dir: self.cni_conf_dir.clone(),
         };
         load(self.config.as_deref(), overrides)
     }

@@ -17,14 +17,14 @@ pub const DEFAULT_FILE: &str = "/etc/coracle/config.toml";
 /// Keys that the command line sets, over all files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// Sets `state_dir`.
+    /// Any keys, each as `table.key=value` with a value in TOML; what is not TOML is text.
+    pub keys: Vec<String>,
+    /// Sets `state_dir`, over `keys`.
     pub state_dir: Option<PathBuf>,
-    /// Sets `run_dir`.
+    /// Sets `run_dir`, over `keys`.
     pub run_dir: Option<PathBuf>,
-    /// Sets `socket`.
+    /// Sets `socket`, over `keys`.
     pub socket: Option<PathBuf>,
-    /// Sets `cni.conf_dir`.
-    pub cni_conf_dir: Option<PathBuf>,
 }
 
 /// Reads `file` (absent: [`DEFAULT_FILE`], if it is there) and the `*.toml` files of the directory beside it that
@@ -36,6 +36,10 @@ pub fn load(file: Option<&Path>, overrides: Overrides) -> Result<Config, ConfigE
     let mut merged = Table::new();
     for path in files(file)? {
         merge(&mut merged, read(&path)?);
+    }
+    for text in &overrides.keys {
+        let origin = PathBuf::from(format!("the option --set {text}"));
+        merge(&mut merged, parse(&origin, &as_toml(text))?);
     }
     let mut config = Config::deserialize(Value::Table(merged)).map_err(|source| ConfigError::Parse {
         path: file.unwrap_or(Path::new(DEFAULT_FILE)).to_owned(),
@@ -52,13 +56,12 @@ impl Overrides {
             state_dir,
             run_dir,
             socket,
-            cni_conf_dir,
+            keys: _,
         } = self;
         for (value, key) in [
             (state_dir, &mut config.state_dir),
             (run_dir, &mut config.run_dir),
             (socket, &mut config.socket),
-            (cni_conf_dir, &mut config.cni.conf_dir),
         ] {
             if let Some(value) = value {
                 *key = value;
@@ -106,8 +109,23 @@ fn read(path: &Path) -> Result<Table, ConfigError> {
         path: path.to_owned(),
         source,
     })?;
-    check(path, &text)?;
+    parse(path, &text)
+}
+
+fn parse(path: &Path, text: &str) -> Result<Table, ConfigError> {
+    check(path, text)?;
     text.parse().map_err(|source| parse_error(path, source))
+}
+
+/// `cni.conf_dir=/x` needs no quotes: whoever types it has a shell that wants its own.
+fn as_toml(text: &str) -> String {
+    let Some((key, value)) = text.split_once('=') else {
+        return text.to_owned();
+    };
+    match text.parse::<Table>() {
+        Ok(_) => text.to_owned(),
+        Err(_) => format!("{key} = {}", Value::from(value)),
+    }
 }
 
 /// Checks types and names against [`Config`], with the position in the text for the first.

@@ -42,8 +42,13 @@ settings! {
         pub socket: PathBuf,
         /// Parent of the cgroups of pods that name none, from the root of each hierarchy.
         pub cgroup_parent: PathBuf,
+        /// Cgroup of the processes that watch over containers, from the root of each hierarchy. Never a pod's, so that
+        /// no pod pays for them or takes them along when it is killed.
+        pub monitor_cgroup: PathBuf,
         /// What the daemon says about its work, on standard error.
         pub log: Log,
+        /// Limits of every container.
+        pub containers: Containers,
         /// Pod networks, made by CNI plugins.
         pub cni: Cni,
         /// Where images come from.
@@ -59,6 +64,15 @@ settings! {
         pub level: LogLevel,
         /// `text` for people, `json` for collectors: one object a line.
         pub format: LogFormat,
+    }
+}
+
+settings! {
+    /// Table `[containers]`.
+    pub struct Containers {
+        /// Most processes and threads that a container may have; 0 is no limit. The kubelet's `podPidsLimit` holds for
+        /// the pod as a whole, beside it.
+        pub pids_limit: u32,
     }
 }
 
@@ -138,10 +152,12 @@ impl Default for Config {
             run_dir: "/run/coracle".into(),
             socket: "/run/coracle/coracle.sock".into(),
             cgroup_parent: "/coracle".into(),
+            monitor_cgroup: "/coracle/monitors".into(),
             log: Log {
                 level: LogLevel::Info,
                 format: LogFormat::Text,
             },
+            containers: Containers { pids_limit: 0 },
             cni: Cni {
                 conf_dir: "/etc/cni/net.d".into(),
                 bin_dirs: vec![
@@ -167,6 +183,12 @@ impl Default for Log {
     }
 }
 
+impl Default for Containers {
+    fn default() -> Containers {
+        Config::default().containers
+    }
+}
+
 impl Default for Cni {
     fn default() -> Cni {
         Config::default().cni
@@ -180,9 +202,10 @@ impl Default for Registry {
 }
 
 /// The tables of [`Config`] with their keys, as they are printed; the first has no name.
-pub(super) const TABLES: [(&str, &[Key]); 4] = [
+pub(super) const TABLES: [(&str, &[Key]); 5] = [
     ("", Config::KEYS),
     ("log", Log::KEYS),
+    ("containers", Containers::KEYS),
     ("cni", Cni::KEYS),
     ("registry", Registry::KEYS),
 ];

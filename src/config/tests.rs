@@ -134,8 +134,19 @@ fn a_named_file_must_exist() {
 fn the_command_line_wins_over_files() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("c.toml");
-    fs::write(&file, "state_dir = '/file'\nrun_dir = '/file-run'").unwrap();
+    fs::write(
+        &file,
+        "state_dir = '/file'\nrun_dir = '/file-run'\n[cni]\nconf_dir = '/file-cni'",
+    )
+    .unwrap();
     let overrides = Overrides {
+        keys: [
+            "cni.conf_dir=/line-cni",
+            "registry.max_parallel_layers=7",
+            "state_dir=/x",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         state_dir: Some("/line".into()),
         ..Overrides::default()
     };
@@ -144,6 +155,33 @@ fn the_command_line_wins_over_files() {
 
     assert_eq!(config.state_dir, PathBuf::from("/line"));
     assert_eq!(config.run_dir, PathBuf::from("/file-run"));
+    assert_eq!(config.cni.conf_dir, PathBuf::from("/line-cni"));
+    assert_eq!(config.registry.max_parallel_layers.get(), 7);
+}
+
+#[test]
+fn keys_on_the_command_line_are_checked_as_those_in_files_are() {
+    for (text, expected) in [
+        (
+            "cni.confdir=/x",
+            "unknown keys in the option --set cni.confdir=/x: cni.confdir (did you mean cni.conf_dir?)",
+        ),
+        ("log.level=loud", "cannot parse the option --set log.level=loud"),
+        ("state_dir", "cannot parse the option --set state_dir"),
+        (
+            "state_dir=x",
+            "state_dir must be an absolute path in UTF-8 without .., not \"x\"",
+        ),
+    ] {
+        let overrides = Overrides {
+            keys: vec![text.to_owned()],
+            ..Overrides::default()
+        };
+
+        let error = load(None, overrides).unwrap_err();
+
+        assert_eq!(error.to_string(), expected);
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ impl Config {
             ("run_dir", Some(&self.run_dir)),
             ("socket", Some(&self.socket)),
             ("cgroup_parent", Some(&self.cgroup_parent)),
+            ("monitor_cgroup", Some(&self.monitor_cgroup)),
             ("cni.conf_dir", Some(&self.cni.conf_dir)),
             ("cni.conf_template", self.cni.conf_template.as_ref()),
             ("registry.config_dir", Some(&self.registry.config_dir)),
