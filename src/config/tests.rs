@@ -4,7 +4,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use super::settings::leaves;
+use super::settings::{TABLES, leaves};
 use super::*;
 
 /// Loads `main` with `drop_ins` beside it; the error is the whole chain, without the directory.
@@ -212,4 +212,51 @@ fn a_dump_documents_every_key() {
             );
         }
     }
+}
+
+/// The reference as it is to be: a section for each table, a paragraph for each key.
+fn reference() -> String {
+    let defaults = dump(&Config::default());
+    let default_of = |table: &str, name: &str| {
+        let section = match table {
+            "" => defaults.split("\n[").next(),
+            _ => defaults
+                .split("\n[")
+                .find(|section| section.starts_with(&format!("{table}]"))),
+        };
+        let mut lines = section.unwrap_or_default().lines();
+        let line = lines.find(|line| line.trim_start_matches("# ").starts_with(&format!("{name} = ")));
+        let (_, value) = line.unwrap_or_default().split_once(" = ").unwrap_or_default();
+        value.to_owned()
+    };
+    let mut text = include_str!("reference-head.md").to_owned();
+    for (table, keys) in TABLES {
+        if !table.is_empty() {
+            text += &format!("\n## `[{table}]`\n");
+        }
+        for key in keys
+            .iter()
+            .filter(|key| !TABLES.iter().any(|(name, _)| *name == key.name))
+        {
+            let docs: Vec<_> = key.docs.iter().map(|line| line.trim()).collect();
+            let value = default_of(table, key.name);
+            text += &format!(
+                "\n### `{}`\n\n{}\n\nDefault: `{value}`\n",
+                key.name,
+                docs.join("\n")
+            );
+        }
+    }
+    text
+}
+
+/// `CORACLE_UPDATE_DOCS=1 cargo test` writes it.
+#[test]
+fn the_reference_in_docs_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+    if std::env::var_os("CORACLE_UPDATE_DOCS").is_some() {
+        fs::write(path, reference()).unwrap();
+    }
+
+    assert_eq!(fs::read_to_string(path).unwrap(), reference());
 }
