@@ -34,4 +34,4 @@ pub mod wire;
 mod tests;
 
 pub use runtime::{Runtime, Settings};
-pub use sandbox::{AttachRequest, Held, Network, PinRequest, Pinner};
+pub use sandbox::{AttachRequest, Held, Network, PinRequest, Pinner, ZygotePinner};

@@ -17,6 +17,7 @@ mod debts;
 mod files;
 mod namespaces;
 mod network;
+mod pins;
 mod plugins;
 mod record;
 mod recover;
@@ -24,9 +25,6 @@ mod registry;
 mod run;
 mod stop;
 mod undo;
-
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -44,6 +42,7 @@ pub(super) use files::mounts;
 pub use namespaces::{Held, PinRequest, Pinner};
 pub(super) use namespaces::{check_sysctls, shared};
 pub use network::{AttachRequest, Network};
+pub use pins::ZygotePinner;
 pub(super) use record::{Config, Dns, Key, Mode, Modes, Phase, PidMode, Port, Protocol, Record};
 pub(super) use registry::Sandbox;
 use undo::gather;
