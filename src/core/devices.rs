@@ -102,15 +102,25 @@ fn collect(
 /// The rules of a specification, as version 2 takes them.
 pub(super) fn rules(spec: &Spec) -> Vec<DeviceRule> {
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-    resources.and_then(|r| r.devices().as_ref()).into_iter().flatten().map(rule).collect()
+    resources
+        .and_then(|r| r.devices().as_ref())
+        .into_iter()
+        .flatten()
+        .map(rule)
+        .collect()
 }
 
 fn rule(rule: &LinuxDeviceCgroup) -> DeviceRule {
-    let access = rule.access().as_deref().unwrap_or("rwm").chars().map(|letter| match letter {
-        'r' => READ,
-        'w' => WRITE,
-        _ => MKNOD,
-    });
+    let access = rule
+        .access()
+        .as_deref()
+        .unwrap_or("rwm")
+        .chars()
+        .map(|letter| match letter {
+            'r' => READ,
+            'w' => WRITE,
+            _ => MKNOD,
+        });
     // The OCI specification: an absent number, or -1, is any.
     let number = |n: Option<i64>| n.and_then(|n| u32::try_from(n).ok());
     DeviceRule {

@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use super::Core;
 use super::registry::{Live, Phase};
 use super::start::monitor_error;
-use super::terminal::Terminal;
 use crate::model::{Error, ExecRequest, ExecResponse, Kind, Reader, Result, Writer};
 use crate::monitor::MonitorError;
 use crate::monitor::client::{Exec, ExecStdio};
@@ -152,7 +151,7 @@ impl Streams {
                 read
             }
         };
-        let mut output = |wanted: bool, end: &mut Option<Receiver>| match wanted {
+        let output = |wanted: bool, end: &mut Option<Receiver>| match wanted {
             false => null(true),
             true => {
                 let (read, write) = pipe::pair()?;
@@ -167,7 +166,9 @@ impl Streams {
 
     fn attach(self, exec: &mut Exec) -> io::Result<Attached> {
         if let Some(master) = exec.take_terminal() {
-            let (read, write) = Terminal::open(master)?.split();
+            // No pipe, but a descriptor that is read, written and waited for in the same way.
+            let read = Receiver::from_owned_fd_unchecked(nonblocking(master.try_clone()?)?)?;
+            let write = Sender::from_owned_fd_unchecked(master)?;
             return Ok(Attached {
                 input: Some(Box::new(write)),
                 output: Some(Box::new(read)),
@@ -182,6 +183,11 @@ impl Streams {
             error: self.error.map(reader),
         })
     }
+}
+
+fn nonblocking(fd: OwnedFd) -> io::Result<OwnedFd> {
+    rustix::io::ioctl_fionbio(&fd, true)?;
+    Ok(fd)
 }
 
 /// Copies until the command has ended and its outputs are read.

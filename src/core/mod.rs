@@ -22,7 +22,6 @@ mod start;
 mod stats;
 mod stop;
 mod teardown;
-mod terminal;
 mod update;
 
 use std::future::Future;

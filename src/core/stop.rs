@@ -40,7 +40,7 @@ impl Core {
         if !entry.claim_stop_signal() {
             return Ok(());
         }
-        let signal = Signal::parse(&entry.record.stop_signal)?;
+        let signal = Signal::from_name(&entry.record.stop_signal)?;
         match live.monitor.signal(signal.number()).await {
             Ok(()) => Ok(()),
             // It has just ended, or its monitor has: the wait that follows tells.

@@ -19,7 +19,7 @@ fn pending<T>() -> Result<T> {
 }
 
 /// The images, layers and snapshots of one store. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Images {
     settings: Arc<Settings>,
     store: Store,
@@ -84,6 +84,12 @@ impl Images {
     /// `Internal`.
     pub async fn remove_snapshot(&self, _container_id: &str) -> Result<()> {
         pending()
+    }
+
+    /// Where [`Images::volume_source`] will put a volume.
+    pub fn volume_path(&self, container_id: &str, path: &str) -> PathBuf {
+        let _ = path;
+        self.settings.root.join(container_id)
     }
 
     /// Makes a directory of a container's own for one volume that its image declares, filled with the image's content at

@@ -172,7 +172,10 @@ pub enum Stdio {
 
 impl Default for Stdio {
     fn default() -> Self {
-        Stdio::Pipes { stdin: false, stdin_once: false }
+        Stdio::Pipes {
+            stdin: false,
+            stdin_once: false,
+        }
     }
 }
 
@@ -190,8 +193,9 @@ pub struct TerminalSize {
 pub struct Process {
     /// Command and arguments; a command without a slash is looked up in the environment's `PATH`.
     pub args: Vec<String>,
-    /// `NAME=value`, complete: nothing is added.
-    pub env: Vec<String>,
+    /// `NAME=value` in any bytes, complete: nothing is added.
+    #[serde(with = "bytes")]
+    pub env: Vec<Vec<u8>>,
     /// Absolute working directory. Made (mode 0755) for the first process when missing, an error for an exec.
     pub cwd: String,
     /// User id.
@@ -398,4 +402,34 @@ pub enum FailureKind {
     Runtime,
     /// The monitor does not know this call.
     Unsupported,
+}
+
+/// Strings of any bytes in JSON: as text where they are UTF-8, else as a list of numbers.
+mod bytes {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Text {
+        Utf8(String),
+        Other(Vec<u8>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(all: &[Vec<u8>], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(all.iter().map(|one| match std::str::from_utf8(one) {
+            Ok(text) => Text::Utf8(text.to_owned()),
+            Err(_) => Text::Other(one.clone()),
+        }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Vec<u8>>, D::Error> {
+        let all = Vec::<Text>::deserialize(from)?;
+        Ok(all
+            .into_iter()
+            .map(|one| match one {
+                Text::Utf8(text) => text.into_bytes(),
+                Text::Other(bytes) => bytes,
+            })
+            .collect())
+    }
 }

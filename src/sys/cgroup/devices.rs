@@ -71,7 +71,12 @@ const JUMP_IF_NUMBER: u8 = 0x15;
 const EXIT: u8 = 0x95;
 
 fn instruction(code: u8, to: u8, from: u8, immediate: i32) -> Instruction {
-    Instruction { code, registers: to | from << 4, offset: 0, immediate }
+    Instruction {
+        code,
+        registers: to | from << 4,
+        offset: 0,
+        immediate,
+    }
 }
 
 /// Lets the processes of the v2 group at `dir` use the devices that `rules` say, and no others.
@@ -91,8 +96,14 @@ fn program(rules: &[DeviceRule]) -> io::Result<Vec<Instruction>> {
         instruction(MOVE, 3, 2, 0),
         instruction(AND_NUMBER, 2, 0, 0xffff),
         instruction(SHIFT_RIGHT, 3, 0, 16),
-        Instruction { offset: 4, ..instruction(LOAD_WORD, 4, 1, 0) },
-        Instruction { offset: 8, ..instruction(LOAD_WORD, 5, 1, 0) },
+        Instruction {
+            offset: 4,
+            ..instruction(LOAD_WORD, 4, 1, 0)
+        },
+        Instruction {
+            offset: 8,
+            ..instruction(LOAD_WORD, 5, 1, 0)
+        },
     ];
     for rule in rules.iter().rev() {
         program.extend(block(rule)?);
@@ -114,13 +125,19 @@ fn block(rule: &DeviceRule) -> io::Result<Vec<Instruction>> {
         block.push(instruction(JUMP_UNLESS_NUMBER, 5, 0, number(minor)?));
     }
     if rule.access != MKNOD | READ | WRITE {
-        block.extend([instruction(MOVE, 1, 3, 0), instruction(AND_NUMBER, 1, 0, rule.access)]);
+        block.extend([
+            instruction(MOVE, 1, 3, 0),
+            instruction(AND_NUMBER, 1, 0, rule.access),
+        ]);
         block.push(match rule.allow {
             true => instruction(JUMP_UNLESS_EQUAL, 1, 3, 0),
             false => instruction(JUMP_IF_NUMBER, 1, 0, 0),
         });
     }
-    block.extend([instruction(MOVE_NUMBER, 0, 0, i32::from(rule.allow)), instruction(EXIT, 0, 0, 0)]);
+    block.extend([
+        instruction(MOVE_NUMBER, 0, 0, i32::from(rule.allow)),
+        instruction(EXIT, 0, 0, 0),
+    ]);
     // A jump leads behind the block; it is counted from the instruction after the jump.
     let length = block.len();
     for (at, one) in block.iter_mut().enumerate() {
@@ -168,7 +185,14 @@ fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
     };
     // SAFETY: bpf(2) reads the structure of the given size, and through it `program` and the literal, which outlive the
     // call. No safe crate offers the call without a loader for object files.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const attributes, size_of::<LoadAttributes>()) };
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            PROG_LOAD,
+            &raw const attributes,
+            size_of::<LoadAttributes>(),
+        )
+    };
     match i32::try_from(fd) {
         // SAFETY: a number that is not negative is a new descriptor, and nobody else has it.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
@@ -185,8 +209,19 @@ fn attach(group: &File, program: &OwnedFd) -> io::Result<()> {
         flags: ALLOW_MULTI,
     };
     // SAFETY: bpf(2) reads the structure of the given size and keeps no pointer; both descriptors are open.
-    let done = unsafe { libc::syscall(libc::SYS_bpf, PROG_ATTACH, &raw const attributes, size_of::<AttachAttributes>()) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            PROG_ATTACH,
+            &raw const attributes,
+            size_of::<AttachAttributes>(),
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 #[cfg(test)]
@@ -197,7 +232,13 @@ mod tests {
 
     fn rule(allow: bool, kind: Option<DeviceKind>, numbers: Option<(u32, u32)>, access: i32) -> DeviceRule {
         let (major, minor) = (numbers.map(|n| n.0), numbers.map(|n| n.1));
-        DeviceRule { allow, kind, major, minor, access }
+        DeviceRule {
+            allow,
+            kind,
+            major,
+            minor,
+            access,
+        }
     }
 
     /// Runs a program as the kernel would: enough of it for ours.
@@ -206,15 +247,35 @@ mod tests {
         let mut registers = [0_i32; 10];
         let mut at = 0;
         loop {
-            let Instruction { code, registers: both, offset, immediate } = program[at];
+            let Instruction {
+                code,
+                registers: both,
+                offset,
+                immediate,
+            } = program[at];
             let (to, from) = (usize::from(both & 15), usize::from(both >> 4));
             at += 1;
             let jump = match code {
-                LOAD_WORD => { registers[to] = context[offset as usize / 4]; false }
-                MOVE => { registers[to] = registers[from]; false }
-                MOVE_NUMBER => { registers[to] = immediate; false }
-                AND_NUMBER => { registers[to] &= immediate; false }
-                SHIFT_RIGHT => { registers[to] >>= immediate; false }
+                LOAD_WORD => {
+                    registers[to] = context[offset as usize / 4];
+                    false
+                }
+                MOVE => {
+                    registers[to] = registers[from];
+                    false
+                }
+                MOVE_NUMBER => {
+                    registers[to] = immediate;
+                    false
+                }
+                AND_NUMBER => {
+                    registers[to] &= immediate;
+                    false
+                }
+                SHIFT_RIGHT => {
+                    registers[to] >>= immediate;
+                    false
+                }
                 JUMP_UNLESS_NUMBER => registers[to] != immediate,
                 JUMP_UNLESS_EQUAL => registers[to] != registers[from],
                 JUMP_IF_NUMBER => registers[to] == immediate,
@@ -239,16 +300,31 @@ mod tests {
         let allowed = |kind, numbers, access| run(&program, kind, numbers, access);
 
         assert!(allowed(DeviceKind::Char, (1, 3), READ | WRITE));
-        assert!(allowed(DeviceKind::Char, (7, 7), MKNOD), "making any node gives no access");
-        assert!(!allowed(DeviceKind::Char, (7, 7), MKNOD | READ), "a part of the access is not all of it");
-        assert!(!allowed(DeviceKind::Block, (1, 3), READ), "a block device of the same number is another");
-        assert!(!allowed(DeviceKind::Char, (1, 5), READ | WRITE), "a denied part denies all of it");
+        assert!(
+            allowed(DeviceKind::Char, (7, 7), MKNOD),
+            "making any node gives no access"
+        );
+        assert!(
+            !allowed(DeviceKind::Char, (7, 7), MKNOD | READ),
+            "a part of the access is not all of it"
+        );
+        assert!(
+            !allowed(DeviceKind::Block, (1, 3), READ),
+            "a block device of the same number is another"
+        );
+        assert!(
+            !allowed(DeviceKind::Char, (1, 5), READ | WRITE),
+            "a denied part denies all of it"
+        );
         assert!(!allowed(DeviceKind::Block, (8, 0), MKNOD));
     }
 
     #[test]
     fn the_kernel_takes_the_program() {
-        let rules = [rule(false, None, None, ALL), rule(true, Some(DeviceKind::Char), Some((1, 3)), READ)];
+        let rules = [
+            rule(false, None, None, ALL),
+            rule(true, Some(DeviceKind::Char), Some((1, 3)), READ),
+        ];
 
         load(&program(&rules).unwrap()).unwrap();
     }
