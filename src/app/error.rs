@@ -30,7 +30,7 @@ pub enum AppError {
     Adapter(model::Error),
     /// The network's directories cannot be used.
     #[error("cannot open the network")]
-    Network(#[source] cni::Error),
+    Network(#[source] cni::NetworkError),
     /// `/proc`, `/sys` or the cgroup file system cannot be read.
     #[error("cannot tell what this machine has")]
     Host(#[source] io::Error),
