@@ -24,6 +24,8 @@ pub mod client;
 mod process;
 pub mod protocol;
 pub mod seccomp;
+#[cfg(test)]
+mod tests;
 pub mod zygote;
 
 pub use client::{Exec, ExecOutcome, MonitorClient, MonitorError};

@@ -1,6 +1,6 @@
 //! Fork, exit and reaping, for the single-threaded processes: zygote, monitors, workers.
 
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::process::{Pid, WaitOptions, wait, waitpid};
 use std::io;
 
 /// Which side of a fork this is.
@@ -66,7 +66,7 @@ pub struct Death {
 
 /// Reaps one dead child, if there is one.
 pub fn reap() -> Option<Death> {
-    let (pid, status) = waitpid(None, WaitOptions::NOHANG).ok()??;
+    let (pid, status) = wait(WaitOptions::NOHANG).ok()??;
     let signal = status.terminating_signal();
     let code = signal.map_or_else(|| status.exit_status().unwrap_or(0), |s| 128 + s);
     Some(Death {
@@ -99,4 +99,23 @@ pub fn new_session() -> io::Result<()> {
 /// Names the process, for `ps`. At most 15 bytes count.
 pub fn set_name(name: &std::ffi::CStr) -> io::Result<()> {
     Ok(rustix::thread::set_name(name)?)
+}
+
+/// Runs `job` in a child that has one thread, although the test harness has two, and ends with it; the child dies with
+/// the caller. Sound for the test binary only: glibc makes its allocator usable in the child, and the harness's other
+/// thread does nothing but wait.
+#[cfg(test)]
+pub(crate) fn in_single_thread(job: impl FnOnce()) -> ! {
+    // SAFETY: see above.
+    match unsafe { libc::fork() } {
+        0 => {
+            let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+            job();
+            exit_now(0)
+        }
+        pid => {
+            let _ = wait_for(pid);
+            exit_now(0)
+        }
+    }
 }
