@@ -35,9 +35,7 @@ impl Node {
     pub(super) async fn open(config: &Config, zygote: Arc<Zygote>) -> Result<Node, AppError> {
         let records = open_records(config)?;
         let images = open_images(config, &records).await?;
-        let (network, keeper) = Network::open(network(config))
-            .await
-            .map_err(AppError::Network)?;
+        let (network, keeper) = Network::open(network(config)).await.map_err(AppError::Network)?;
         let core = Core::open(
             core_settings(config).map_err(AppError::Host)?,
             images.clone(),
