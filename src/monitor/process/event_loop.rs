@@ -127,11 +127,15 @@ impl Monitor {
     }
 
     fn read_oom(&mut self, ready: &[RawFd]) {
-        let Some(life) = &mut self.life else { return };
-        if life.oom.as_ref().is_some_and(|watch| ready.contains(&watch.as_fd().as_raw_fd())) {
-            for _ in 0..life.read_oom() {
-                self.clients.tell(Event::OomKilled);
-            }
+        let watch = self.life.as_ref().and_then(|l| l.oom.as_ref());
+        if watch.is_some_and(|watch| ready.contains(&watch.as_fd().as_raw_fd())) {
+            self.tell_oom_kills();
+        }
+    }
+
+    fn tell_oom_kills(&mut self) {
+        for _ in 0..self.life.as_mut().map_or(0, Life::read_oom) {
+            self.clients.tell(Event::OomKilled);
         }
     }
 
@@ -148,10 +152,21 @@ impl Monitor {
     /// Gives deaths to whom they belong.
     fn claim_deaths(&mut self) {
         self.old_groups.retain(|group| !group.try_remove());
-        if let Some(life) = self.life.as_mut().filter(|l| l.exit.is_none())
-            && let Some(i) = self.unclaimed.iter().position(|d| d.pid == life.init.pid)
-        {
+        let init = self.life.as_ref().filter(|l| l.exit.is_none()).map(|l| l.init.pid);
+        if let Some(i) = self.unclaimed.iter().position(|d| Some(d.pid) == init) {
             let death = self.unclaimed.swap_remove(i);
+            self.tell_oom_kills();
+            self.end(death);
+        }
+        // Workers' helpers and orphans of the container: nobody asks for them once no report is under way.
+        if self.calls.iter().all(|call| call.work.is_none()) {
+            self.unclaimed.retain(|d| self.calls.iter().any(|call| call.pid() == Some(d.pid)));
+        }
+    }
+
+    /// The container's first process has ended.
+    fn end(&mut self, death: Death) {
+        if let Some(life) = &mut self.life {
             // A start under way may know why the command could not be run.
             for stage in self.calls.iter_mut().filter(|c| matches!(c.kind, Kind::Start)).flat_map(|c| &mut c.stage) {
                 stage.read();
@@ -161,10 +176,6 @@ impl Monitor {
             self.clients.tell(Event::Exited(record));
             self.untrimmed = true;
             self.advance();
-        }
-        // Workers' helpers and orphans of the container: nobody asks for them once no report is under way.
-        if self.calls.iter().all(|call| call.work.is_none()) {
-            self.unclaimed.retain(|d| self.calls.iter().any(|call| call.pid() == Some(d.pid)));
         }
     }
 
@@ -252,7 +263,12 @@ impl Monitor {
                     running.pid = -1;
                     running.death = Some(Death { pid: -1, code: 128 + libc::SIGKILL, signal: Some(libc::SIGKILL) });
                 }
-                Err(failure) => return self.end_exec(call, Err(failure)),
+                Err(failure) => {
+                    // Whatever it stumbled over, the cause is the container's end.
+                    let exited = self.life.as_ref().is_none_or(|l| l.phase() == Phase::Exited);
+                    let failure = if exited { phase("the container has exited") } else { failure };
+                    return self.end_exec(call, Err(failure));
+                }
                 Ok(report) if call.stage.as_ref().is_some_and(|s| s.pipe.is_some()) => {
                     running.pid = report.0.pid;
                     call.outcome = Some(Ok(report));
