@@ -35,6 +35,8 @@ pub(super) struct Monitor {
     pub(super) untrimmed: bool,
     pub(super) over: bool,
     listener: OwnedFd,
+    /// Inode of our socket: the directory may get a new monitor, whose socket replaces ours.
+    door: u64,
     deaths: SignalFd,
     /// Deaths seen while some worker's report, with the pid in it, was still under way.
     unclaimed: Vec<Death>,
@@ -47,6 +49,7 @@ impl Monitor {
     pub(super) fn new(dir: &Path, connection: OwnedFd, lean: OwnedFd) -> io::Result<Monitor> {
         let deaths = signal::child_deaths()?;
         let listener = socket::listen(&dir.join(SOCKET))?;
+        let door = std::fs::metadata(dir.join(SOCKET))?.ino();
         pipe::set_nonblocking(&listener)?;
         let mut clients = Clients::default();
         clients.add(connection)?;
@@ -60,6 +63,7 @@ impl Monitor {
             untrimmed: true,
             over: false,
             listener,
+            door,
             deaths,
             unclaimed: vec![],
             old_groups: vec![],
@@ -67,18 +71,21 @@ impl Monitor {
     }
 
     pub(super) fn run(mut self) -> io::Result<()> {
-        let own = std::fs::metadata(self.dir.join(SOCKET))?.ino();
         while !self.over {
             self.turn()?;
             // Nobody to serve and nobody left who could ask for anything.
             self.over |= self.life.is_none() && self.clients.is_empty() && self.calls.is_empty();
         }
-        // A directory may have got a new monitor meanwhile, whose socket has replaced ours.
+        self.close_door();
+        Ok(())
+    }
+
+    /// Nobody finds this monitor any more.
+    pub(super) fn close_door(&self) {
         let socket = self.dir.join(SOCKET);
-        if std::fs::metadata(&socket).is_ok_and(|m| m.ino() == own) {
+        if std::fs::metadata(&socket).is_ok_and(|m| m.ino() == self.door) {
             let _ = std::fs::remove_file(&socket);
         }
-        Ok(())
     }
 
     fn turn(&mut self) -> io::Result<()> {
@@ -318,7 +325,10 @@ impl Monitor {
         let exited = self.life.as_ref().is_none_or(|l| l.phase() == Phase::Exited);
         match call.outcome.take() {
             Some(outcome) => {
-                self.over = outcome.is_ok();
+                if outcome.is_ok() {
+                    self.over = true;
+                    self.close_door();
+                }
                 self.answer(call.client, call.id, outcome.map(|_: (_, _)| (Answer::Done, None)));
                 None
             }

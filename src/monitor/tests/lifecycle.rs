@@ -166,3 +166,19 @@ async fn an_oom_kill_is_told_and_recorded() {
     assert!(*container.client.oom_kills().borrow() > 0);
     container.delete().await;
 }
+
+#[tokio::test]
+async fn an_idle_monitor_has_little_memory_of_its_own() {
+    let Some(host) = Host::new() else { return };
+    let container = host.run("a", &["sleep", "1000"]).await;
+    container.sh("true").await;
+    let monitor = container.client.state().await.unwrap().monitor_pid;
+
+    let rollup = std::fs::read_to_string(format!("/proc/{monitor}/smaps_rollup")).unwrap();
+    let line = rollup.lines().find_map(|l| l.strip_prefix("Private_Dirty:")).unwrap();
+    let kib: u32 = line.trim().trim_end_matches(" kB").parse().unwrap();
+
+    eprintln!("private dirty: {kib} KiB");
+    assert!(kib <= 120, "{rollup}");
+    container.delete().await;
+}
