@@ -172,10 +172,7 @@ pub enum Stdio {
 
 impl Default for Stdio {
     fn default() -> Self {
-        Stdio::Pipes {
-            stdin: false,
-            stdin_once: false,
-        }
+        Stdio::Pipes { stdin: false, stdin_once: false }
     }
 }
 
@@ -424,12 +421,9 @@ mod bytes {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Vec<u8>>, D::Error> {
         let all = Vec::<Text>::deserialize(from)?;
-        Ok(all
-            .into_iter()
-            .map(|one| match one {
-                Text::Utf8(text) => text.into_bytes(),
-                Text::Other(bytes) => bytes,
-            })
-            .collect())
+        Ok(all.into_iter().map(|one| match one {
+            Text::Utf8(text) => text.into_bytes(),
+            Text::Other(bytes) => bytes,
+        }).collect())
     }
 }

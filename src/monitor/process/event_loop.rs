@@ -116,23 +116,13 @@ impl Monitor {
     /// Waits until something is ready or a call wants to be looked at. Returns the ready descriptors' numbers; all are
     /// non-blocking, so a number that changes hands within the turn does no harm.
     fn wait(&self) -> io::Result<Vec<RawFd>> {
-        let oom = self
-            .life
-            .iter()
-            .filter_map(|l| l.oom.as_ref())
-            .map(OomWatch::as_fd);
+        let oom = self.life.iter().filter_map(|l| l.oom.as_ref()).map(OomWatch::as_fd);
         let streams = self.life.iter().flat_map(|l| l.streams.fds());
         let fixed: [BorrowedFd<'_>; 2] = [self.deaths.as_fd(), self.listener.as_fd()];
         let calls = self.calls.iter().flat_map(Call::fds);
-        let all = fixed
-            .into_iter()
-            .chain(self.clients.fds())
-            .chain(streams)
-            .chain(oom)
-            .chain(calls);
-        let mut polled: Vec<PollFd<'_>> = all
-            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
-            .collect();
+        let all = fixed.into_iter().chain(self.clients.fds()).chain(streams).chain(oom).chain(calls);
+        let mut polled: Vec<PollFd<'_>> =
+            all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         let now = Instant::now();
         let next = self.calls.iter().filter_map(|call| call.wakes_in(now)).min();
         match poll(&mut polled, next.map(timespec).as_ref()) {
@@ -140,25 +130,10 @@ impl Monitor {
             Err(e) => return Err(e.into()),
         }
         let is_ready = |p: &&PollFd<'_>| !p.revents().is_empty();
-        Ok(polled
-            .iter()
-            .filter(is_ready)
-            .map(|p| p.as_fd().as_raw_fd())
-            .collect())
+        Ok(polled.iter().filter(is_ready).map(|p| p.as_fd().as_raw_fd()).collect())
     }
 
     fn read_oom(&mut self, ready: &[RawFd]) {
-<<<<<<< HEAD
-        let Some(life) = &mut self.life else { return };
-        if life
-            .oom
-            .as_ref()
-            .is_some_and(|watch| ready.contains(&watch.as_fd().as_raw_fd()))
-        {
-            for _ in 0..life.read_oom() {
-                self.clients.tell(Event::OomKilled);
-            }
-=======
         let watch = self.life.as_ref().and_then(|l| l.oom.as_ref());
         if watch.is_some_and(|watch| ready.contains(&watch.as_fd().as_raw_fd())) {
             self.tell_oom_kills();
@@ -168,7 +143,6 @@ impl Monitor {
     fn tell_oom_kills(&mut self) {
         for _ in 0..self.life.as_mut().map_or(0, Life::read_oom) {
             self.clients.tell(Event::OomKilled);
->>>>>>> monitor
         }
     }
 
@@ -201,12 +175,7 @@ impl Monitor {
     fn end(&mut self, death: Death) {
         if let Some(life) = &mut self.life {
             // A start under way may know why the command could not be run.
-            for stage in self
-                .calls
-                .iter_mut()
-                .filter(|c| matches!(c.kind, Kind::Start))
-                .flat_map(|c| &mut c.stage)
-            {
+            for stage in self.calls.iter_mut().filter(|c| matches!(c.kind, Kind::Start)).flat_map(|c| &mut c.stage) {
                 stage.read();
                 life.reason = stage.failure().map(|f| f.text);
             }
@@ -215,14 +184,6 @@ impl Monitor {
             self.untrimmed = true;
             self.advance();
         }
-<<<<<<< HEAD
-        // Workers' helpers and orphans of the container: nobody asks for them once no report is under way.
-        if self.calls.iter().all(|call| call.work.is_none()) {
-            self.unclaimed
-                .retain(|d| self.calls.iter().any(|call| call.pid() == Some(d.pid)));
-        }
-=======
->>>>>>> monitor
     }
 
     /// Carries every open call as far as it can go.
@@ -243,9 +204,7 @@ impl Monitor {
             Some(outcome) => outcome,
             None => return Some(call),
         };
-        let Kind::Create(creating) = call.kind else {
-            return None;
-        };
+        let Kind::Create(creating) = call.kind else { return None };
         let answer = outcome.and_then(|(report, master)| {
             let mut streams = creating.streams;
             let theirs = master
@@ -302,20 +261,14 @@ impl Monitor {
 
     fn advance_exec(&mut self, mut call: Call) -> Option<Call> {
         let now = Instant::now();
-        let Kind::Exec(running) = &mut call.kind else {
-            return None;
-        };
+        let Kind::Exec(running) = &mut call.kind else { return None };
         running.kill_if_late(now);
         if let Some(outcome) = call.outcome.take() {
             match outcome {
                 // The worker had joined the group when its time was up.
                 Err(_) if running.killed_at.is_some() => {
                     running.pid = -1;
-                    running.death = Some(Death {
-                        pid: -1,
-                        code: 128 + libc::SIGKILL,
-                        signal: Some(libc::SIGKILL),
-                    });
+                    running.death = Some(Death { pid: -1, code: 128 + libc::SIGKILL, signal: Some(libc::SIGKILL) });
                 }
                 Err(failure) => {
                     // Whatever it stumbled over, the cause is the container's end.
@@ -335,12 +288,8 @@ impl Monitor {
                         return self.end_exec(call, Err(failure));
                     }
                     running.started = true;
-                    let started = Answer::ExecStarted {
-                        pid: report.pid,
-                        warnings: report.warnings,
-                    };
-                    self.clients
-                        .answer(call.client, call.id, started, master.into_iter().collect());
+                    let started = Answer::ExecStarted { pid: report.pid, warnings: report.warnings };
+                    self.clients.answer(call.client, call.id, started, master.into_iter().collect());
                 }
             }
         }
@@ -348,20 +297,12 @@ impl Monitor {
             return Some(call);
         }
         if !std::mem::replace(&mut running.started, true) {
-            let started = Answer::ExecStarted {
-                pid: 0,
-                warnings: vec![],
-            };
+            let started = Answer::ExecStarted { pid: 0, warnings: vec![] };
             self.clients.answer(call.client, call.id, started, vec![]);
         }
         self.claim_exec(running);
-        let (Some(death), true) = (running.death, running.is_gone(now)) else {
-            return Some(call);
-        };
-        let exit = ExecExit {
-            code: death.code,
-            timed_out: running.deadline.is_some() && running.killed_at.is_some(),
-        };
+        let (Some(death), true) = (running.death, running.is_gone(now)) else { return Some(call) };
+        let exit = ExecExit { code: death.code, timed_out: running.deadline.is_some() && running.killed_at.is_some() };
         self.end_exec(call, Ok((Answer::ExecExited(exit), None)))
     }
 
@@ -373,8 +314,7 @@ impl Monitor {
 
     fn end_exec(&mut self, call: Call, answer: Result<(Answer, Option<OwnedFd>), Failure>) -> Option<Call> {
         if let Kind::Exec(mut running) = call.kind {
-            self.old_groups
-                .extend(running.group.take().filter(|group| !group.try_remove()));
+            self.old_groups.extend(running.group.take().filter(|group| !group.try_remove()));
         }
         self.answer(call.client, call.id, answer);
         None
@@ -385,20 +325,11 @@ impl Monitor {
         let exited = self.life.as_ref().is_none_or(|l| l.phase() == Phase::Exited);
         match call.outcome.take() {
             Some(outcome) => {
-<<<<<<< HEAD
-                self.over = outcome.is_ok();
-                self.answer(
-                    call.client,
-                    call.id,
-                    outcome.map(|_: (_, _)| (Answer::Done, None)),
-                );
-=======
                 if outcome.is_ok() {
                     self.over = true;
                     self.close_door();
                 }
                 self.answer(call.client, call.id, outcome.map(|_: (_, _)| (Answer::Done, None)));
->>>>>>> monitor
                 None
             }
             None if exited && call.work.is_none() => {
@@ -414,12 +345,7 @@ impl Monitor {
     }
 
     /// Answers a call.
-    pub(super) fn answer(
-        &mut self,
-        client: u64,
-        id: u64,
-        answer: Result<(Answer, Option<OwnedFd>), Failure>,
-    ) {
+    pub(super) fn answer(&mut self, client: u64, id: u64, answer: Result<(Answer, Option<OwnedFd>), Failure>) {
         let (answer, fd) = answer.unwrap_or_else(|failure| (Answer::Failed(failure), None));
         self.clients.answer(client, id, answer, fd.into_iter().collect());
         self.untrimmed = true;
@@ -434,8 +360,5 @@ pub(super) fn phase(text: impl Into<String>) -> Failure {
 fn timespec(wait: Duration) -> Timespec {
     // Rounded up, or the loop would spin through the last millisecond.
     let wait = wait + Duration::from_micros(50);
-    Timespec {
-        tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: wait.subsec_nanos().into(),
-    }
+    Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX), tv_nsec: wait.subsec_nanos().into() }
 }
