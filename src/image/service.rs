@@ -187,8 +187,7 @@ impl Images {
 
     /// Where [`Images::volume_source`] will put a volume.
     pub fn volume_path(&self, container_id: &str, path: &str) -> PathBuf {
-        let _ = path;
-        self.settings.root.join(container_id)
+        self.inner.snapshots.volume_path(container_id, path)
     }
 
     /// Makes a directory of a container's own for one volume that its image declares, filled with the image's content at
