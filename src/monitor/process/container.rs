@@ -4,7 +4,8 @@
 use crate::monitor::process::last_stage::LastStage;
 use crate::monitor::process::worker::{Outcome, Report};
 use crate::monitor::process::{clamp, failure, rootfs, trace};
-use crate::monitor::protocol::{CreateRequest, FIRST_NAMESPACE, Failure, FailureKind, Stdio};
+use crate::monitor::protocol::{CreateRequest, Failure, FailureKind, FIRST_NAMESPACE, Stdio};
+use crate::monitor::seccomp::Filter;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::{fds, namespace, proc, pty, socket, step};
 use libcontainer::container::Container;
@@ -199,10 +200,8 @@ fn undo(engine: &Engine) {
 }
 
 /// Reads a compiled filter while the host's files are in sight.
-pub(super) fn read_filter(path: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
-    path.map(std::fs::read)
-        .transpose()
-        .map_err(failure::at("read the seccomp filter"))
+pub(super) fn read_filter(path: Option<&Path>) -> Result<Option<Filter>, Failure> {
+    path.map(Filter::read).transpose().map_err(failure::at("read the seccomp filter"))
 }
 
 fn engine_failure(error: &LibcontainerError, causes: Option<&trace::Causes>) -> Failure {

@@ -35,6 +35,8 @@ pub(super) struct Monitor {
     pub(super) untrimmed: bool,
     pub(super) over: bool,
     listener: OwnedFd,
+    /// Inode of our socket: the directory may get a new monitor, whose socket replaces ours.
+    door: u64,
     deaths: SignalFd,
     /// Deaths seen while some worker's report, with the pid in it, was still under way.
     unclaimed: Vec<Death>,
@@ -47,6 +49,7 @@ impl Monitor {
     pub(super) fn new(dir: &Path, connection: OwnedFd, lean: OwnedFd) -> io::Result<Monitor> {
         let deaths = signal::child_deaths()?;
         let listener = socket::listen(&dir.join(SOCKET))?;
+        let door = std::fs::metadata(dir.join(SOCKET))?.ino();
         pipe::set_nonblocking(&listener)?;
         let mut clients = Clients::default();
         clients.add(connection)?;
@@ -60,6 +63,7 @@ impl Monitor {
             untrimmed: true,
             over: false,
             listener,
+            door,
             deaths,
             unclaimed: vec![],
             old_groups: vec![],
@@ -67,18 +71,21 @@ impl Monitor {
     }
 
     pub(super) fn run(mut self) -> io::Result<()> {
-        let own = std::fs::metadata(self.dir.join(SOCKET))?.ino();
         while !self.over {
             self.turn()?;
             // Nobody to serve and nobody left who could ask for anything.
             self.over |= self.life.is_none() && self.clients.is_empty() && self.calls.is_empty();
         }
-        // A directory may have got a new monitor meanwhile, whose socket has replaced ours.
+        self.close_door();
+        Ok(())
+    }
+
+    /// Nobody finds this monitor any more.
+    pub(super) fn close_door(&self) {
         let socket = self.dir.join(SOCKET);
-        if std::fs::metadata(&socket).is_ok_and(|m| m.ino() == own) {
+        if std::fs::metadata(&socket).is_ok_and(|m| m.ino() == self.door) {
             let _ = std::fs::remove_file(&socket);
         }
-        Ok(())
     }
 
     fn turn(&mut self) -> io::Result<()> {
@@ -141,15 +148,15 @@ impl Monitor {
     }
 
     fn read_oom(&mut self, ready: &[RawFd]) {
-        let Some(life) = &mut self.life else { return };
-        if life
-            .oom
-            .as_ref()
-            .is_some_and(|watch| ready.contains(&watch.as_fd().as_raw_fd()))
-        {
-            for _ in 0..life.read_oom() {
-                self.clients.tell(Event::OomKilled);
-            }
+        let watch = self.life.as_ref().and_then(|l| l.oom.as_ref());
+        if watch.is_some_and(|watch| ready.contains(&watch.as_fd().as_raw_fd())) {
+            self.tell_oom_kills();
+        }
+    }
+
+    fn tell_oom_kills(&mut self) {
+        for _ in 0..self.life.as_mut().map_or(0, Life::read_oom) {
+            self.clients.tell(Event::OomKilled);
         }
     }
 
@@ -166,10 +173,21 @@ impl Monitor {
     /// Gives deaths to whom they belong.
     fn claim_deaths(&mut self) {
         self.old_groups.retain(|group| !group.try_remove());
-        if let Some(life) = self.life.as_mut().filter(|l| l.exit.is_none())
-            && let Some(i) = self.unclaimed.iter().position(|d| d.pid == life.init.pid)
-        {
+        let init = self.life.as_ref().filter(|l| l.exit.is_none()).map(|l| l.init.pid);
+        if let Some(i) = self.unclaimed.iter().position(|d| Some(d.pid) == init) {
             let death = self.unclaimed.swap_remove(i);
+            self.tell_oom_kills();
+            self.end(death);
+        }
+        // Workers' helpers and orphans of the container: nobody asks for them once no report is under way.
+        if self.calls.iter().all(|call| call.work.is_none()) {
+            self.unclaimed.retain(|d| self.calls.iter().any(|call| call.pid() == Some(d.pid)));
+        }
+    }
+
+    /// The container's first process has ended.
+    fn end(&mut self, death: Death) {
+        if let Some(life) = &mut self.life {
             // A start under way may know why the command could not be run.
             for stage in self
                 .calls
@@ -184,11 +202,6 @@ impl Monitor {
             self.clients.tell(Event::Exited(record));
             self.untrimmed = true;
             self.advance();
-        }
-        // Workers' helpers and orphans of the container: nobody asks for them once no report is under way.
-        if self.calls.iter().all(|call| call.work.is_none()) {
-            self.unclaimed
-                .retain(|d| self.calls.iter().any(|call| call.pid() == Some(d.pid)));
         }
     }
 
@@ -284,7 +297,12 @@ impl Monitor {
                         signal: Some(libc::SIGKILL),
                     });
                 }
-                Err(failure) => return self.end_exec(call, Err(failure)),
+                Err(failure) => {
+                    // Whatever it stumbled over, the cause is the container's end.
+                    let exited = self.life.as_ref().is_none_or(|l| l.phase() == Phase::Exited);
+                    let failure = if exited { phase("the container has exited") } else { failure };
+                    return self.end_exec(call, Err(failure));
+                }
                 Ok(report) if call.stage.as_ref().is_some_and(|s| s.pipe.is_some()) => {
                     running.pid = report.0.pid;
                     call.outcome = Some(Ok(report));
@@ -347,12 +365,11 @@ impl Monitor {
         let exited = self.life.as_ref().is_none_or(|l| l.phase() == Phase::Exited);
         match call.outcome.take() {
             Some(outcome) => {
-                self.over = outcome.is_ok();
-                self.answer(
-                    call.client,
-                    call.id,
-                    outcome.map(|_: (_, _)| (Answer::Done, None)),
-                );
+                if outcome.is_ok() {
+                    self.over = true;
+                    self.close_door();
+                }
+                self.answer(call.client, call.id, outcome.map(|_: (_, _)| (Answer::Done, None)));
                 None
             }
             None if exited && call.work.is_none() => {

@@ -11,6 +11,7 @@
 //! `exit_group`, to report a failed one). A user's profile that denies `setuid`, `capset` or `prctl` works.
 
 use crate::monitor::protocol::Process;
+use crate::monitor::seccomp::Filter;
 use crate::sys::command::Command;
 use crate::sys::{caps, credentials, fds, fork, proc, rlimit, seccomp};
 use std::io::{self, Write};
@@ -25,8 +26,8 @@ const NOT_RUN: i32 = 128;
 pub(super) struct LastStage {
     /// Limits already clamped to what the kernel allows.
     pub(super) process: Process,
-    /// The filter's program.
-    pub(super) filter: Option<Vec<u8>>,
+    /// Loaded last.
+    pub(super) filter: Option<Filter>,
     /// The container's first process gets its working directory made.
     pub(super) make_cwd: bool,
     /// Carries "step errno"; closes by itself when `execve` has succeeded.
@@ -39,16 +40,9 @@ type Step = (&'static str, io::Error);
 impl LastStage {
     /// Becomes the command, or tells why not and dies.
     pub(super) fn run(self) -> ! {
-        let LastStage {
-            process,
-            filter,
-            make_cwd,
-            failure,
-        } = self;
-        let Ok(failure) = fds::keep_only(failure) else {
-            fork::exit_now(NOT_RUN)
-        };
-        let step = match prepare(&process, filter.as_deref(), make_cwd) {
+        let LastStage { process, filter, make_cwd, failure } = self;
+        let Ok(failure) = fds::keep_only(failure) else { fork::exit_now(NOT_RUN) };
+        let step = match prepare(&process, filter.as_ref(), make_cwd) {
             Err(step) => step,
             Ok(command) => ("exec", command.exec()),
         };
@@ -60,7 +54,7 @@ fn at(step: &'static str) -> impl FnOnce(io::Error) -> Step {
     move |e| (step, e)
 }
 
-fn prepare(process: &Process, filter: Option<&[u8]>, make_cwd: bool) -> Result<Command, Step> {
+fn prepare(process: &Process, filter: Option<&Filter>, make_cwd: bool) -> Result<Command, Step> {
     // 1. Limits, while every capability is still there.
     for limit in &process.rlimits {
         rlimit::set(limit.resource, limit.soft, limit.hard).map_err(at("rlimit"))?;
@@ -88,8 +82,8 @@ fn prepare(process: &Process, filter: Option<&[u8]>, make_cwd: bool) -> Result<C
     // 8. Strings for execve now: after the load even a memory allocation is a system call too many.
     let command = Command::new(&process.args, &process.env).map_err(at("exec"))?;
     // 9. The filter, and nothing after it but execve.
-    if let Some(program) = filter {
-        seccomp::load(program).map_err(at("seccomp filter"))?;
+    if let Some(Filter { flags, program }) = filter {
+        seccomp::load(program, *flags).map_err(at("seccomp filter"))?;
     }
     Ok(command)
 }

@@ -106,7 +106,6 @@ impl Life {
     /// Records the end. The last output is logged first: who sees the record finds a complete log.
     pub(super) fn end(&mut self, death: Death, dir: &Path) -> &ExitRecord {
         self.streams.drain();
-        self.read_oom();
         // Its eventfd would be ready for ever once the cgroup is gone.
         self.oom = None;
         self.init.pidfd = None;

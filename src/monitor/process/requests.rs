@@ -253,8 +253,9 @@ impl Monitor {
         self.refuse_while_busy()?;
         let Some(life) = &self.life else {
             // Nothing was created: nothing is left to do.
-            self.answer(client, id, Ok((Answer::Done, None)));
             self.over = true;
+            self.close_door();
+            self.answer(client, id, Ok((Answer::Done, None)));
             return Ok(());
         };
         if life.phase() != Phase::Exited {

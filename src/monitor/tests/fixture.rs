@@ -154,7 +154,7 @@ impl Running {
     pub(super) fn log(&self, stream: &str) -> Vec<String> {
         let text = fs::read_to_string(self.dir.join("log")).unwrap();
         let mut lines = vec![];
-        for line in text.lines() {
+        for line in text.split_terminator('\n') {
             let parts: Vec<&str> = line.splitn(3, ' ').collect();
             if parts[1] == stream {
                 lines.push(parts[2].to_owned());

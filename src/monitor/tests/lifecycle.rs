@@ -87,8 +87,7 @@ async fn deleting_a_running_container_kills_it() {
 #[tokio::test]
 async fn a_later_daemon_finds_the_container_and_its_end() {
     let Some(host) = Host::new() else { return };
-    let mut container = host.run("a", &["sh", "-c", "read x < /tmp/go; exit 7"]).await;
-    container.sh("mkdir -p /tmp").await;
+    let mut container = host.run("a", &["sleep", "1000"]).await;
 
     container.client = MonitorClient::connect(&container.dir).await.unwrap();
     let state = container.client.state().await.unwrap();
@@ -165,5 +164,21 @@ async fn an_oom_kill_is_told_and_recorded() {
 
     assert_eq!((exit.code, exit.signal, exit.oom_killed), (137, Some(9), true));
     assert!(*container.client.oom_kills().borrow() > 0);
+    container.delete().await;
+}
+
+#[tokio::test]
+async fn an_idle_monitor_has_little_memory_of_its_own() {
+    let Some(host) = Host::new() else { return };
+    let container = host.run("a", &["sleep", "1000"]).await;
+    container.sh("true").await;
+    let monitor = container.client.state().await.unwrap().monitor_pid;
+
+    let rollup = std::fs::read_to_string(format!("/proc/{monitor}/smaps_rollup")).unwrap();
+    let line = rollup.lines().find_map(|l| l.strip_prefix("Private_Dirty:")).unwrap();
+    let kib: u32 = line.trim().trim_end_matches(" kB").parse().unwrap();
+
+    eprintln!("private dirty: {kib} KiB");
+    assert!(kib <= 120, "{rollup}");
     container.delete().await;
 }

@@ -54,7 +54,11 @@ fn pin_all(request: &PinRequest, pinned: &mut Vec<PathBuf>) -> io::Result<()> {
         step("pin-namespace");
     }
     holder.enter(kinds)?;
-    set_up(request)
+    set_up(request)?;
+    match &request.user {
+        Some(user) => as_mapped_root(&user.path, || set_sysctls(request)),
+        None => set_sysctls(request),
+    }
 }
 
 fn kinds(request: &PinRequest) -> Kinds {
@@ -73,10 +77,41 @@ fn set_up(request: &PinRequest) -> io::Result<()> {
     if let (Some(_), Some(hostname)) = (&request.uts, &request.hostname) {
         namespace::set_hostname(hostname).map_err(|e| context("set host name", e))?;
     }
+    Ok(())
+}
+
+fn set_sysctls(request: &PinRequest) -> io::Result<()> {
     for (name, value) in &request.sysctls {
         proc::set_sysctl(name, value).map_err(|e| context(&format!("set sysctl {name}={value}"), e))?;
     }
     Ok(())
+}
+
+/// Runs a job as the root of a user namespace: settings of the namespaces that it owns are that root's, and not even the
+/// host's may write them. In a child, because the right to unpin ends there.
+fn as_mapped_root(user: &Path, job: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let user = namespace::open(user)?;
+    let (report, report_in) = pipe::pair()?;
+    if fork()? == Fork::Child {
+        let enter = || {
+            namespace::enter_one(&user)?;
+            credentials::set_gid(0)?;
+            credentials::set_uid(0)
+        };
+        let text = match enter().and_then(|()| job()) {
+            Ok(()) => "ok".to_owned(),
+            Err(e) => e.to_string(),
+        };
+        let _ = rustix::io::write(&report_in, text.as_bytes());
+        exit_now(0)
+    }
+    drop(report_in);
+    let mut text = [0; 1024];
+    let count = rustix::io::read(&report, &mut text)?;
+    match String::from_utf8_lossy(&text[..count]).as_ref() {
+        "ok" => Ok(()),
+        text => Err(io::Error::other(text.to_owned())),
+    }
 }
 
 /// Who is in the new namespaces while they are being pinned: a name below `/proc`.
