@@ -227,7 +227,7 @@ impl Snapshots {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where a volume of a container lies.
+    /// Where the directory of a volume is, or will be.
     pub(super) fn volume_path(&self, id: &str, path: &str) -> PathBuf {
         let name = format!("{:016x}", xxh3_64(path.as_bytes()));
         self.root.join("c").join(id).join("v").join(name)
