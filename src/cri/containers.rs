@@ -96,7 +96,9 @@ where
         for (index, mount) in asked.enumerate() {
             let path = &mount.host_path;
             if !tokio::fs::try_exists(path).await.unwrap_or(false) {
-                return Err(Error::invalid(format!("mounts[{index}].host_path {path} does not exist")));
+                return Err(Error::invalid(format!(
+                    "mounts[{index}].host_path {path} does not exist"
+                )));
             }
         }
         Ok(config)

@@ -82,18 +82,57 @@ fn profiles_are_taken_from_the_new_field_and_else_from_the_old() {
             apparmor_profile: old.into(),
             ..Default::default()
         });
-        assert_eq!((made.seccomp, made.apparmor), (seccomp, apparmor), "{new:?} {old}");
+        assert_eq!(
+            (made.seccomp, made.apparmor),
+            (seccomp, apparmor),
+            "{new:?} {old}"
+        );
     };
 
     check(None, "", Profile::Unconfined, Profile::RuntimeDefault);
-    check(None, "runtime/default", Profile::RuntimeDefault, Profile::RuntimeDefault);
-    check(None, "docker/default", Profile::RuntimeDefault, Profile::RuntimeDefault);
+    check(
+        None,
+        "runtime/default",
+        Profile::RuntimeDefault,
+        Profile::RuntimeDefault,
+    );
+    check(
+        None,
+        "docker/default",
+        Profile::RuntimeDefault,
+        Profile::RuntimeDefault,
+    );
     check(None, "unconfined", Profile::Unconfined, Profile::Unconfined);
-    check(None, "localhost//p/x.json", local("/p/x.json"), local("/p/x.json"));
-    check(profile(RuntimeDefault, ""), "unconfined", Profile::RuntimeDefault, Profile::RuntimeDefault);
-    check(profile(Unconfined, ""), "runtime/default", Profile::Unconfined, Profile::Unconfined);
-    check(profile(Localhost, "/p/x.json"), "", local("/p/x.json"), local("/p/x.json"));
-    check(profile(Localhost, "localhost/mine"), "", local("mine"), local("mine"));
+    check(
+        None,
+        "localhost//p/x.json",
+        local("/p/x.json"),
+        local("/p/x.json"),
+    );
+    check(
+        profile(RuntimeDefault, ""),
+        "unconfined",
+        Profile::RuntimeDefault,
+        Profile::RuntimeDefault,
+    );
+    check(
+        profile(Unconfined, ""),
+        "runtime/default",
+        Profile::Unconfined,
+        Profile::Unconfined,
+    );
+    check(
+        profile(Localhost, "/p/x.json"),
+        "",
+        local("/p/x.json"),
+        local("/p/x.json"),
+    );
+    check(
+        profile(Localhost, "localhost/mine"),
+        "",
+        local("mine"),
+        local("mine"),
+    );
 }
 
 #[test]
@@ -107,7 +146,10 @@ fn a_privileged_container_is_confined_by_nothing() {
     });
 
     assert!(made.privileged);
-    assert_eq!((made.seccomp, made.apparmor), (Profile::Unconfined, Profile::Unconfined));
+    assert_eq!(
+        (made.seccomp, made.apparmor),
+        (Profile::Unconfined, Profile::Unconfined)
+    );
 }
 
 #[test]
@@ -130,13 +172,22 @@ fn identities_and_rights_are_carried_over() {
     });
 
     assert_eq!(made.user, Some(User::Name("nobody".into())));
-    assert_eq!((made.group, made.supplemental_groups), (Some(7), vec![1234, 5678]));
+    assert_eq!(
+        (made.group, made.supplemental_groups),
+        (Some(7), vec![1234, 5678])
+    );
     assert_eq!(made.supplemental_groups_policy, GroupsPolicy::Strict);
     let capabilities = made.capabilities;
-    assert_eq!((capabilities.add, capabilities.drop), (vec!["NET_ADMIN".into()], vec!["ALL".into()]));
+    assert_eq!(
+        (capabilities.add, capabilities.drop),
+        (vec!["NET_ADMIN".into()], vec!["ALL".into()])
+    );
     assert_eq!(capabilities.add_ambient, ["CHOWN"]);
     assert!(made.no_new_privileges && made.readonly_rootfs);
-    assert_eq!((made.masked_paths, made.readonly_paths), (vec!["/proc/kcore".into()], vec!["/proc/sys".into()]));
+    assert_eq!(
+        (made.masked_paths, made.readonly_paths),
+        (vec!["/proc/kcore".into()], vec!["/proc/sys".into()])
+    );
 }
 
 #[test]

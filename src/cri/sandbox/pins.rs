@@ -78,7 +78,10 @@ fn pin(zygote: &Zygote, request: PinRequest) -> Result<()> {
 
 fn shared_memory(dir: &Path, bytes: u64) -> Result<()> {
     let failed = |error: io::Error| Error::internal(format!("cannot mount {}", dir.display())).because(error);
-    std::fs::DirBuilder::new().mode(0o1777).create(dir).map_err(failed)?;
+    std::fs::DirBuilder::new()
+        .mode(0o1777)
+        .create(dir)
+        .map_err(failed)?;
     mount::tmpfs(dir, &format!("size={bytes},mode=1777")).map_err(failed)
 }
 
@@ -98,7 +101,8 @@ fn reaper(zygote: &Zygote, dir: &Path) -> Result<()> {
 /// Notes the reaper. Its life ends with the machine's, so the note need not outlast a power cut.
 fn note(dir: &Path, reaper: Reaper) -> Result<()> {
     let path = dir.join(REAPER);
-    let failed = |error: io::Error| Error::internal(format!("cannot write {}", path.display())).because(error);
+    let failed =
+        |error: io::Error| Error::internal(format!("cannot write {}", path.display())).because(error);
     let text = serde_json::to_vec(&reaper).expect("two numbers are JSON");
     std::fs::write(&path, text).map_err(failed)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)
@@ -138,7 +142,9 @@ fn unmount(dir: &Path) -> io::Result<()> {
 fn holds(held: &Held) -> bool {
     held.pins.iter().all(|pin| match *pin {
         "shm" => is_mount_point(&held.dir.join(pin)),
-        "pid" => is_namespace(&held.dir.join(pin)) && noted(&held.dir).is_some_and(|reaper| reaper.is_alive()),
+        "pid" => {
+            is_namespace(&held.dir.join(pin)) && noted(&held.dir).is_some_and(|reaper| reaper.is_alive())
+        }
         _ => is_namespace(&held.dir.join(pin)),
     })
 }

@@ -16,12 +16,21 @@ async fn a_container_goes_through_its_states() {
     let pod = node.run_pod("web").await;
 
     let id = node.create(&pod, "nginx").await;
-    assert_eq!(node.status(&id).await.state(), v1::ContainerState::ContainerCreated);
+    assert_eq!(
+        node.status(&id).await.state(),
+        v1::ContainerState::ContainerCreated
+    );
     let start = v1::StartContainerRequest {
         container_id: id.clone(),
     };
-    node.adapter.start_container(Request::new(start.clone())).await.unwrap();
-    assert_eq!(node.status(&id).await.state(), v1::ContainerState::ContainerRunning);
+    node.adapter
+        .start_container(Request::new(start.clone()))
+        .await
+        .unwrap();
+    assert_eq!(
+        node.status(&id).await.state(),
+        v1::ContainerState::ContainerRunning
+    );
     let again = node.adapter.start_container(Request::new(start)).await;
     refused(again, Code::FailedPrecondition, &id);
     node.fake.exit(&id, 3);
@@ -38,13 +47,20 @@ async fn a_container_goes_through_its_states() {
         container_id: id.clone(),
     };
     for _ in 0..2 {
-        node.adapter.remove_container(Request::new(remove.clone())).await.unwrap();
+        node.adapter
+            .remove_container(Request::new(remove.clone()))
+            .await
+            .unwrap();
     }
     let request = v1::ContainerStatusRequest {
         container_id: id.clone(),
         verbose: false,
     };
-    refused(node.adapter.container_status(Request::new(request)).await, Code::NotFound, &id);
+    refused(
+        node.adapter.container_status(Request::new(request)).await,
+        Code::NotFound,
+        &id,
+    );
 }
 
 #[tokio::test]
@@ -59,11 +75,18 @@ async fn creating_a_created_container_again_returns_its_id() {
         container_id: id.clone(),
     };
     node.adapter.start_container(Request::new(start)).await.unwrap();
-    let again = node.adapter.create_container(create_request(&pod, container("nginx"))).await;
+    let again = node
+        .adapter
+        .create_container(create_request(&pod, container("nginx")))
+        .await;
     refused(again, Code::AlreadyExists, &id);
     let mut next = container("nginx");
     next.metadata.as_mut().unwrap().attempt = 1;
-    let next = node.adapter.create_container(create_request(&pod, next)).await.unwrap();
+    let next = node
+        .adapter
+        .create_container(create_request(&pod, next))
+        .await
+        .unwrap();
     assert_ne!(next.into_inner().container_id, id);
 }
 
@@ -85,7 +108,10 @@ async fn a_pod_that_is_being_stopped_gets_no_new_container() {
     let pod = node.run_pod("web").await;
     node.stop_pod(&pod).await.unwrap();
 
-    let outcome = node.adapter.create_container(create_request(&pod, container("nginx"))).await;
+    let outcome = node
+        .adapter
+        .create_container(create_request(&pod, container("nginx")))
+        .await;
 
     refused(outcome, Code::FailedPrecondition, "is not ready");
 }
@@ -107,31 +133,61 @@ async fn only_the_mounts_that_were_asked_for_are_reported() {
         ..container("nginx")
     };
 
-    let id = node.adapter.create_container(create_request(&pod, config)).await.unwrap();
+    let id = node
+        .adapter
+        .create_container(create_request(&pod, config))
+        .await
+        .unwrap();
 
     let id = id.into_inner().container_id;
     assert_eq!(node.status(&id).await.mounts, [asked]);
-    let given: Vec<_> = node.fake.config(&id).unwrap().mounts.into_iter().map(|m| m.container_path).collect();
-    assert_eq!(given, ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/dev/shm", "/data"]);
+    let given: Vec<_> = node
+        .fake
+        .config(&id)
+        .unwrap()
+        .mounts
+        .into_iter()
+        .map(|m| m.container_path)
+        .collect();
+    assert_eq!(
+        given,
+        [
+            "/etc/hostname",
+            "/etc/hosts",
+            "/etc/resolv.conf",
+            "/dev/shm",
+            "/data"
+        ]
+    );
 }
 
 #[tokio::test]
 async fn containers_join_the_namespaces_of_their_pod() {
     let node = TestNode::new().await;
     let check = async |pod: M, container: Option<M>, expected: &str| {
-        let name = format!("{pod:?}-{container:?}").to_lowercase().replace(['(', ')'], "");
+        let name = format!("{pod:?}-{container:?}")
+            .to_lowercase()
+            .replace(['(', ')'], "");
         let context = v1::LinuxSandboxSecurityContext {
             namespace_options: Some(namespaces(M::Pod, pod, M::Node)),
             ..Default::default()
         };
-        let sandbox = node.adapter.run_pod_sandbox(run_request(secured_pod(&name, context))).await.unwrap();
+        let sandbox = node
+            .adapter
+            .run_pod_sandbox(run_request(secured_pod(&name, context)))
+            .await
+            .unwrap();
         let sandbox = sandbox.into_inner().pod_sandbox_id;
         let context = v1::LinuxContainerSecurityContext {
             namespace_options: container.map(|pid| namespaces(M::Pod, pid, M::Node)),
             ..Default::default()
         };
         let config = secured("c", context);
-        let id = node.adapter.create_container(create_request(&sandbox, config)).await.unwrap();
+        let id = node
+            .adapter
+            .create_container(create_request(&sandbox, config))
+            .await
+            .unwrap();
         let config = node.fake.config(&id.into_inner().container_id).unwrap();
         let joined = config.linux.unwrap().namespaces;
         let dir = node.dir.path().join("run/sandboxes").join(&sandbox);
@@ -173,11 +229,25 @@ async fn a_container_joins_the_pid_namespace_of_its_target() {
         secured("debug", context)
     };
 
-    let foreign = node.adapter.create_container(create_request(&other, config(&target))).await;
+    let foreign = node
+        .adapter
+        .create_container(create_request(&other, config(&target)))
+        .await;
     refused(foreign, Code::InvalidArgument, "another pod sandbox");
-    let id = node.adapter.create_container(create_request(&pod, config(&target))).await.unwrap();
+    let id = node
+        .adapter
+        .create_container(create_request(&pod, config(&target)))
+        .await
+        .unwrap();
 
-    let joined = node.fake.config(&id.into_inner().container_id).unwrap().linux.unwrap().namespaces.pid;
+    let joined = node
+        .fake
+        .config(&id.into_inner().container_id)
+        .unwrap()
+        .linux
+        .unwrap()
+        .namespaces
+        .pid;
     assert!(matches!(joined, Namespace::Join(path) if path.starts_with("/proc") && path.ends_with("ns/pid")));
 }
 
@@ -195,7 +265,10 @@ async fn a_target_that_does_not_run_is_refused() {
         ..Default::default()
     };
 
-    let outcome = node.adapter.create_container(create_request(&pod, secured("debug", context))).await;
+    let outcome = node
+        .adapter
+        .create_container(create_request(&pod, secured("debug", context)))
+        .await;
 
     refused(outcome, Code::FailedPrecondition, "does not run");
 }
@@ -212,16 +285,67 @@ async fn containers_are_listed_by_every_field_of_the_filter() {
     let filter = v1::ContainerFilter::default;
 
     check(filter(), &[&one, &two]).await;
-    check(v1::ContainerFilter { id: one.clone(), ..filter() }, &[&one]).await;
-    check(v1::ContainerFilter { id: "zz".into(), ..filter() }, &[]).await;
-    check(v1::ContainerFilter { pod_sandbox_id: b.clone(), ..filter() }, &[&two]).await;
-    check(v1::ContainerFilter { pod_sandbox_id: b[..20].to_owned(), ..filter() }, &[&two]).await;
-    check(v1::ContainerFilter { pod_sandbox_id: "zz".into(), ..filter() }, &[]).await;
+    check(
+        v1::ContainerFilter {
+            id: one.clone(),
+            ..filter()
+        },
+        &[&one],
+    )
+    .await;
+    check(
+        v1::ContainerFilter {
+            id: "zz".into(),
+            ..filter()
+        },
+        &[],
+    )
+    .await;
+    check(
+        v1::ContainerFilter {
+            pod_sandbox_id: b.clone(),
+            ..filter()
+        },
+        &[&two],
+    )
+    .await;
+    check(
+        v1::ContainerFilter {
+            pod_sandbox_id: b[..20].to_owned(),
+            ..filter()
+        },
+        &[&two],
+    )
+    .await;
+    check(
+        v1::ContainerFilter {
+            pod_sandbox_id: "zz".into(),
+            ..filter()
+        },
+        &[],
+    )
+    .await;
     let running = Some(v1::ContainerStateValue { state: 1 });
-    check(v1::ContainerFilter { state: running, ..filter() }, &[&two]).await;
-    let nothing = v1::ContainerFilter { state: running, pod_sandbox_id: a.clone(), ..filter() };
+    check(
+        v1::ContainerFilter {
+            state: running,
+            ..filter()
+        },
+        &[&two],
+    )
+    .await;
+    let nothing = v1::ContainerFilter {
+        state: running,
+        pod_sandbox_id: a.clone(),
+        ..filter()
+    };
     check(nothing, &[]).await;
-    let listed = node.containers(v1::ContainerFilter { id: two.clone(), ..filter() }).await;
+    let listed = node
+        .containers(v1::ContainerFilter {
+            id: two.clone(),
+            ..filter()
+        })
+        .await;
     assert_eq!(listed[0].pod_sandbox_id, b);
     assert_eq!(listed[0].metadata, container("two").metadata);
 }
@@ -242,8 +366,15 @@ async fn a_commands_output_and_exit_code_are_returned() {
 
     let answer = exec(&["false", "hello"], 0).await.unwrap().into_inner();
 
-    assert_eq!((answer.stdout.as_slice(), answer.exit_code), (b"false hello".as_slice(), 1));
-    refused(exec(&["sleep", "100"], 1).await, Code::DeadlineExceeded, "time is up");
+    assert_eq!(
+        (answer.stdout.as_slice(), answer.exit_code),
+        (b"false hello".as_slice(), 1)
+    );
+    refused(
+        exec(&["sleep", "100"], 1).await,
+        Code::DeadlineExceeded,
+        "time is up",
+    );
 }
 
 #[tokio::test]
@@ -255,12 +386,25 @@ async fn running_containers_are_measured() {
         container_id: id.clone(),
     };
 
-    let one = node.adapter.container_stats(Request::new(request)).await.unwrap().into_inner();
-    let all = node.adapter.list_container_stats(Request::new(Default::default())).await.unwrap().into_inner();
+    let one = node
+        .adapter
+        .container_stats(Request::new(request))
+        .await
+        .unwrap()
+        .into_inner();
+    let all = node
+        .adapter
+        .list_container_stats(Request::new(Default::default()))
+        .await
+        .unwrap()
+        .into_inner();
 
     let stats = one.stats.unwrap();
     let attributes = stats.attributes.clone().unwrap();
-    assert_eq!((attributes.id, attributes.metadata.unwrap().name.as_str()), (id, "app"));
+    assert_eq!(
+        (attributes.id, attributes.metadata.unwrap().name.as_str()),
+        (id, "app")
+    );
     assert!(stats.cpu.unwrap().timestamp > 0 && stats.memory.unwrap().working_set_bytes.is_some());
     assert_eq!(all.stats, [stats]);
 }
@@ -294,7 +438,10 @@ async fn new_limits_are_reported() {
         ..Default::default()
     };
 
-    node.adapter.update_container_resources(Request::new(request)).await.unwrap();
+    node.adapter
+        .update_container_resources(Request::new(request))
+        .await
+        .unwrap();
 
     let limits = node.status(&id).await.resources.unwrap().linux.unwrap();
     assert_eq!((limits.memory_limit_in_bytes, limits.cpu_quota), (1 << 20, -1));
@@ -303,7 +450,11 @@ async fn new_limits_are_reported() {
 #[tokio::test]
 async fn an_environment_keeps_every_byte() {
     let node = TestNode::new().await;
-    let pod = node.adapter.run_pod_sandbox(run_request(pod("web"))).await.unwrap();
+    let pod = node
+        .adapter
+        .run_pod_sandbox(run_request(pod("web")))
+        .await
+        .unwrap();
     let pod = pod.into_inner().pod_sandbox_id;
     let config = v1::ContainerConfig {
         envs: vec![v1::KeyValue {
@@ -313,7 +464,11 @@ async fn an_environment_keeps_every_byte() {
         ..container("app")
     };
 
-    let id = node.adapter.create_container(create_request(&pod, config)).await.unwrap();
+    let id = node
+        .adapter
+        .create_container(create_request(&pod, config))
+        .await
+        .unwrap();
 
     let given = node.fake.config(&id.into_inner().container_id).unwrap();
     assert_eq!(given.envs[0].value_bytes(), [0xff, b'a']);

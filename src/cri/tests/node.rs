@@ -7,7 +7,11 @@ use crate::cri::wire::v1::{self, runtime_service_server::RuntimeService as _};
 
 async fn status(node: &TestNode) -> v1::StatusResponse {
     let request = v1::StatusRequest { verbose: true };
-    node.adapter.status(Request::new(request)).await.unwrap().into_inner()
+    node.adapter
+        .status(Request::new(request))
+        .await
+        .unwrap()
+        .into_inner()
 }
 
 #[tokio::test]
@@ -15,10 +19,17 @@ async fn every_part_of_the_version_is_told() {
     let node = TestNode::new().await;
     let version = "0.1.0".to_owned();
 
-    let answer = node.adapter.version(Request::new(v1::VersionRequest { version })).await.unwrap();
+    let answer = node
+        .adapter
+        .version(Request::new(v1::VersionRequest { version }))
+        .await
+        .unwrap();
 
     let answer = answer.into_inner();
-    assert_eq!((answer.version.as_str(), answer.runtime_api_version.as_str()), ("0.1.0", "v1"));
+    assert_eq!(
+        (answer.version.as_str(), answer.runtime_api_version.as_str()),
+        ("0.1.0", "v1")
+    );
     assert!(!answer.runtime_name.is_empty() && !answer.runtime_version.is_empty());
 }
 
@@ -32,7 +43,12 @@ async fn a_node_with_a_network_is_ready() {
     let told: Vec<_> = conditions.iter().map(|c| (c.r#type.as_str(), c.status)).collect();
     assert_eq!(told, [("RuntimeReady", true), ("NetworkReady", true)]);
     assert_eq!(answer.runtime_handlers[0].name, "");
-    assert!(answer.runtime_handlers[0].features.unwrap().recursive_read_only_mounts);
+    assert!(
+        answer.runtime_handlers[0]
+            .features
+            .unwrap()
+            .recursive_read_only_mounts
+    );
     let config: serde_json::Value = serde_json::from_str(&answer.info["config"]).unwrap();
     assert_eq!(config["stateDir"], node.dir.path().to_str().unwrap());
 }
@@ -54,7 +70,10 @@ async fn a_node_without_a_network_says_why() {
 async fn the_kubelet_is_told_to_write_cgroups_itself() {
     let node = TestNode::new().await;
 
-    let answer = node.adapter.runtime_config(Request::new(v1::RuntimeConfigRequest {})).await;
+    let answer = node
+        .adapter
+        .runtime_config(Request::new(v1::RuntimeConfigRequest {}))
+        .await;
 
     let linux = answer.unwrap().into_inner().linux.unwrap();
     assert_eq!(linux.cgroup_driver(), v1::CgroupDriver::Cgroupfs);
@@ -71,7 +90,10 @@ async fn address_ranges_reach_the_network() {
                 }),
             }),
         };
-        node.adapter.update_runtime_config(Request::new(request)).await.unwrap();
+        node.adapter
+            .update_runtime_config(Request::new(request))
+            .await
+            .unwrap();
         assert_eq!(node.world.lock().ranges, expected, "{cidr}");
     };
 
@@ -84,9 +106,21 @@ async fn address_ranges_reach_the_network() {
 async fn calls_that_are_not_implemented_say_so_by_name() {
     let node = TestNode::new().await;
 
-    let exec = node.adapter.exec(Request::new(Default::default())).await.unwrap_err();
-    let events = node.adapter.get_container_events(Request::new(Default::default())).await.err().unwrap();
+    let exec = node
+        .adapter
+        .exec(Request::new(Default::default()))
+        .await
+        .unwrap_err();
+    let events = node
+        .adapter
+        .get_container_events(Request::new(Default::default()))
+        .await
+        .err()
+        .unwrap();
 
-    assert_eq!((exec.code(), exec.message()), (tonic::Code::Unimplemented, "Exec is not implemented"));
+    assert_eq!(
+        (exec.code(), exec.message()),
+        (tonic::Code::Unimplemented, "Exec is not implemented")
+    );
     assert_eq!(events.message(), "GetContainerEvents is not implemented");
 }

@@ -27,7 +27,11 @@ async fn a_pod_is_ready_once_run_and_shows_what_it_was_given() {
     assert_eq!(network.ip, "10.1.0.2");
     assert_eq!(network.additional_ips, [v1::PodIp { ip: "fd00::2".into() }]);
     let hosts = node.dir.path().join("run/sandboxes").join(&id).join("hosts");
-    assert!(std::fs::read_to_string(hosts).unwrap().contains("10.1.0.2\tweb\n"));
+    assert!(
+        std::fs::read_to_string(hosts)
+            .unwrap()
+            .contains("10.1.0.2\tweb\n")
+    );
 }
 
 #[tokio::test]
@@ -68,7 +72,11 @@ async fn a_run_that_fails_leaves_nothing_and_can_be_repeated() {
 
         let outcome = node.adapter.run_pod_sandbox(run_request(pod("web"))).await;
 
-        refused(outcome, Code::Internal, &format!("cannot run pod sandbox default/web (uid-web, attempt 0): {step}"));
+        refused(
+            outcome,
+            Code::Internal,
+            &format!("cannot run pod sandbox default/web (uid-web, attempt 0): {step}"),
+        );
         assert_eq!(node.traces().await, before, "{step}");
         node.world.fail(step, false);
         node.run_pod("web").await;
@@ -92,7 +100,10 @@ async fn a_failed_run_that_cannot_be_undone_is_seen_and_can_be_removed() {
     node.world.fail("release", false);
     node.remove_pod(&listed[0].id).await.unwrap();
     let after = node.traces().await;
-    assert_eq!((after.records, after.pinned.len(), after.attached.len()), (0, 0, 0));
+    assert_eq!(
+        (after.records, after.pinned.len(), after.attached.len()),
+        (0, 0, 0)
+    );
     assert!(after.directories.is_empty());
 }
 
@@ -155,14 +166,20 @@ async fn every_step_of_a_stop_is_taken_and_every_error_told() {
     let node = TestNode::new().await;
     let id = node.run_pod("web").await;
     node.running(&id, "nginx").await;
-    node.fake.fail("stop_container", Some(crate::model::Kind::Unavailable));
+    node.fake
+        .fail("stop_container", Some(crate::model::Kind::Unavailable));
     node.world.fail("release", true);
 
     let outcome = node.stop_pod(&id).await;
 
     let status = outcome.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    assert!(status.message().contains("stop_container fails as told; release fails as told"), "{status:?}");
+    assert!(
+        status
+            .message()
+            .contains("stop_container fails as told; release fails as told"),
+        "{status:?}"
+    );
     assert!(node.world.lock().attached.is_empty());
     assert_eq!(node.pod_status(&id).await.status.unwrap().state, NOT_READY);
     node.fake.fail("stop_container", None);
@@ -191,7 +208,10 @@ async fn a_pod_in_the_hosts_network_has_no_network_of_its_own() {
         ..Default::default()
     };
 
-    let outcome = node.adapter.run_pod_sandbox(run_request(secured_pod("web", context))).await;
+    let outcome = node
+        .adapter
+        .run_pod_sandbox(run_request(secured_pod("web", context)))
+        .await;
 
     let id = outcome.unwrap().into_inner().pod_sandbox_id;
     let status = node.pod_status(&id).await.status.unwrap();
@@ -211,7 +231,10 @@ async fn only_a_shared_pid_namespace_takes_a_process() {
             ..Default::default()
         };
 
-        node.adapter.run_pod_sandbox(run_request(secured_pod("web", context))).await.unwrap();
+        node.adapter
+            .run_pod_sandbox(run_request(secured_pod("web", context)))
+            .await
+            .unwrap();
 
         assert_eq!(node.world.lock().requests[0].pid, expected, "{mode:?}");
     }

@@ -43,7 +43,10 @@ async fn a_pod_that_was_being_made_is_cleaned_up() {
 
     assert!(node.pods(Default::default()).await.is_empty());
     let traces = node.traces().await;
-    assert_eq!((traces.records, traces.pinned.len(), traces.directories.len()), (0, 0, 0));
+    assert_eq!(
+        (traces.records, traces.pinned.len(), traces.directories.len()),
+        (0, 0, 0)
+    );
     assert!(node.adapter.sandboxes.debts().contains_key(&id) || traces.attached.is_empty());
     assert_ne!(node.run_pod("web").await, id);
 }
@@ -82,7 +85,11 @@ async fn a_debt_outlives_the_daemon() {
 
 /// Leaves a sandbox as a daemon that was killed in the middle of making it does.
 async fn half_made(node: &TestNode) -> String {
-    let answer = node.adapter.run_pod_sandbox(run_request(pod("web"))).await.unwrap();
+    let answer = node
+        .adapter
+        .run_pod_sandbox(run_request(pod("web")))
+        .await
+        .unwrap();
     let id = answer.into_inner().pod_sandbox_id;
     assert_eq!(node.pod_status(&id).await.status.unwrap().state, READY);
     let records = node.store.load::<Record>().unwrap();

@@ -139,7 +139,9 @@ impl TestNode {
     pub(super) async fn new() -> TestNode {
         let fake = Arc::new(Fake::with_images([IMAGE]));
         let image = Some(ImageSpec::named(IMAGE));
-        fake.pull_image(PullImageRequest { image, auth: None }).await.unwrap();
+        fake.pull_image(PullImageRequest { image, auth: None })
+            .await
+            .unwrap();
         TestNode::open(tempfile::tempdir().unwrap(), fake, Arc::default()).await
     }
 
@@ -189,7 +191,11 @@ impl TestNode {
     }
 
     pub(super) async fn create(&self, pod: &str, name: &str) -> String {
-        let answer = self.adapter.create_container(create_request(pod, container(name))).await.unwrap();
+        let answer = self
+            .adapter
+            .create_container(create_request(pod, container(name)))
+            .await
+            .unwrap();
         answer.into_inner().container_id
     }
 
@@ -202,7 +208,10 @@ impl TestNode {
         container_id
     }
 
-    pub(super) async fn stop_pod(&self, id: &str) -> std::result::Result<Response<v1::StopPodSandboxResponse>, Status> {
+    pub(super) async fn stop_pod(
+        &self,
+        id: &str,
+    ) -> std::result::Result<Response<v1::StopPodSandboxResponse>, Status> {
         let pod_sandbox_id = id.to_owned();
         let request = v1::StopPodSandboxRequest { pod_sandbox_id };
         self.adapter.stop_pod_sandbox(Request::new(request)).await
@@ -219,7 +228,11 @@ impl TestNode {
 
     pub(super) async fn pods(&self, filter: v1::PodSandboxFilter) -> Vec<v1::PodSandbox> {
         let request = v1::ListPodSandboxRequest { filter: Some(filter) };
-        let answer = self.adapter.list_pod_sandbox(Request::new(request)).await.unwrap();
+        let answer = self
+            .adapter
+            .list_pod_sandbox(Request::new(request))
+            .await
+            .unwrap();
         answer.into_inner().items
     }
 
@@ -228,7 +241,11 @@ impl TestNode {
             pod_sandbox_id: id.to_owned(),
             verbose: true,
         };
-        let answer = self.adapter.pod_sandbox_status(Request::new(request)).await.unwrap();
+        let answer = self
+            .adapter
+            .pod_sandbox_status(Request::new(request))
+            .await
+            .unwrap();
         answer.into_inner()
     }
 
@@ -237,7 +254,11 @@ impl TestNode {
             container_id: id.to_owned(),
             verbose: false,
         };
-        let answer = self.adapter.container_status(Request::new(request)).await.unwrap();
+        let answer = self
+            .adapter
+            .container_status(Request::new(request))
+            .await
+            .unwrap();
         answer.into_inner().status.unwrap()
     }
 
@@ -329,10 +350,7 @@ pub(super) fn create_request(pod: &str, config: v1::ContainerConfig) -> Request<
 }
 
 /// A container with a security context.
-pub(super) fn secured(
-    name: &str,
-    context: v1::LinuxContainerSecurityContext,
-) -> v1::ContainerConfig {
+pub(super) fn secured(name: &str, context: v1::LinuxContainerSecurityContext) -> v1::ContainerConfig {
     v1::ContainerConfig {
         linux: Some(v1::LinuxContainerConfig {
             resources: None,
@@ -375,5 +393,9 @@ pub(super) fn refused<T: std::fmt::Debug>(
 ) {
     let status = outcome.expect_err(text);
     assert_eq!(status.code(), code, "{status:?}");
-    assert!(status.message().contains(text), "{:?} has no {text:?}", status.message());
+    assert!(
+        status.message().contains(text),
+        "{:?} has no {text:?}",
+        status.message()
+    );
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::model::{
-    Error, FilesystemUsage, Filesystem, ImageFilesystems, ImageService, ImageSpec, ImageStatusRequest, ImageStatusResponse,
-    ListImagesRequest, ListImagesResponse, PullImageRequest, PullImageResponse, RemoveImageRequest, Result,
+    Error, Filesystem, FilesystemUsage, ImageFilesystems, ImageService, ImageSpec, ImageStatusRequest,
+    ImageStatusResponse, ListImagesRequest, ListImagesResponse, PullImageRequest, PullImageResponse,
+    RemoveImageRequest, Result,
 };
 
 use super::Fake;
