@@ -92,12 +92,13 @@ where
             PidSource::Target(id) => self.target(&id, &sandbox.id).await?,
         };
         let config = convert::container(config, sandbox, &dir, pid)?;
-        for (index, mount) in config.mounts.iter().enumerate() {
-            if !tokio::fs::try_exists(&mount.host_path).await.unwrap_or(false) {
-                let path = &mount.host_path;
-                let added = convert::added_mounts(&config.tags);
-                let field = format!("mounts[{}].host_path", index.saturating_sub(added));
-                return Err(Error::invalid(format!("{field} {path} does not exist")));
+        let asked = config.mounts.iter().skip(convert::added_mounts(&config.tags));
+        for (index, mount) in asked.enumerate() {
+            let path = &mount.host_path;
+            if !tokio::fs::try_exists(path).await.unwrap_or(false) {
+                return Err(Error::invalid(format!(
+                    "mounts[{index}].host_path {path} does not exist"
+                )));
             }
         }
         Ok(config)

@@ -77,6 +77,10 @@ async fn a_debt_outlives_the_daemon() {
     let node = node.restart().await;
 
     assert!(node.adapter.sandboxes.debts().contains_key(&id));
+    node.world.fail("detach", false);
+    let node = node.restart().await;
+    node.world.detached.0.acquire().await.unwrap().forget();
+    assert!(node.world.lock().attached.is_empty());
 }
 
 /// Leaves a sandbox as a daemon that was killed in the middle of making it does.

@@ -25,6 +25,8 @@ pub(super) struct World {
     state: Mutex<WorldState>,
     /// Attaching takes a permit, when it is told to wait for one.
     pub(super) permits: Semaphore0,
+    /// Has a permit for each successful detaching.
+    pub(super) detached: Semaphore0,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +110,7 @@ impl Network for FakeNetwork {
 
     async fn detach(&self, id: &str, _: Option<&Path>) -> Result<()> {
         self.0.enter("detach")?.attached.remove(id);
+        self.0.detached.0.add_permits(1);
         Ok(())
     }
 
