@@ -172,7 +172,10 @@ pub enum Stdio {
 
 impl Default for Stdio {
     fn default() -> Self {
-        Stdio::Pipes { stdin: false, stdin_once: false }
+        Stdio::Pipes {
+            stdin: false,
+            stdin_once: false,
+        }
     }
 }
 
@@ -421,9 +424,12 @@ mod bytes {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Vec<u8>>, D::Error> {
         let all = Vec::<Text>::deserialize(from)?;
-        Ok(all.into_iter().map(|one| match one {
-            Text::Utf8(text) => text.into_bytes(),
-            Text::Other(bytes) => bytes,
-        }).collect())
+        Ok(all
+            .into_iter()
+            .map(|one| match one {
+                Text::Utf8(text) => text.into_bytes(),
+                Text::Other(bytes) => bytes,
+            })
+            .collect())
     }
 }

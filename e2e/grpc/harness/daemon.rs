@@ -83,7 +83,8 @@ impl Place {
     fn config_text(&self) -> String {
         let quoted = |path: &Path| json!(path).to_string();
         format!(
-            "state_dir = {state}\nrun_dir = {run}\nsocket = {socket}\ncgroup_parent = {cgroup}\n\n\
+            "state_dir = {state}\nrun_dir = {run}\nsocket = {socket}\ncgroup_parent = {cgroup}\n\
+             monitor_cgroup = {monitors}\n\n\
              [log]\nlevel = \"debug\"\n\n\
              [cni]\nconf_dir = {conf}\nbin_dirs = [{bin}]\n\n\
              [registry]\nconfig_dir = {registries}\n",
@@ -91,6 +92,11 @@ impl Place {
             run = quoted(&self.run),
             socket = quoted(&self.socket),
             cgroup = quoted(Path::new(&self.cgroup_parent())),
+            monitors = quoted(Path::new(&format!(
+                "{}/monitors-{}",
+                node().cgroup_parent(),
+                self.name
+            ))),
             conf = quoted(&node().cni_conf()),
             bin = quoted(&cni_plugins()),
             registries = quoted(&self.registries),
@@ -229,11 +235,6 @@ impl Daemon {
         let table = fs::read_to_string(format!("/proc/{}/mountinfo", self.pid())).unwrap();
         let own = |line: &&str| line.contains(&format!("/{}", self.place.name));
         table.lines().filter(own).map(str::to_owned).collect()
-    }
-
-    /// The daemon's log, for whoever looks for the reason of a failure.
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.place.log()).unwrap()
     }
 }
 

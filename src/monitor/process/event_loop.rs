@@ -116,13 +116,23 @@ impl Monitor {
     /// Waits until something is ready or a call wants to be looked at. Returns the ready descriptors' numbers; all are
     /// non-blocking, so a number that changes hands within the turn does no harm.
     fn wait(&self) -> io::Result<Vec<RawFd>> {
-        let oom = self.life.iter().filter_map(|l| l.oom.as_ref()).map(OomWatch::as_fd);
+        let oom = self
+            .life
+            .iter()
+            .filter_map(|l| l.oom.as_ref())
+            .map(OomWatch::as_fd);
         let streams = self.life.iter().flat_map(|l| l.streams.fds());
         let fixed: [BorrowedFd<'_>; 2] = [self.deaths.as_fd(), self.listener.as_fd()];
         let calls = self.calls.iter().flat_map(Call::fds);
-        let all = fixed.into_iter().chain(self.clients.fds()).chain(streams).chain(oom).chain(calls);
-        let mut polled: Vec<PollFd<'_>> =
-            all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let all = fixed
+            .into_iter()
+            .chain(self.clients.fds())
+            .chain(streams)
+            .chain(oom)
+            .chain(calls);
+        let mut polled: Vec<PollFd<'_>> = all
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
         let now = Instant::now();
         let next = self.calls.iter().filter_map(|call| call.wakes_in(now)).min();
         match poll(&mut polled, next.map(timespec).as_ref()) {
@@ -130,7 +140,11 @@ impl Monitor {
             Err(e) => return Err(e.into()),
         }
         let is_ready = |p: &&PollFd<'_>| !p.revents().is_empty();
-        Ok(polled.iter().filter(is_ready).map(|p| p.as_fd().as_raw_fd()).collect())
+        Ok(polled
+            .iter()
+            .filter(is_ready)
+            .map(|p| p.as_fd().as_raw_fd())
+            .collect())
     }
 
     fn read_oom(&mut self, ready: &[RawFd]) {
@@ -159,7 +173,11 @@ impl Monitor {
     /// Gives deaths to whom they belong.
     fn claim_deaths(&mut self) {
         self.old_groups.retain(|group| !group.try_remove());
-        let init = self.life.as_ref().filter(|l| l.exit.is_none()).map(|l| l.init.pid);
+        let init = self
+            .life
+            .as_ref()
+            .filter(|l| l.exit.is_none())
+            .map(|l| l.init.pid);
         if let Some(i) = self.unclaimed.iter().position(|d| Some(d.pid) == init) {
             let death = self.unclaimed.swap_remove(i);
             self.tell_oom_kills();
@@ -167,7 +185,8 @@ impl Monitor {
         }
         // Workers' helpers and orphans of the container: nobody asks for them once no report is under way.
         if self.calls.iter().all(|call| call.work.is_none()) {
-            self.unclaimed.retain(|d| self.calls.iter().any(|call| call.pid() == Some(d.pid)));
+            self.unclaimed
+                .retain(|d| self.calls.iter().any(|call| call.pid() == Some(d.pid)));
         }
     }
 
@@ -175,7 +194,12 @@ impl Monitor {
     fn end(&mut self, death: Death) {
         if let Some(life) = &mut self.life {
             // A start under way may know why the command could not be run.
-            for stage in self.calls.iter_mut().filter(|c| matches!(c.kind, Kind::Start)).flat_map(|c| &mut c.stage) {
+            for stage in self
+                .calls
+                .iter_mut()
+                .filter(|c| matches!(c.kind, Kind::Start))
+                .flat_map(|c| &mut c.stage)
+            {
                 stage.read();
                 life.reason = stage.failure().map(|f| f.text);
             }
@@ -204,7 +228,9 @@ impl Monitor {
             Some(outcome) => outcome,
             None => return Some(call),
         };
-        let Kind::Create(creating) = call.kind else { return None };
+        let Kind::Create(creating) = call.kind else {
+            return None;
+        };
         let answer = outcome.and_then(|(report, master)| {
             let mut streams = creating.streams;
             let theirs = master
@@ -261,19 +287,29 @@ impl Monitor {
 
     fn advance_exec(&mut self, mut call: Call) -> Option<Call> {
         let now = Instant::now();
-        let Kind::Exec(running) = &mut call.kind else { return None };
+        let Kind::Exec(running) = &mut call.kind else {
+            return None;
+        };
         running.kill_if_late(now);
         if let Some(outcome) = call.outcome.take() {
             match outcome {
                 // The worker had joined the group when its time was up.
                 Err(_) if running.killed_at.is_some() => {
                     running.pid = -1;
-                    running.death = Some(Death { pid: -1, code: 128 + libc::SIGKILL, signal: Some(libc::SIGKILL) });
+                    running.death = Some(Death {
+                        pid: -1,
+                        code: 128 + libc::SIGKILL,
+                        signal: Some(libc::SIGKILL),
+                    });
                 }
                 Err(failure) => {
                     // Whatever it stumbled over, the cause is the container's end.
                     let exited = self.life.as_ref().is_none_or(|l| l.phase() == Phase::Exited);
-                    let failure = if exited { phase("the container has exited") } else { failure };
+                    let failure = if exited {
+                        phase("the container has exited")
+                    } else {
+                        failure
+                    };
                     return self.end_exec(call, Err(failure));
                 }
                 Ok(report) if call.stage.as_ref().is_some_and(|s| s.pipe.is_some()) => {
@@ -288,8 +324,12 @@ impl Monitor {
                         return self.end_exec(call, Err(failure));
                     }
                     running.started = true;
-                    let started = Answer::ExecStarted { pid: report.pid, warnings: report.warnings };
-                    self.clients.answer(call.client, call.id, started, master.into_iter().collect());
+                    let started = Answer::ExecStarted {
+                        pid: report.pid,
+                        warnings: report.warnings,
+                    };
+                    self.clients
+                        .answer(call.client, call.id, started, master.into_iter().collect());
                 }
             }
         }
@@ -297,12 +337,20 @@ impl Monitor {
             return Some(call);
         }
         if !std::mem::replace(&mut running.started, true) {
-            let started = Answer::ExecStarted { pid: 0, warnings: vec![] };
+            let started = Answer::ExecStarted {
+                pid: 0,
+                warnings: vec![],
+            };
             self.clients.answer(call.client, call.id, started, vec![]);
         }
         self.claim_exec(running);
-        let (Some(death), true) = (running.death, running.is_gone(now)) else { return Some(call) };
-        let exit = ExecExit { code: death.code, timed_out: running.deadline.is_some() && running.killed_at.is_some() };
+        let (Some(death), true) = (running.death, running.is_gone(now)) else {
+            return Some(call);
+        };
+        let exit = ExecExit {
+            code: death.code,
+            timed_out: running.deadline.is_some() && running.killed_at.is_some(),
+        };
         self.end_exec(call, Ok((Answer::ExecExited(exit), None)))
     }
 
@@ -314,7 +362,8 @@ impl Monitor {
 
     fn end_exec(&mut self, call: Call, answer: Result<(Answer, Option<OwnedFd>), Failure>) -> Option<Call> {
         if let Kind::Exec(mut running) = call.kind {
-            self.old_groups.extend(running.group.take().filter(|group| !group.try_remove()));
+            self.old_groups
+                .extend(running.group.take().filter(|group| !group.try_remove()));
         }
         self.answer(call.client, call.id, answer);
         None
@@ -329,7 +378,11 @@ impl Monitor {
                     self.over = true;
                     self.close_door();
                 }
-                self.answer(call.client, call.id, outcome.map(|_: (_, _)| (Answer::Done, None)));
+                self.answer(
+                    call.client,
+                    call.id,
+                    outcome.map(|_: (_, _)| (Answer::Done, None)),
+                );
                 None
             }
             None if exited && call.work.is_none() => {
@@ -345,7 +398,12 @@ impl Monitor {
     }
 
     /// Answers a call.
-    pub(super) fn answer(&mut self, client: u64, id: u64, answer: Result<(Answer, Option<OwnedFd>), Failure>) {
+    pub(super) fn answer(
+        &mut self,
+        client: u64,
+        id: u64,
+        answer: Result<(Answer, Option<OwnedFd>), Failure>,
+    ) {
         let (answer, fd) = answer.unwrap_or_else(|failure| (Answer::Failed(failure), None));
         self.clients.answer(client, id, answer, fd.into_iter().collect());
         self.untrimmed = true;
@@ -360,5 +418,8 @@ pub(super) fn phase(text: impl Into<String>) -> Failure {
 fn timespec(wait: Duration) -> Timespec {
     // Rounded up, or the loop would spin through the last millisecond.
     let wait = wait + Duration::from_micros(50);
-    Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX), tv_nsec: wait.subsec_nanos().into() }
+    Timespec {
+        tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: wait.subsec_nanos().into(),
+    }
 }
