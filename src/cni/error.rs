@@ -6,7 +6,7 @@ use crate::cni::{Attachment, CacheError, ConfError, ExecError, RequestError, Res
 
 /// Why the network could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum NetworkError {
     /// No valid configuration is loaded.
     #[error("no network is configured: {reason}")]
     NotConfigured {
@@ -43,9 +43,9 @@ pub enum Error {
     #[error("{}; undoing it: {}", chain(add), chain(undo))]
     Undo {
         /// Why attaching failed.
-        add: Box<Error>,
+        add: Box<NetworkError>,
         /// Why undoing it failed.
-        undo: Box<Error>,
+        undo: Box<NetworkError>,
     },
     /// Nothing is known of the attachment.
     #[error("{attachment} is not attached")]
@@ -58,10 +58,10 @@ pub enum Error {
     Busy,
     /// Several plugins or attachments failed; each on its own.
     #[error("{}", .0.iter().map(|error| chain(error)).collect::<Vec<_>>().join("; "))]
-    Several(Vec<Error>),
+    Several(Vec<NetworkError>),
 }
 
-impl Error {
+impl NetworkError {
     /// Collects what several steps reported into one result.
     pub(super) fn join(mut errors: Vec<Self>) -> Result<(), Self> {
         match errors.len() {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::{Notify, RwLock, watch};
 
 use crate::cni::cache::{Cache, write_durably};
 use crate::cni::error::chain;
 use crate::cni::exec::PluginPath;
 use crate::cni::keeper::Keeper;
 use crate::cni::watch::DirWatch;
-use crate::cni::{Cidr, Error, NetworkConf, TemplateError, TemplateOutcome, conflist, template};
+use crate::cni::{Cidr, NetworkConf, NetworkError, TemplateError, TemplateOutcome, conflist, template};
 
 /// How long one verb over all plugins may take unless configured: attaching and, after a failure, detaching again
 /// both fit into the four minutes after which a node agent asks anew.
@@ -68,6 +68,7 @@ pub(super) struct Shared {
     pub(super) path: PluginPath,
     pub(super) cache: Cache,
     view: ArcSwap<View>,
+    told: watch::Sender<Status>,
     /// Held shared by attaching and detaching, alone by collecting: the plugins must not be told that an attachment
     /// in the making is not valid.
     pub(super) gate: RwLock<()>,
@@ -100,9 +101,9 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// [`Error::Cache`] when the cache's directory cannot be made. A missing or invalid configuration is no error but a
+    /// [`NetworkError::Cache`] when the cache's directory cannot be made. A missing or invalid configuration is no error but a
     /// status.
-    pub async fn open(settings: Settings) -> Result<(Self, Keeper), Error> {
+    pub async fn open(settings: Settings) -> Result<(Self, Keeper), NetworkError> {
         let cache = Cache::open(settings.cache_dir.clone())?;
         let mut dirs = vec![settings.conf_dir.clone()];
         dirs.extend(settings.plugin_dirs.iter().cloned());
@@ -116,6 +117,7 @@ impl Network {
         let shared = Arc::new(Shared {
             path: PluginPath::new(settings.plugin_dirs.clone()),
             cache,
+            told: watch::Sender::new(nothing.status()),
             view: ArcSwap::from_pointee(nothing),
             gate: RwLock::new(()),
             doubt: Notify::new(),
@@ -129,6 +131,11 @@ impl Network {
     /// Returns whether namespaces can be attached, from memory: runs nothing, waits for nothing.
     pub fn status(&self) -> Status {
         self.shared.view.load().status()
+    }
+
+    /// Returns a receiver that has the status and is told of each change.
+    pub fn subscribe(&self) -> watch::Receiver<Status> {
+        self.shared.told.subscribe()
     }
 
     /// Returns the configuration in use.
@@ -222,14 +229,21 @@ impl Shared {
 
     /// Replaces the view by what `make` makes of it, and tells when that changes the status.
     fn change(&self, make: impl Fn(&View) -> View) {
-        let before = self.view.rcu(|before| make(before)).status();
-        let after = self.view().status();
-        if after != before {
-            match after {
+        self.view.rcu(|before| make(before));
+        // The status is that of the view at this moment, not of the one just made: of two changes at once the later
+        // is told last.
+        self.told.send_if_modified(|told| {
+            let status = self.view.load().status();
+            if status == *told {
+                return false;
+            }
+            match &status {
                 Status::Ready { network } => tracing::info!(network, "network is ready"),
                 Status::NotReady { message } => tracing::warn!(message, "network is not ready"),
             }
-        }
+            *told = status;
+            true
+        });
     }
 
     fn look(&self) -> (Option<NetworkConf>, Option<String>) {

@@ -115,7 +115,6 @@ async fn a_dropped_run_kills_the_plugin_with_what_it_started() {
         r#"exec 9>"$root/fifo"; echo up >&9; sleep 1000 & sleep 1000"#,
     );
     let mut pipe = tokio::net::unix::pipe::OpenOptions::new()
-        .read_write(true)
         .open_receiver(&fifo)
         .unwrap();
 
@@ -125,7 +124,10 @@ async fn a_dropped_run_kills_the_plugin_with_what_it_started() {
         read = tokio::io::AsyncReadExt::read_exact(&mut pipe, &mut byte) => drop(read.unwrap()),
     }
 
-    assert_eq!(tokio::io::AsyncReadExt::read(&mut pipe, &mut byte).await.unwrap(), 0);
+    assert_eq!(
+        tokio::io::AsyncReadExt::read(&mut pipe, &mut byte).await.unwrap(),
+        0
+    );
 }
 
 #[tokio::test]
