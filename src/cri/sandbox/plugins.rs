@@ -97,10 +97,10 @@ fn dns(from: Dns) -> cni::DnsConfig {
     }
 }
 
-fn refused(verb: &str, error: cni::Error) -> Error {
+fn refused(verb: &str, error: cni::NetworkError) -> Error {
     let kind = match &error {
-        cni::Error::NotConfigured { .. } | cni::Error::Busy => Kind::Unavailable,
-        cni::Error::Request(_) => Kind::InvalidArgument,
+        cni::NetworkError::NotConfigured { .. } | cni::NetworkError::Busy => Kind::Unavailable,
+        cni::NetworkError::Request(_) => Kind::InvalidArgument,
         _ => Kind::Internal,
     };
     Error::new(kind, format!("cannot {verb} the network")).because(error)
