@@ -70,8 +70,10 @@ fn candidates(args: &[String], env: &[Vec<u8>]) -> io::Result<Vec<CString>> {
         .iter()
         .find_map(|e| e.strip_prefix(b"PATH="))
         .unwrap_or(DEFAULT_PATH);
-    let join =
-        |dir: &[u8]| c_string(&[if dir.is_empty() { b"." } else { dir }, b"/", name.as_bytes()].concat());
+    let join = |dir: &[u8]| {
+        let dir = if dir.is_empty() { b"." } else { dir };
+        c_string(&[dir, b"/", name.as_bytes()].concat())
+    };
     path.split(|byte| *byte == b':').map(join).collect()
 }
 

@@ -68,9 +68,9 @@ mod tests {
 
     #[test]
     fn names_and_numbers_agree_with_the_kernel() {
-        assert_eq!(resource("RLIMIT_NOFILE"), Some(libc::RLIMIT_NOFILE as u32));
-        assert_eq!(resource("memlock"), Some(libc::RLIMIT_MEMLOCK as u32));
-        assert_eq!(resource("RLIMIT_RTTIME"), Some(libc::RLIMIT_RTTIME as u32));
+        assert_eq!(resource("RLIMIT_NOFILE"), Some(libc::RLIMIT_NOFILE));
+        assert_eq!(resource("memlock"), Some(libc::RLIMIT_MEMLOCK));
+        assert_eq!(resource("RLIMIT_RTTIME"), Some(libc::RLIMIT_RTTIME));
         assert_eq!(resource("RLIMIT_NONE"), None);
         assert_eq!(name(7), "RLIMIT_NOFILE");
     }

@@ -209,14 +209,18 @@ async fn an_idle_monitor_has_little_memory_of_its_own() {
     container.sh("true").await;
     let monitor = container.client.state().await.unwrap().monitor_pid;
 
-    let rollup = std::fs::read_to_string(format!("/proc/{monitor}/smaps_rollup")).unwrap();
-    let line = rollup
-        .lines()
-        .find_map(|l| l.strip_prefix("Private_Dirty:"))
-        .unwrap();
-    let kib: u32 = line.trim().trim_end_matches(" kB").parse().unwrap();
-
-    eprintln!("private dirty: {kib} KiB");
-    assert!(kib <= 120, "{rollup}");
+    let areas = std::fs::read_to_string(format!("/proc/{monitor}/smaps")).unwrap();
     container.delete().await;
+
+    // Pages of the executable's memfd are shared by all monitors and the zygote.
+    let (mut own, mut kib) = (true, 0);
+    for line in areas.lines() {
+        match line.strip_prefix("Private_Dirty:") {
+            Some(count) if own => kib += count.trim().trim_end_matches(" kB").parse::<u32>().unwrap(),
+            None if line.contains("-p ") || line.contains("p 0") => own = !line.contains("/memfd:"),
+            _ => {}
+        }
+    }
+    // Not optimized, and with the harness's thread: a release build has about half.
+    assert!((20..=160).contains(&kib), "{kib} KiB");
 }

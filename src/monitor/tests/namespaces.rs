@@ -6,7 +6,7 @@ use crate::sys::namespace;
 use crate::sys::zygote::{IdMapping, PinRequest, ReaperRequest, UserPin};
 use serde_json::{Value, json};
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
 fn pins(host: &Host) -> PinRequest {
     let dir = host.path("pins");
@@ -37,7 +37,7 @@ fn unpin(request: &PinRequest) {
 }
 
 /// Joins namespaces by descriptor.
-fn join(wanted: &mut Wanted, kind: &str, path: &PathBuf) {
+fn join(wanted: &mut Wanted, kind: &str, path: &Path) {
     let number = FIRST_NAMESPACE + wanted.descriptors.namespaces.len() as i32;
     wanted.descriptors.namespaces.push(namespace::open(path).unwrap());
     let entry = json!({ "type": kind, "path": format!("/proc/self/fd/{number}") });
