@@ -1,7 +1,7 @@
 //! The daemon's side of a monitor: calls, many at once over one connection, and the exit as something to wait for.
 //!
 //! A [`MonitorClient`] is cheap to clone. One task per connection reads answers; it belongs to the client and ends
-//! with its last clone or with the connection. Running a command and collecting its output is in [`exec`].
+//! with its last clone or with the connection. Running a command and collecting its output is in `exec`.
 
 mod connection;
 mod exec;
