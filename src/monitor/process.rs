@@ -8,6 +8,7 @@ mod calls;
 mod clamp;
 mod clients;
 mod container;
+mod devices;
 mod event_loop;
 mod exec;
 mod failure;
