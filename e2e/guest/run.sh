@@ -41,8 +41,8 @@ NODE=/var/lib/node cni_config "$(runtime_cni_version)" >"$root/etc/cni/net.d/10-
 if [ "${CORACLE_E2E_RUNTIME:-coracle}" = containerd ]; then
 	cp -L "$PEER"/{containerd,containerd-shim-runc-v2,runc} "$root/usr/bin/"
 	mkdir -p "$root/etc/containerd"
-	containerd_config /var/lib/containerd /run/containerd/containerd.sock |
-		sed 's|= ".*/cni/conf"|= "/etc/cni/net.d"|; s|= ".*/certs.d"|= "/etc/coracle/certs.d"|; s|bin_dir = .*|bin_dir = "/opt/cni/bin"|; s|BinaryName = .*|BinaryName = "/usr/bin/runc"|' \
+	containerd_config /usr/bin /var/lib/containerd /run/containerd /run/containerd/containerd.sock |
+		sed 's|= ".*/cni/conf"|= "/etc/cni/net.d"|; s|= ".*/certs.d"|= "/etc/coracle/certs.d"|; s|bin_dir = .*|bin_dir = "/opt/cni/bin"|' \
 			>"$root/etc/containerd/config.toml"
 	sed 's|^ExecStart=.*|ExecStart=/usr/bin/containerd|' "$ROOT/hack/coracle.service" >"$root/etc/systemd/system/containerd.service"
 	settings=(UNIT=containerd STORE=/var/lib/containerd SOCKET=/run/containerd/containerd.sock)

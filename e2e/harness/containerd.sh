@@ -2,28 +2,23 @@
 # The peer: Debian's containerd and runc, for benchmarks, and to try the tests themselves on a runtime known to be good.
 # Sourced, never run; needs hack/lib.sh and what node.sh sets up.
 
-# prepare_containerd: its programs, in PEER; CORACLE_PEER names a directory with others.
-prepare_containerd() {
-	local dir runc
-	if [ -n "${CORACLE_PEER-}" ]; then
-		PEER=$CORACLE_PEER
-	else
-		dir=$(unpacked containerd) runc=$(unpacked runc)
-		PEER=$CACHE/debs/peer
-		mkdir -p "$PEER"
-		ln -sf "$dir"/usr/bin/* "$runc/usr/sbin/runc" "$PEER/"
-	fi
-	export PEER
+# debian_containerd: prints a directory with Debian's programs.
+debian_containerd() {
+	local programs=$CACHE/debs/peer containerd runc
+	containerd=$(unpacked containerd) runc=$(unpacked runc)
+	mkdir -p "$programs"
+	ln -sf "$containerd"/usr/bin/* "$runc/usr/sbin/runc" "$programs/"
+	echo "$programs"
 }
 
-# containerd_config ROOT_DIR SOCKET
+# containerd_config PROGRAMS ROOT_DIR STATE_DIR SOCKET
 containerd_config() {
 	cat <<-END
 		version = 2
-		root = "$1/root"
-		state = "/run/containerd"
+		root = "$2"
+		state = "$3"
 		[grpc]
-		  address = "$2"
+		  address = "$4"
 		[plugins."io.containerd.grpc.v1.cri"]
 		  sandbox_image = "registry.k8s.io/pause:3.10"
 		  restrict_oom_score_adj = true
@@ -35,14 +30,13 @@ containerd_config() {
 		  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 		    runtime_type = "io.containerd.runc.v2"
 		    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-		      BinaryName = "$PEER/runc"
+		      BinaryName = "$1/runc"
 	END
 }
 
-# start_containerd ROOT_DIR SOCKET LOG: sets RUNTIME_PID.
-# shellcheck disable=SC2034
+# start_containerd PROGRAMS ROOT_DIR STATE_DIR SOCKET LOG: sets CONTAINERD_PID.
 start_containerd() {
-	containerd_config "$1" "$2" >"$NODE/containerd.toml"
-	PATH=$PEER:$PATH "$PEER/containerd" --config "$NODE/containerd.toml" --log-level "${CORACLE_E2E_LOG:-info}" >>"$3" 2>&1 </dev/null &
-	RUNTIME_PID=$!
+	containerd_config "$1" "$2" "$3" "$4" >"${5%.log}.toml"
+	PATH=$1:$PATH "$1/containerd" --config "${5%.log}.toml" --log-level "${CORACLE_E2E_LOG:-info}" >>"$5" 2>&1 </dev/null &
+	export CONTAINERD_PID=$!
 }

@@ -35,16 +35,19 @@ stop_registry() {
 	wait "$REGISTRY_PID" || true
 }
 
-# write_mirrors DIR PORT: hosts.toml files that send the registries whose images the tests name to the one on PORT, and
-# nowhere else when it fails.
+# write_mirror DIR HOST PORT: a hosts.toml file that sends one registry's images to the registry on PORT, and nowhere
+# else when that fails.
+write_mirror() {
+	mkdir -p "$1/$2"
+	cat >"$1/$2/hosts.toml" <<-END
+		server = "http://127.0.0.1:$3"
+		[host."http://127.0.0.1:$3"]
+		  capabilities = ["pull", "resolve"]
+	END
+}
+
+# write_mirrors DIR PORT: the same for each of the registries whose images the tests name.
 write_mirrors() {
 	local host
-	for host in registry.k8s.io gcr.io k8s.gcr.io public.ecr.aws; do
-		mkdir -p "$1/$host"
-		cat >"$1/$host/hosts.toml" <<-END
-			server = "http://127.0.0.1:$2"
-			[host."http://127.0.0.1:$2"]
-			  capabilities = ["pull", "resolve"]
-		END
-	done
+	for host in registry.k8s.io gcr.io k8s.gcr.io public.ecr.aws; do write_mirror "$1" "$host" "$2"; done
 }

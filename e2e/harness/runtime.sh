@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# The daemon under test: coracle. With CORACLE_E2E_RUNTIME=containerd the peer stands in, to test the tests themselves.
+# The daemon under test: coracle. With CORACLE_E2E_RUNTIME=containerd Debian's containerd stands in, to test the tests
+# themselves; CORACLE_PEER names a directory with another one, and its runc.
 # Sourced, never run; needs hack/lib.sh and what node.sh sets up.
 
 # shellcheck source=e2e/harness/containerd.sh
@@ -7,7 +8,8 @@
 
 prepare_runtime() {
 	if [ "${CORACLE_E2E_RUNTIME:-coracle}" = containerd ]; then
-		prepare_containerd
+		PEER=${CORACLE_PEER:-$(debian_containerd)}
+		export PEER
 	else
 		need_rust
 		say "building coracle"
@@ -45,7 +47,8 @@ start_runtime() {
 	SOCKET=/run/runtime/cri.sock
 	mkdir -p /run/runtime "$NODE/disk/runtime"
 	if [ "${CORACLE_E2E_RUNTIME:-coracle}" = containerd ]; then
-		start_containerd "$NODE/disk/runtime" "$SOCKET" "$NODE/runtime.log"
+		start_containerd "$PEER" "$NODE/disk/runtime" /run/runtime/containerd "$SOCKET" "$NODE/runtime.log"
+		RUNTIME_PID=$CONTAINERD_PID
 	else
 		coracle_config "$NODE/disk/runtime" /run/runtime/coracle "$SOCKET" >"$NODE/coracle.toml"
 		"$CARGO_TARGET_DIR/release/coracle" serve --config "$NODE/coracle.toml" >>"$NODE/runtime.log" 2>&1 </dev/null &

@@ -8,7 +8,7 @@ from layer import Layer
 LAYERS = 8
 PACKED = 200 * 1000 * 1000
 # What most such files pack to; only how many files a layer takes depends on it.
-USUAL_RATIO = 0.38
+USUAL_RATIO = 0.25
 LARGEST_FILE = 40 * 1000 * 1000
 
 

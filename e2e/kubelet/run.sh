@@ -84,12 +84,13 @@ cp "$here/pod.yaml" "$NODE/manifests/"
 
 within 60 "both containers start, and both probes succeed" \
 	'ready(web) and failing and pod.get("podIP", "").startswith("10.88.")' || exit 1
+since=$SECONDS
 check "the host's port leads to the pod" \
 	python3 -c 'import urllib.request; assert b"nginx" in urllib.request.urlopen("http://10.99.0.1:8081/", timeout=5).read()'
 within 30 "the failing container is restarted" 'failing["restartCount"] >= 1'
 within 60 "its exit code and last words are told" \
 	'failing.get("lastState", {}).get("terminated", {}).get("exitCode") == 3 and failing["lastState"]["terminated"]["message"] == "reason\n"'
-left=$((${KUBELET_SECONDS:-120} - SECONDS))
+left=$((since + ${KUBELET_SECONDS:-120} - SECONDS))
 say "watching for $left s more"
 [ "$left" -le 0 ] || sleep "$left"
 within 5 "the probed container was never restarted" 'ready(web) and web["restartCount"] == 0'

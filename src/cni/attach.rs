@@ -15,7 +15,7 @@ use crate::cni::exec::{Run, Subject};
 use crate::cni::request::join_args;
 use crate::cni::version::Version;
 use crate::cni::{
-    AddRequest, AddResult, Attachment, CacheError, DelRequest, Error, Network, NetworkConf, Verb,
+    AddRequest, AddResult, Attachment, CacheError, DelRequest, Network, NetworkConf, NetworkError, Verb,
 };
 
 /// How long collecting waits for attachments being made or removed: they may not be held up behind it for longer.
@@ -43,18 +43,18 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// [`Error::NotConfigured`], [`Error::Request`], [`Error::NotANamespace`] and a missing plugin's
-    /// [`Error::Plugin`] come before anything has been done.
-    pub async fn add(&self, request: &AddRequest) -> Result<AddResult, Error> {
+    /// [`NetworkError::NotConfigured`], [`NetworkError::Request`], [`NetworkError::NotANamespace`] and a missing plugin's
+    /// [`NetworkError::Plugin`] come before anything has been done.
+    pub async fn add(&self, request: &AddRequest) -> Result<AddResult, NetworkError> {
         let view = self.shared.view();
         let Some(conf) = view.conf.clone() else {
-            return Err(Error::NotConfigured {
+            return Err(NetworkError::NotConfigured {
                 reason: view.reason(),
             });
         };
         let args = join_args(&request.args)?;
         if !is_namespace(&request.netns) {
-            return Err(Error::NotANamespace {
+            return Err(NetworkError::NotANamespace {
                 path: request.netns.clone(),
             });
         }
@@ -98,9 +98,9 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// [`Error::Plugin`] of the plugin that failed, [`Error::Cache`] when the record cannot be read and no
+    /// [`NetworkError::Plugin`] of the plugin that failed, [`NetworkError::Cache`] when the record cannot be read and no
     /// configuration is loaded to do without.
-    pub async fn del(&self, request: &DelRequest) -> Result<(), Error> {
+    pub async fn del(&self, request: &DelRequest) -> Result<(), NetworkError> {
         let _gate = self.shared.gate.read().await;
         self.remove_recorded(&request.attachment, request.netns.as_deref())
             .await
@@ -111,10 +111,10 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// [`Error::NotAttached`] without a completed `ADD`, [`Error::Plugin`] of the plugin that found a difference.
-    pub async fn check(&self, attachment: &Attachment, netns: &Path) -> Result<(), Error> {
+    /// [`NetworkError::NotAttached`] without a completed `ADD`, [`NetworkError::Plugin`] of the plugin that found a difference.
+    pub async fn check(&self, attachment: &Attachment, netns: &Path) -> Result<(), NetworkError> {
         let _gate = self.shared.gate.read().await;
-        let missing = || Error::NotAttached {
+        let missing = || NetworkError::NotAttached {
             attachment: attachment.clone(),
         };
         let entry = self.recorded(attachment).await?.ok_or_else(missing)?;
@@ -140,11 +140,11 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] when that moment does not come within five seconds; otherwise all that failed, after the rest
+    /// [`NetworkError::Busy`] when that moment does not come within five seconds; otherwise all that failed, after the rest
     /// has been done.
-    pub async fn gc(&self, valid: impl FnOnce() -> HashSet<Attachment>) -> Result<(), Error> {
+    pub async fn gc(&self, valid: impl FnOnce() -> HashSet<Attachment>) -> Result<(), NetworkError> {
         let gate = tokio::time::timeout(GATE_WAIT, self.shared.gate.write());
-        let _gate = gate.await.map_err(|_| Error::Busy)?;
+        let _gate = gate.await.map_err(|_| NetworkError::Busy)?;
         let valid = valid();
         let mut errors = Vec::new();
 
@@ -173,19 +173,19 @@ impl Network {
                     run.plugin(plugin.kind(), &conf.derive(plugin, injected))
                         .await
                         .err()
-                        .map(Error::from),
+                        .map(NetworkError::from),
                 );
             }
         }
-        Error::join(errors)
+        NetworkError::join(errors)
     }
 
     /// Returns the attachments recorded: made, or begun and not undone.
     ///
     /// # Errors
     ///
-    /// [`Error::Cache`] when the directory cannot be listed.
-    pub async fn attachments(&self) -> Result<Vec<Attachment>, Error> {
+    /// [`NetworkError::Cache`] when the directory cannot be listed.
+    pub async fn attachments(&self) -> Result<Vec<Attachment>, NetworkError> {
         let mut all: Vec<_> = self
             .blocking(Cache::list)
             .await?
@@ -200,13 +200,13 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// [`Error::Cache`] when the record cannot be read, [`Error::Result`] when the result in it is none.
-    pub async fn attached(&self, attachment: &Attachment) -> Result<Option<AddResult>, Error> {
+    /// [`NetworkError::Cache`] when the record cannot be read, [`NetworkError::Result`] when the result in it is none.
+    pub async fn attached(&self, attachment: &Attachment) -> Result<Option<AddResult>, NetworkError> {
         let Some(entry) = self.recorded(attachment).await? else {
             return Ok(None);
         };
         let conf = NetworkConf::from_json(&entry.source, entry.conf)?;
-        let damaged = |source| Error::Result {
+        let damaged = |source| NetworkError::Result {
             plugin: entry.network.clone(),
             source,
         };
@@ -222,7 +222,7 @@ impl Network {
         conf: &NetworkConf,
         entry: &Entry,
         progress: &mut Progress,
-    ) -> Result<AddResult, Error> {
+    ) -> Result<AddResult, NetworkError> {
         let run = self.run(Verb::Add, Some(subject(entry, Some(&entry.netns))));
         for plugin in conf.plugins() {
             let injected = Injected {
@@ -232,10 +232,11 @@ impl Network {
             };
             progress.begun += 1;
             let answer = run.plugin(plugin.kind(), &conf.derive(plugin, injected)).await?;
-            let result = AddResult::parse(&answer, conf.version()).map_err(|source| Error::Result {
-                plugin: plugin.kind().to_owned(),
-                source,
-            })?;
+            let result =
+                AddResult::parse(&answer, conf.version()).map_err(|source| NetworkError::Result {
+                    plugin: plugin.kind().to_owned(),
+                    source,
+                })?;
             progress.result = Some(result);
         }
         Ok(progress
@@ -245,7 +246,7 @@ impl Network {
     }
 
     /// Undoes what an `ADD` began and returns the error to report.
-    async fn undo(&self, entry: Entry, progress: Progress, error: Error) -> Error {
+    async fn undo(&self, entry: Entry, progress: Progress, error: NetworkError) -> NetworkError {
         // Plugins that refuse work they could do yesterday: worth asking them how they are.
         self.shared.doubt.notify_one();
         let entry = Entry {
@@ -259,24 +260,28 @@ impl Network {
         };
         match undone {
             Ok(()) => error,
-            Err(undo) => Error::Undo {
+            Err(undo) => NetworkError::Undo {
                 add: Box::new(error),
                 undo: Box::new(undo),
             },
         }
     }
 
-    async fn remove_recorded(&self, attachment: &Attachment, netns: Option<&Path>) -> Result<(), Error> {
+    async fn remove_recorded(
+        &self,
+        attachment: &Attachment,
+        netns: Option<&Path>,
+    ) -> Result<(), NetworkError> {
         let wanted = attachment.clone();
         let mut errors = Vec::new();
         for named in self.blocking(move |cache| cache.find(&wanted)).await? {
             errors.extend(self.remove(&named, netns).await.err());
         }
-        Error::join(errors)
+        NetworkError::join(errors)
     }
 
     /// Runs `DEL` for one record and removes it.
-    async fn remove(&self, named: &Named, netns: Option<&Path>) -> Result<(), Error> {
+    async fn remove(&self, named: &Named, netns: Option<&Path>) -> Result<(), NetworkError> {
         let this = named.clone();
         let (conf, entry) = match self.blocking(move |cache| cache.read(&this)).await {
             Ok(entry) => {
@@ -284,7 +289,7 @@ impl Network {
                 (Arc::new(conf), entry)
             }
             // Without the record the configuration of today serves: plugins know their attachments by id.
-            Err(Error::Cache(error @ (CacheError::Damaged { .. } | CacheError::Format { .. }))) => {
+            Err(NetworkError::Cache(error @ (CacheError::Damaged { .. } | CacheError::Format { .. }))) => {
                 let conf = self
                     .conf()
                     .filter(|conf| conf.name() == named.network)
@@ -311,7 +316,7 @@ impl Network {
     }
 
     /// Returns the record of a completed `ADD`.
-    async fn recorded(&self, attachment: &Attachment) -> Result<Option<Entry>, Error> {
+    async fn recorded(&self, attachment: &Attachment) -> Result<Option<Entry>, NetworkError> {
         let wanted = attachment.clone();
         let read = move |cache: &Cache| {
             let entries: Result<Vec<Entry>, CacheError> = cache
@@ -324,7 +329,7 @@ impl Network {
         self.blocking(read).await
     }
 
-    async fn record(&self, entry: Entry) -> Result<Entry, Error> {
+    async fn record(&self, entry: Entry) -> Result<Entry, NetworkError> {
         self.blocking(move |cache| cache.store(&entry).map(|()| entry))
             .await
     }
@@ -333,10 +338,11 @@ impl Network {
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Cache) -> Result<T, CacheError> + Send + 'static,
-    ) -> Result<T, Error> {
+    ) -> Result<T, NetworkError> {
         let cache = self.shared.cache.clone();
         let done = tokio::task::spawn_blocking(move || work(&cache)).await;
-        done.expect("the cache does not panic").map_err(Error::from)
+        done.expect("the cache does not panic")
+            .map_err(NetworkError::from)
     }
 
     fn run<'a>(&'a self, verb: Verb, subject: Option<Subject<'a>>) -> Run<'a> {
@@ -363,5 +369,7 @@ fn is_namespace(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|stat| u64::try_from(stat.f_type) == Ok(NSFS_MAGIC))
 }
 
+#[cfg(test)]
+mod real_tests;
 #[cfg(test)]
 mod tests;

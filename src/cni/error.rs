@@ -6,7 +6,7 @@ use crate::cni::{Attachment, CacheError, ConfError, ExecError, RequestError, Res
 
 /// Why the network could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum NetworkError {
     /// No valid configuration is loaded.
     #[error("no network is configured: {reason}")]
     NotConfigured {
@@ -40,13 +40,12 @@ pub enum Error {
     #[error(transparent)]
     Conf(#[from] ConfError),
     /// `ADD` failed, and so did the `DEL` that was to undo it; the attachment's entry remains, for a later `DEL`.
-    #[error("{add}; undoing it: {undo}")]
+    #[error("{}; undoing it: {}", chain(add), chain(undo))]
     Undo {
         /// Why attaching failed.
-        #[source]
-        add: Box<Error>,
+        add: Box<NetworkError>,
         /// Why undoing it failed.
-        undo: Box<Error>,
+        undo: Box<NetworkError>,
     },
     /// Nothing is known of the attachment.
     #[error("{attachment} is not attached")]
@@ -58,14 +57,11 @@ pub enum Error {
     #[error("attachments are being made or removed")]
     Busy,
     /// Several plugins or attachments failed; each on its own.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Several(Vec<Error>),
-    /// The directories cannot be watched.
-    #[error("cannot watch for configurations")]
-    Watch(#[source] std::io::Error),
+    #[error("{}", .0.iter().map(|error| chain(error)).collect::<Vec<_>>().join("; "))]
+    Several(Vec<NetworkError>),
 }
 
-impl Error {
+impl NetworkError {
     /// Collects what several steps reported into one result.
     pub(super) fn join(mut errors: Vec<Self>) -> Result<(), Self> {
         match errors.len() {
@@ -83,4 +79,16 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// Returns an error and its sources on one line, for messages that leave this module as text.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
 }

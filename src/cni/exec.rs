@@ -6,25 +6,21 @@ use std::fmt;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use serde::Deserialize;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::Command;
 use tokio::time::Instant;
 
-/// The most a plugin may answer.
-const STDOUT_MAX: usize = 1 << 20;
-/// How much of a plugin's log is kept: its end, where the reason stands.
-const STDERR_MAX: usize = 16 << 10;
-/// How much of what a plugin wrote is repeated in an error.
-const EXCERPT_MAX: usize = 512;
-/// How long an ended plugin's output is waited for when a process it left behind still holds it open.
-const DRAIN: Duration = Duration::from_secs(1);
+mod error;
+mod process;
+
+pub(super) use error::excerpt;
+pub use error::{ExecError, PluginReport};
+
+use process::{Output, Running};
+
 /// How often, and after what pause, a plugin is tried that is being written at this moment.
 const BUSY_TRIES: u32 = 20;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
@@ -150,13 +146,8 @@ impl Run<'_> {
         let input = serde_json::to_vec(config).expect("a JSON value has string keys");
 
         let finished = tokio::time::timeout_at(self.deadline, running.finish(input)).await;
-        let run_failed = |source| ExecError::Io {
-            plugin: plugin.to_owned(),
-            verb: self.verb,
-            source,
-        };
         let Ok(finished) = finished else {
-            running.kill().await.map_err(run_failed)?;
+            running.kill().await;
             return Err(ExecError::Deadline {
                 plugin: plugin.to_owned(),
                 verb: self.verb,
@@ -166,11 +157,14 @@ impl Run<'_> {
         let output = match finished {
             Ok(output) => output,
             Err(error) => {
-                running.kill().await.map_err(run_failed)?;
-                return Err(run_failed(error));
+                running.kill().await;
+                return Err(ExecError::Io {
+                    plugin: plugin.to_owned(),
+                    verb: self.verb,
+                    source: error,
+                });
             }
         };
-        running.done = true;
         tracing::debug!(plugin, verb = %self.verb, elapsed = ?started.elapsed(), status = %output.status, "plugin ran");
         self.judge(plugin, output)
     }
@@ -201,7 +195,7 @@ impl Run<'_> {
                 }
             }
         };
-        Ok(Running { child, done: false })
+        Ok(Running::new(child))
     }
 
     fn set_environment(&self, command: &mut Command) {
@@ -251,240 +245,6 @@ impl Run<'_> {
             }),
         }
     }
-}
-
-/// A plugin that runs, in a process group of its own.
-struct Running {
-    child: Child,
-    done: bool,
-}
-
-struct Output {
-    status: ExitStatus,
-    stdout: Kept,
-    stderr: Kept,
-}
-
-/// What was read of a pipe that may carry more than is kept.
-#[derive(Default)]
-struct Kept {
-    bytes: Vec<u8>,
-    overflowed: bool,
-}
-
-impl Running {
-    /// Feeds the plugin and reads it until it has ended; its output a moment longer, in case a process that outlives
-    /// it holds the pipes.
-    async fn finish(&mut self, input: Vec<u8>) -> io::Result<Output> {
-        let stdin = self.child.stdin.take();
-        let (out, err) = (self.child.stdout.take(), self.child.stderr.take());
-        let (mut stdout, mut stderr) = (Kept::default(), Kept::default());
-
-        let status = {
-            let pipes = async {
-                tokio::join!(
-                    feed(stdin, &input),
-                    read(out, &mut stdout, STDOUT_MAX, Keep::Start),
-                    read(err, &mut stderr, STDERR_MAX, Keep::End),
-                )
-            };
-            tokio::pin!(pipes);
-            let ended = tokio::select! {
-                (fed, read_out, read_err) = &mut pipes => {
-                    fed.and(read_out).and(read_err)?;
-                    None
-                }
-                status = self.child.wait() => Some(status?),
-            };
-            match ended {
-                None => self.child.wait().await?,
-                Some(status) => {
-                    if let Ok((fed, read_out, read_err)) = tokio::time::timeout(DRAIN, pipes).await {
-                        fed.and(read_out).and(read_err)?;
-                    }
-                    status
-                }
-            }
-        };
-        Ok(Output {
-            status,
-            stdout,
-            stderr,
-        })
-    }
-
-    /// Kills the plugin's process group and reaps the plugin.
-    async fn kill(&mut self) -> io::Result<()> {
-        self.kill_group();
-        self.done = true;
-        self.child.wait().await.map(drop)
-    }
-
-    fn kill_group(&self) {
-        // The child is its group's leader and not reaped yet (`id` is `None` afterwards): the number is still its own.
-        if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()) {
-            // Nothing to kill is as good as killed.
-            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if !self.done {
-            // Reaping is left to the runtime: `kill_on_drop` hands it the child.
-            self.kill_group();
-        }
-    }
-}
-
-async fn feed(stdin: Option<ChildStdin>, input: &[u8]) -> io::Result<()> {
-    let Some(mut stdin) = stdin else { return Ok(()) };
-    match stdin.write_all(input).await {
-        // A plugin need not read what it does not want.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
-    }
-}
-
-enum Keep {
-    Start,
-    End,
-}
-
-/// Reads `pipe` to its end and keeps at most `max` bytes; the rest is read all the same, so that the writer goes on.
-async fn read(
-    pipe: Option<impl AsyncRead + Unpin>,
-    kept: &mut Kept,
-    max: usize,
-    keep: Keep,
-) -> io::Result<()> {
-    let Some(mut pipe) = pipe else { return Ok(()) };
-    let mut chunk = vec![0; 8 << 10];
-    loop {
-        let count = pipe.read(&mut chunk).await?;
-        if count == 0 {
-            return Ok(());
-        }
-        kept.bytes.extend_from_slice(&chunk[..count]);
-        if let Some(excess) = kept.bytes.len().checked_sub(max).filter(|excess| *excess > 0) {
-            kept.overflowed = true;
-            match keep {
-                Keep::Start => kept.bytes.truncate(max),
-                Keep::End => drop(kept.bytes.drain(..excess)),
-            }
-        }
-    }
-}
-
-/// Returns the end of what a plugin wrote, on one line.
-pub(super) fn excerpt(bytes: &[u8]) -> String {
-    let tail = &bytes[bytes.len().saturating_sub(EXCERPT_MAX)..];
-    String::from_utf8_lossy(tail)
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-/// A plugin's own error (specification, section 5 "Error").
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct PluginReport {
-    /// The code: 1 to 99 the specification's (7 invalid configuration, 11 try again later, 50 not available), 100 and
-    /// above the plugin's.
-    pub code: u32,
-    /// What happened, in short.
-    #[serde(default)]
-    pub msg: String,
-    /// What happened, at length.
-    #[serde(default)]
-    pub details: String,
-}
-
-impl fmt::Display for PluginReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (code {})", self.msg.trim(), self.code)?;
-        if !self.details.is_empty() {
-            write!(f, ": {}", self.details.trim())?;
-        }
-        Ok(())
-    }
-}
-
-/// Why a run of a plugin did not succeed.
-#[derive(Debug, thiserror::Error)]
-pub enum ExecError {
-    /// None of the directories has it.
-    #[error("plugin {plugin} is in none of {searched}")]
-    NotFound {
-        /// The plugin's type.
-        plugin: String,
-        /// The directories.
-        searched: String,
-    },
-    /// It could not be started.
-    #[error("cannot start plugin {path}", path = path.display())]
-    Spawn {
-        /// The plugin's type.
-        plugin: String,
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Its pipes or its end could not be followed.
-    #[error("cannot follow {verb} by plugin {plugin}")]
-    Io {
-        /// The plugin's type.
-        plugin: String,
-        /// What it was doing.
-        verb: Verb,
-        /// Why.
-        source: io::Error,
-    },
-    /// It took too long, and was killed.
-    #[error("plugin {plugin} was killed after {after:.1?} of {verb}")]
-    Deadline {
-        /// The plugin's type.
-        plugin: String,
-        /// What it was doing.
-        verb: Verb,
-        /// How long it ran.
-        after: Duration,
-    },
-    /// It refused and said why.
-    #[error("plugin {plugin} refused {verb}: {report}")]
-    Reported {
-        /// The plugin's type.
-        plugin: String,
-        /// What it was to do.
-        verb: Verb,
-        /// Its words.
-        report: PluginReport,
-    },
-    /// It failed and what it wrote is not an error of the specification.
-    #[error(
-        "plugin {plugin} ended {verb} with {status} and no readable error; it wrote {stdout:?}, and logged {stderr:?}"
-    )]
-    Garbage {
-        /// The plugin's type.
-        plugin: String,
-        /// What it was doing.
-        verb: Verb,
-        /// How it ended.
-        status: ExitStatus,
-        /// The end of its output.
-        stdout: String,
-        /// The end of its log.
-        stderr: String,
-    },
-    /// It wrote more than any answer has.
-    #[error("plugin {plugin} answered {verb} with more than 1 MiB")]
-    TooLong {
-        /// The plugin's type.
-        plugin: String,
-        /// What it was doing.
-        verb: Verb,
-    },
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //! newer for their `STATUS` when the configuration changes, when an `ADD` failed, and again while they are unable.
 
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +10,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::cni::conflist::Injected;
+use crate::cni::error::chain;
 use crate::cni::exec::Run;
-use crate::cni::network::{Shared, Verdict, chain};
+use crate::cni::network::{Shared, Verdict};
 use crate::cni::watch::DirWatch;
 use crate::cni::{NetworkConf, Verb};
 
@@ -67,22 +67,17 @@ async fn keep(shared: Arc<Shared>, mut watch: DirWatch) {
     loop {
         tokio::select! {
             changed = watch.changed() => {
-                rewatch(changed, &mut watch).await;
+                if let Err(error) = changed {
+                    tracing::warn!(%error, "network configurations cannot be watched");
+                    // Out of watches or memory: it passes.
+                    tokio::time::sleep(WATCH_PAUSE).await;
+                }
                 shared.reload();
                 asking.follow();
             }
             () = shared.doubt.notified() => asking.doubt(),
             verdict = &mut asking.question => asking.answered(verdict),
         }
-    }
-}
-
-/// Watches again after the kernel refused to: out of watches or memory, which passes.
-async fn rewatch(mut outcome: io::Result<()>, watch: &mut DirWatch) {
-    while let Err(error) = outcome {
-        tracing::warn!(%error, "network configurations cannot be watched");
-        tokio::time::sleep(WATCH_PAUSE).await;
-        outcome = watch.rearm();
     }
 }
 

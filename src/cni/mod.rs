@@ -19,6 +19,8 @@ mod cache;
 mod conflist;
 mod error;
 mod exec;
+#[cfg(test)]
+mod fake;
 mod keeper;
 mod network;
 mod request;
@@ -29,7 +31,7 @@ mod watch;
 
 pub use cache::CacheError;
 pub use conflist::{ConfError, NetworkConf};
-pub use error::Error;
+pub use error::NetworkError;
 pub use exec::{ExecError, PluginReport, Verb};
 pub use keeper::Keeper;
 pub use network::{DEFAULT_DEADLINE, Network, Settings, Status};

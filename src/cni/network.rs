@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::{Notify, RwLock, watch};
 
 use crate::cni::cache::{Cache, write_durably};
+use crate::cni::error::chain;
 use crate::cni::exec::PluginPath;
 use crate::cni::keeper::Keeper;
 use crate::cni::watch::DirWatch;
-use crate::cni::{Cidr, Error, NetworkConf, TemplateError, TemplateOutcome, conflist, template};
+use crate::cni::{Cidr, NetworkConf, NetworkError, TemplateError, TemplateOutcome, conflist, template};
 
 /// How long one verb over all plugins may take unless configured: attaching and, after a failure, detaching again
-/// both fit into the four minutes after which a kubelet asks anew.
+/// both fit into the four minutes after which a node agent asks anew.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(100);
 
 /// Where everything is.
@@ -67,6 +68,7 @@ pub(super) struct Shared {
     pub(super) path: PluginPath,
     pub(super) cache: Cache,
     view: ArcSwap<View>,
+    told: watch::Sender<Status>,
     /// Held shared by attaching and detaching, alone by collecting: the plugins must not be told that an attachment
     /// in the making is not valid.
     pub(super) gate: RwLock<()>,
@@ -99,14 +101,14 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// [`Error::Cache`] when the cache's directory cannot be made, [`Error::Watch`] when the kernel lends no inotify
-    /// instance. A missing or invalid configuration is no error but a status.
-    pub async fn open(settings: Settings) -> Result<(Self, Keeper), Error> {
+    /// [`NetworkError::Cache`] when the cache's directory cannot be made. A missing or invalid configuration is no error but a
+    /// status.
+    pub async fn open(settings: Settings) -> Result<(Self, Keeper), NetworkError> {
         let cache = Cache::open(settings.cache_dir.clone())?;
         let mut dirs = vec![settings.conf_dir.clone()];
         dirs.extend(settings.plugin_dirs.iter().cloned());
         // Watched first, loaded second: what changes in between is seen again.
-        let watch = DirWatch::new(dirs).map_err(Error::Watch)?;
+        let watch = DirWatch::new(dirs);
         let nothing = View {
             conf: None,
             obstacle: None,
@@ -115,6 +117,7 @@ impl Network {
         let shared = Arc::new(Shared {
             path: PluginPath::new(settings.plugin_dirs.clone()),
             cache,
+            told: watch::Sender::new(nothing.status()),
             view: ArcSwap::from_pointee(nothing),
             gate: RwLock::new(()),
             doubt: Notify::new(),
@@ -128,6 +131,11 @@ impl Network {
     /// Returns whether namespaces can be attached, from memory: runs nothing, waits for nothing.
     pub fn status(&self) -> Status {
         self.shared.view.load().status()
+    }
+
+    /// Returns a receiver that has the status and is told of each change.
+    pub fn subscribe(&self) -> watch::Receiver<Status> {
+        self.shared.told.subscribe()
     }
 
     /// Returns the configuration in use.
@@ -183,30 +191,59 @@ impl Shared {
 
     /// Reads the directories and makes what they hold the view.
     pub(super) fn reload(&self) {
-        let before = self.view();
         let (conf, obstacle) = self.look();
-        let conf = match (conf, &before.conf) {
-            (Some(new), Some(old)) if new == **old => Some(old.clone()),
-            (new, _) => new.map(Arc::new),
-        };
-        let verdict = match &conf {
-            Some(conf) if !conf.version().has_gc_and_status() => Verdict::Able,
-            // A node that was ready stays so while its changed configuration's plugins are asked.
-            Some(_) => before.verdict.clone(),
-            None => Verdict::Untold,
-        };
-        let after = View {
-            conf,
-            obstacle,
-            verdict,
-        };
-        if after.status() != before.status() {
-            match after.status() {
+        let conf = conf.map(Arc::new);
+        self.change(|before| {
+            let conf = match (&conf, &before.conf) {
+                (Some(new), Some(old)) if new == old => Some(old.clone()),
+                (new, _) => new.clone(),
+            };
+            let verdict = match &conf {
+                Some(conf) if !conf.version().has_gc_and_status() => Verdict::Able,
+                // A node that was ready stays so while its changed configuration's plugins are asked.
+                Some(_) => before.verdict.clone(),
+                None => Verdict::Untold,
+            };
+            View {
+                conf,
+                obstacle: obstacle.clone(),
+                verdict,
+            }
+        });
+    }
+
+    /// Records what the plugins of `conf` answered to `STATUS`, unless another configuration has taken its place.
+    pub(super) fn judge(&self, conf: &Arc<NetworkConf>, verdict: &Verdict) {
+        self.change(|before| {
+            let mut view = before.clone();
+            if view
+                .conf
+                .as_ref()
+                .is_some_and(|current| Arc::ptr_eq(current, conf))
+            {
+                view.verdict = verdict.clone();
+            }
+            view
+        });
+    }
+
+    /// Replaces the view by what `make` makes of it, and tells when that changes the status.
+    fn change(&self, make: impl Fn(&View) -> View) {
+        self.view.rcu(|before| make(before));
+        // The status is that of the view at this moment, not of the one just made: of two changes at once the later
+        // is told last.
+        self.told.send_if_modified(|told| {
+            let status = self.view.load().status();
+            if status == *told {
+                return false;
+            }
+            match &status {
                 Status::Ready { network } => tracing::info!(network, "network is ready"),
                 Status::NotReady { message } => tracing::warn!(message, "network is not ready"),
             }
-        }
-        self.view.store(Arc::new(after));
+            *told = status;
+            true
+        });
     }
 
     fn look(&self) -> (Option<NetworkConf>, Option<String>) {
@@ -235,21 +272,6 @@ impl Shared {
             .find_map(|plugin| self.path.find(plugin).err());
         let obstacle = missing.map(|error| format!("network {}: {error}", conf.name()));
         (Some(conf), obstacle)
-    }
-
-    /// Records what the plugins of `conf` answered to `STATUS`, unless another configuration has taken its place.
-    pub(super) fn judge(&self, conf: &Arc<NetworkConf>, verdict: &Verdict) {
-        self.view.rcu(|view| {
-            let mut view = View::clone(view);
-            if view
-                .conf
-                .as_ref()
-                .is_some_and(|current| Arc::ptr_eq(current, conf))
-            {
-                view.verdict = verdict.clone();
-            }
-            view
-        });
     }
 }
 
@@ -281,18 +303,6 @@ impl View {
             Status::Ready { network } => format!("network {network} is ready"),
         }
     }
-}
-
-/// Returns an error and its sources on one line, for messages that leave this module as text.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

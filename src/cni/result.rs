@@ -127,16 +127,6 @@ impl AddResult {
         })
     }
 
-    /// The result of a network without plugins that answer: nothing.
-    #[cfg(test)]
-    pub(super) fn empty(version: Version) -> Self {
-        Self {
-            raw: json!({"cniVersion": version.as_str()}),
-            version,
-            fields: Fields::default(),
-        }
-    }
-
     /// Returns the container's addresses on `ifname`: those of IPv4 first, else in the plugin's order.
     ///
     /// An address belongs to `ifname` when it names no interface or one of that name. When a plugin names another

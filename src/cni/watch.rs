@@ -12,17 +12,22 @@ use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
 
 /// How long a directory must be quiet before its change is told, and how long it may stay unquiet: what writes a file
 /// in pieces is done by then.
 const QUIET: Duration = Duration::from_millis(50);
 const UNQUIET: Duration = Duration::from_millis(500);
 
+/// How many symbolic links are followed on the way to a directory, as the kernel does.
+const LINKS_MAX: usize = 40;
+
 /// Watches some directories for any change of their entries.
 #[derive(Debug)]
 pub(super) struct DirWatch {
     dirs: Vec<PathBuf>,
-    armed: Armed,
+    /// `None` until the kernel lends what is needed.
+    armed: Option<Armed>,
 }
 
 /// One inotify instance and what its watches are there for. Replaced as a whole when a directory comes or goes.
@@ -51,36 +56,31 @@ struct Seen {
 }
 
 impl DirWatch {
-    /// Begins to watch.
-    pub(super) fn new(dirs: Vec<PathBuf>) -> io::Result<Self> {
-        let armed = Armed::new(&dirs)?;
-        Ok(Self { dirs, armed })
+    /// Begins to watch. Where the kernel lends no inotify instance or watches, the first `changed` says so.
+    pub(super) fn new(dirs: Vec<PathBuf>) -> Self {
+        let armed = Armed::new(&dirs).ok();
+        Self { dirs, armed }
     }
 
     /// Returns once something has changed, and everything up to this moment counts as told.
     ///
     /// Cancel safety: a change whose telling was cancelled may be lost.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refuses; the next call takes the directories up anew.
     pub(super) async fn changed(&mut self) -> io::Result<()> {
-        let mut seen = Seen::default();
-        while !seen.any() {
-            seen = self.armed.read().await?;
-        }
-        let settled = async {
-            while let Ok(more) = tokio::time::timeout(QUIET, self.armed.read()).await {
-                seen = seen.and(more?);
-            }
-            Ok::<(), io::Error>(())
+        let Some(armed) = &self.armed else {
+            self.armed = Some(Armed::new(&self.dirs)?);
+            // What happened while nothing was watched is not known.
+            return Ok(());
         };
-        if let Ok(result) = tokio::time::timeout(UNQUIET, settled).await {
-            result?;
+        let seen = armed.settled().await;
+        if !matches!(seen, Ok(Seen { moved: false, .. })) {
+            self.armed = None;
+            self.armed = Some(Armed::new(&self.dirs)?);
         }
-        if seen.moved { self.rearm() } else { Ok(()) }
-    }
-
-    /// Takes the directories up anew, as they are now.
-    pub(super) fn rearm(&mut self) -> io::Result<()> {
-        self.armed = Armed::new(&self.dirs)?;
-        Ok(())
+        seen.map(drop)
     }
 }
 
@@ -97,33 +97,39 @@ impl Armed {
             watches: HashMap::new(),
         };
         for dir in dirs {
-            armed.approach(dir)?;
+            armed.approach(dir, LINKS_MAX)?;
         }
         Ok(armed)
     }
 
     /// Watches `dir`, or the nearest parent that exists for the next step towards it; and the parent of that, where a
     /// removal or a replacement shows even while something keeps the directory itself open.
-    fn approach(&mut self, dir: &Path) -> io::Result<()> {
+    fn approach(&mut self, dir: &Path, links: usize) -> io::Result<()> {
         // From the top down: a step that appears after its parent is watched is told, one before is found.
-        let mut above: Vec<&Path> = dir
+        let mut steps: Vec<&Path> = dir
             .ancestors()
             .filter(|path| !path.as_os_str().is_empty())
             .collect();
-        above.reverse();
-        let existing = above.iter().take_while(|path| path.is_dir()).count();
-        let from = existing.saturating_sub(2);
-        for (index, path) in above.iter().enumerate().skip(from) {
-            let next = above.get(index + 1).and_then(|next| next.file_name());
-            if !self.add(path, next)? {
+        steps.reverse();
+        let existing = steps.iter().take_while(|path| path.is_dir()).count();
+        for (index, path) in steps.iter().enumerate() {
+            if let Ok(target) = std::fs::read_link(path)
+                && links > 0
+            {
+                // Where a link leads can come and go on a way of its own.
+                let rest = dir.strip_prefix(path).expect("a path begins with its ancestors");
+                self.approach(&path.parent().unwrap_or(path).join(target).join(rest), links - 1)?;
+            }
+            let next = steps.get(index + 1).map(|next| next.file_name());
+            if index + 2 >= existing && !self.add(path, next)? {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Watches one directory, for `next` or for all; returns whether it exists.
-    fn add(&mut self, path: &Path, next: Option<&OsStr>) -> io::Result<bool> {
+    /// Watches one directory, for its entry `next` or, when it is the last step, for all; returns whether it exists.
+    fn add(&mut self, path: &Path, next: Option<Option<&OsStr>>) -> io::Result<bool> {
         let flags = WatchFlags::CREATE
             | WatchFlags::CLOSE_WRITE
             | WatchFlags::DELETE
@@ -138,7 +144,7 @@ impl Armed {
                 // Two paths may be one directory, and then share its watch.
                 let interest = self.watches.entry(watch).or_default();
                 match next {
-                    Some(name) => drop(interest.names.insert(name.to_owned())),
+                    Some(name) => interest.names.extend(name.map(OsStr::to_owned)),
                     None => interest.all = true,
                 }
                 Ok(true)
@@ -146,6 +152,19 @@ impl Armed {
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Waits for a change and for the quiet after it.
+    async fn settled(&self) -> io::Result<Seen> {
+        let mut seen = Seen::default();
+        while !seen.any() {
+            seen = self.read().await?;
+        }
+        let end = Instant::now() + UNQUIET;
+        while let Ok(more) = tokio::time::timeout_at(end.min(Instant::now() + QUIET), self.read()).await {
+            seen = seen.and(more?);
+        }
+        Ok(seen)
     }
 
     /// Waits for events and returns what they amount to, which may be nothing.

@@ -65,21 +65,16 @@ pub(super) fn mounts(input: &Input<'_>, cgroup: &str) -> Result<Mounts, SpecErro
     wanted.sort_by_key(|w| depth(&w.destination));
     let privileged = input.linux().security.privileged;
 
-    let mut out = Mounts::default();
-    out.mounts = system(privileged);
+    let mut out = Mounts {
+        mounts: system(privileged),
+        ..Mounts::default()
+    };
     out.mounts.extend(match &input.host.cgroups {
         Cgroups::V2 { .. } => vec![cgroup2(privileged)],
         Cgroups::V1(hierarchies) => cgroup1(hierarchies, cgroup, privileged),
     });
     let host_dev = wanted.iter().any(|w| w.destination == DEV);
-    out.mounts.retain(|mount| {
-        let own = Path::new(mount.destination());
-        !wanted
-            .iter()
-            .filter(|w| w.destination != DEV)
-            .any(|w| own.starts_with(&w.destination))
-            && !(host_dev && own.starts_with(DEV) && own != Path::new(DEV))
-    });
+    out.mounts.retain(|mount| !replaced(mount.destination(), &wanted));
     if host_dev {
         out.late.push((HOST_DEV.into(), DEV.into()));
     }
@@ -92,6 +87,14 @@ pub(super) fn mounts(input: &Input<'_>, cgroup: &str) -> Result<Mounts, SpecErro
         out.staged.push(bind.stage(index));
     }
     Ok(out)
+}
+
+/// Whether a mount of ours gives way to a wanted one at or above its place. `/dev` itself stays: libcontainer fills
+/// it before the host's is moved there.
+fn replaced(own: &Path, wanted: &[Wanted]) -> bool {
+    wanted
+        .iter()
+        .any(|w| own.starts_with(&w.destination) && own != Path::new(DEV))
 }
 
 /// The widest propagation any mount needs. libcontainer gives it to every mount, which leaves a private tree private

@@ -61,7 +61,7 @@ pub(super) fn sysctls(linux: &LinuxContainerConfig) -> Result<Option<HashMap<Str
     let mut sysctls = HashMap::new();
     for (name, value) in &linux.sysctls {
         let field = || format!("linux.sysctls[{name:?}]");
-        let dotted = dotted(name);
+        let dotted = dotted(name).map_err(|problem| SpecError::invalid(field(), problem))?;
         let (what, namespace) = owner(&dotted, &linux.namespaces)
             .ok_or_else(|| SpecError::invalid(field(), "is not a namespaced kernel parameter"))?;
         if *namespace != Namespace::New {
@@ -73,24 +73,19 @@ pub(super) fn sysctls(linux: &LinuxContainerConfig) -> Result<Option<HashMap<Str
     Ok(Some(sysctls).filter(|s| !s.is_empty()))
 }
 
-/// Turns `net/ipv4/conf/eth0.1/rp_filter` into its dotted form, in which a slash stands for a dot of a name.
-fn dotted(name: &str) -> String {
-    match name.find(['.', '/']) {
-        Some(n) if name.as_bytes()[n] == b'/' => name
-            .chars()
-            .map(|c| match c {
-                '/' => '.',
-                '.' => '/',
-                other => other,
-            })
-            .collect(),
-        _ => name.to_owned(),
+/// The dotted form of a name that may be written with slashes. In either form the other mark stands for a dot inside
+/// of a part (an interface such as `eth0.1`); libcontainer has no form for that.
+fn dotted(name: &str) -> Result<String, &'static str> {
+    match (name.contains('/'), name.contains('.')) {
+        (true, true) => Err("mixes dots and slashes, which cannot be set"),
+        (true, false) => Ok(name.replace('/', ".")),
+        _ => Ok(name.to_owned()),
     }
 }
 
 /// The namespace that a kernel parameter belongs to.
 fn owner<'a>(name: &str, namespaces: &'a Namespaces) -> Option<(&'static str, &'a Namespace)> {
-    const IPC: [&str; 9] = [
+    const IPC: [&str; 8] = [
         "kernel.msgmax",
         "kernel.msgmnb",
         "kernel.msgmni",
@@ -99,10 +94,8 @@ fn owner<'a>(name: &str, namespaces: &'a Namespaces) -> Option<(&'static str, &'
         "kernel.shmmax",
         "kernel.shmmni",
         "kernel.shm_rmid_forced",
-        "kernel.msg_next_id",
     ];
-    // Names with `..` would lead elsewhere below /proc/sys.
-    if name.split('.').any(str::is_empty) || name.contains("/..") || name.contains('\0') {
+    if name.split('.').any(str::is_empty) || name.contains('\0') {
         return None;
     }
     if name.starts_with("net.") {

@@ -93,11 +93,12 @@ fn memory(
 ) -> Result<Option<LinuxMemory>, SpecError> {
     let memory = limit("memory_limit_in_bytes", asked.memory_limit_in_bytes)?;
     let swap = limit("memory_swap_limit_in_bytes", asked.memory_swap_limit_in_bytes)?;
-    if let (Some(memory), Some(swap)) = (memory, swap) {
-        if swap != UNLIMITED && (memory == UNLIMITED || swap < memory) {
-            let problem = format!("is {swap}, below the memory limit {memory}");
-            return Err(SpecError::invalid(field("memory_swap_limit_in_bytes"), problem));
-        }
+    // The kernel refuses it as well, at the container's start and with no name.
+    if let Some(swap) = swap.filter(|s| *s != UNLIMITED)
+        && memory.is_none_or(|m| m == UNLIMITED || m > swap)
+    {
+        let problem = format!("is {swap}, below the memory limit");
+        return Err(SpecError::invalid(field("memory_swap_limit_in_bytes"), problem));
     }
     if memory.is_none() && swap.is_none() {
         return Ok(None);
