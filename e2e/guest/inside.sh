@@ -64,6 +64,10 @@ cat >pod.json <<-END
 	{"metadata": {"name": "guest", "namespace": "default", "uid": "guest-uid", "attempt": 0}, "hostname": "guest",
 	 "log_directory": "/var/log/guest", "linux": {}}
 END
+if [ "$UNIT" = coracle ]; then
+	check "coracle status finds all ready" coracle status
+	check "the quickstart's pod runs" coracle demo --image "$IMAGE"
+fi
 mkdir -p /var/log/guest
 POD=$(crictl runp pod.json) || { fail "a pod runs"; give_up; }
 id=$(container steady 'echo up; exec top -b -d 3600 >/dev/null') || { fail "a container starts"; give_up; }
@@ -97,6 +101,7 @@ equal "no root file system is mounted" 0 "$(grep -c ' overlay ' /proc/mounts || 
 equal "no network namespace is pinned" 0 "$(grep -c '^nsfs ' /proc/mounts || true)"
 equal "no interface of the pod is left" 0 "$(ip -o link show type veth | wc -l)"
 systemctl stop "$UNIT" || fail "the daemon stops"
+equal "none of its processes is left" "" "$(pgrep -l "$UNIT")"
 equal "systemd saw it end well" success "$(systemctl show -p Result --value "$UNIT")"
 journalctl --no-pager -q -u "$UNIT" >out/runtime.log || true
 [ "$FAILED" = 0 ] || give_up

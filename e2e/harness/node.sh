@@ -42,10 +42,26 @@ enter_node() {
 	exit "$rc"
 }
 
-# Everything inside is dead, and with it the mounts and interfaces; what remains are files. The logs are kept, in the
-# cache, until the next run of the same part.
+# cgroups NAME: the directories of a cgroup at the root of each hierarchy that has it.
+cgroups() { find /sys/fs/cgroup -maxdepth 2 -type d -name "$1"; }
+
+# remove_cgroups NAME: what a run leaves in the cgroup trees once its processes are gone, empty directories.
+remove_cgroups() {
+	local try
+	# A cgroup whose last process has just died is still busy for a moment.
+	for try in {1..20}; do
+		cgroups "$1" | while read -r cgroup; do find "$cgroup" -depth -type d -exec rmdir {} ';' 2>/dev/null || true; done
+		[ -n "$(cgroups "$1")" ] || return 0
+		sleep "0.$try"
+	done
+	say "warning: there are processes in the cgroup $1 (try $try)"
+}
+
+# Everything inside is dead, and with it the mounts and interfaces; what remains are files and empty cgroups. The logs
+# are kept, in the cache, until the next run of the same part.
 leave_node() {
 	local logs
+	remove_cgroups "$(basename "$NODE")"
 	logs=$CACHE/logs/$(basename "$(dirname "$0")")
 	rm -rf "$logs"
 	mkdir -p "$logs"

@@ -28,6 +28,9 @@ coracle_config() {
 		state_dir = "$1"
 		run_dir = "$2"
 		socket = "$3"
+		# What has to be cleaned up is told apart by name: cgroups have no namespace that would hide them.
+		cgroup_parent = "/$(basename "$NODE")"
+		monitor_cgroup = "/$(basename "$NODE")/monitors"
 
 		[cni]
 		conf_dir = "$NODE/cni/conf"

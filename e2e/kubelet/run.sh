@@ -15,15 +15,16 @@ readonly SYSCTLS=(vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic
 	kernel.keys.root_maxkeys kernel.keys.root_maxbytes)
 
 restore_machine() {
-	local line cgroup
+	local line
 	for line in "${SAVED[@]}"; do sysctl -q -w "$line" || true; done
-	for cgroup in /sys/fs/cgroup/kubepods /sys/fs/cgroup/*/kubepods; do
-		[ ! -d "$cgroup" ] || find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || true
-	done
+	remove_cgroups kubepods
 	leave_node
 }
 
 if [ -z "${CORACLE_NODE-}" ]; then
+	for cgroup in $(cgroups kubepods); do
+		[ -z "$(find "$cgroup" -name cgroup.procs -exec cat {} +)" ] || die "a kubelet has pods on this machine ($cgroup)"
+	done
 	"$ROOT/hack/tools.sh" kubelet
 	KUBELET=$("$ROOT/hack/tools.sh" --dir kubelet)/kubelet
 	export KUBELET

@@ -7,5 +7,10 @@ pub mod offline;
 
 mod error;
 mod images;
+mod node;
+mod notify;
+mod serve;
+mod shutdown;
 
 pub use error::AppError;
+pub use serve::serve;

@@ -9,7 +9,10 @@ pub(super) fn ready() {
 
 /// No new call is taken.
 pub(super) fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("finishing the calls under way")]);
+    tell(&[
+        NotifyState::Stopping,
+        NotifyState::Status("finishing the calls under way"),
+    ]);
 }
 
 fn tell(state: &[NotifyState<'_>]) {

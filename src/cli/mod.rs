@@ -17,7 +17,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, DEFAULT_FILE, Overrides, load};
+use crate::app;
+use crate::config::{Config, ConfigError, DEFAULT_FILE, LogFormat, Overrides, load};
+use crate::telemetry;
 
 pub use error::CliError;
 
@@ -38,6 +40,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs the daemon in the foreground.
+    Serve,
     /// Says what runs and what is ready; ends with code 1 when something is not.
     Status,
     /// Runs a pod with a container step by step, says what happens, and removes it again.
@@ -121,6 +125,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 impl Cli {
     fn run(self) -> Result<ExitCode, CliError> {
         match self.command {
+            Command::Serve => serve(&self.settings.load()?)?,
             Command::Status => return block_on(status::run(&self.settings.load()?.socket)),
             Command::Demo(options) => return block_on(demo::run(&self.settings.load()?.socket, options)),
             Command::Image { command } => block_on(image::run(command, &self.settings))?,
@@ -129,6 +134,15 @@ impl Cli {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn serve(config: &Config) -> Result<(), CliError> {
+    let format = match config.log.format {
+        LogFormat::Text => telemetry::Format::Text,
+        LogFormat::Json => telemetry::Format::Json,
+    };
+    telemetry::init(config.log.level.name(), format)?;
+    app::serve(config).map_err(CliError::from)
 }
 
 /// Runs a command that talks to a daemon, or does its work.
