@@ -71,11 +71,19 @@ unpacked() {
 	echo "$dir/root"
 }
 
-# need_rust: cargo on PATH, as rust-toolchain.toml names it.
+# need_rust: cargo on PATH, and what a build takes beside it. rustup fetches the toolchain that rust-toolchain.toml names.
 need_rust() {
-	[ -x "$HOME/.cargo/bin/cargo" ] && PATH=$HOME/.cargo/bin:$PATH
-	command -v cargo >/dev/null || die "cargo is missing: install Rust with rustup (https://rustup.rs) and run this again"
 	packages gcc libc6-dev pkg-config libseccomp-dev protobuf-compiler libprotobuf-dev
+	[ -x "$HOME/.cargo/bin/cargo" ] && PATH=$HOME/.cargo/bin:$PATH
+	command -v cargo >/dev/null || install_rust
+}
+
+install_rust() {
+	say "installing Rust with rustup into $HOME/.cargo and $HOME/.rustup"
+	packages ca-certificates curl
+	curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
+		sh -s -- -y --quiet --no-modify-path --profile minimal --default-toolchain none
+	PATH=$HOME/.cargo/bin:$PATH
 }
 
 # need_go: a Go that can build the test tools; Debian's own is too old.

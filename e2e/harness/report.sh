@@ -31,5 +31,23 @@ check() {
 	fi
 }
 
+# cargo_tests NAME ARG...: runs cargo test and counts what its harness counted.
+cargo_tests() {
+	local name=$1 log rc=0 passed failed
+	shift
+	log=$(mktemp)
+	say "running $name"
+	cargo test --locked "$@" >"$log" 2>&1 || rc=$?
+	passed=$(awk '/^test result:/ { n += $4 } END { print n + 0 }' "$log")
+	failed=$(awk '/^test result:/ { n += $6 } END { print n + 0 }' "$log")
+	[ "$passed" = 0 ] || pass "$passed $name" "$passed"
+	[ "$failed" = 0 ] || fail "$failed $name" "$failed"
+	if [ "$rc" != 0 ]; then
+		[ "$failed" != 0 ] || fail "$name"
+		grep -vE '^test .* \.\.\. ok$|^ +Compiling ' "$log" | tail -n 80 >&2
+	fi
+	rm -f "$log"
+}
+
 # finish: the part's exit status.
 finish() { [ "$FAILED" = 0 ]; }

@@ -8,24 +8,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . e2e/harness/report.sh
 need_rust
 
-# cargo_tests NAME ARG...: runs cargo test and counts what it counted.
-cargo_tests() {
-	local name=$1 log rc=0 passed failed
-	shift
-	log=$(mktemp)
-	say "running $name"
-	cargo test --locked "$@" >"$log" 2>&1 || rc=$?
-	passed=$(awk '/^test result:/ { n += $4 } END { print n + 0 }' "$log")
-	failed=$(awk '/^test result:/ { n += $6 } END { print n + 0 }' "$log")
-	[ "$passed" = 0 ] || pass "$passed $name" "$passed"
-	[ "$failed" = 0 ] || fail "$failed $name" "$failed"
-	if [ "$rc" != 0 ]; then
-		[ "$failed" != 0 ] || fail "$name"
-		grep -vE '^test .* \.\.\. ok$|^ +Compiling ' "$log" | tail -n 80 >&2
-	fi
-	rm -f "$log"
-}
-
 mapfile -t scripts < <(find .ci hack e2e -type f '(' -name '*.sh' -o -path .ci/run ')' | sort)
 check "shell scripts are clean" shellcheck -x "${scripts[@]}"
 check "python scripts compile" python3 -c '

@@ -25,6 +25,8 @@ mod service;
 mod settings;
 mod settle;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod unpack;
 mod usage;
 

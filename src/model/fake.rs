@@ -4,6 +4,7 @@
 //! echoes itself. States, repeats and errors are as the traits document them.
 
 mod images;
+mod stats;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -23,8 +24,7 @@ use super::image::Image;
 use super::runtime::{
     RUNTIME_READY, RuntimeCondition, StatusRequest, StatusResponse, VersionRequest, VersionResponse,
 };
-use super::service::{RuntimeService, Stats};
-use super::stats::{ContainerStats, CpuUsage, MemoryUsage};
+use super::service::RuntimeService;
 
 /// Containers and images that exist in memory only.
 #[derive(Debug, Default)]
@@ -177,27 +177,6 @@ impl Entry {
             image_id: status.image_id,
             annotations: status.annotations,
             tags: status.tags,
-        }
-    }
-
-    fn stats(&self) -> ContainerStats {
-        let running = self.status.state == ContainerState::Running;
-        let timestamp = self.status.created_at;
-        ContainerStats {
-            id: self.status.id.clone(),
-            cpu: running.then(|| CpuUsage {
-                timestamp,
-                usage_core_nano_seconds: 1_000_000,
-                usage_nano_cores: None,
-            }),
-            memory: running.then(|| MemoryUsage {
-                timestamp,
-                working_set_bytes: 4096,
-                usage_bytes: 8192,
-                ..MemoryUsage::default()
-            }),
-            writable_layer: None,
-            processes: running.then_some(1),
         }
     }
 }
@@ -394,18 +373,5 @@ fn status(id: &str, config: &ContainerConfig, image_id: String, created_at: i64)
             false => config.stop_signal.clone(),
         },
         ..ContainerStatus::default()
-    }
-}
-
-impl Stats for Fake {
-    async fn container_stats(&self, id: &str) -> Result<ContainerStats> {
-        Ok(self.enter("container_stats")?.get(id)?.stats())
-    }
-
-    async fn list_container_stats(&self, filter: ContainerFilter) -> Result<Vec<ContainerStats>> {
-        let state = self.enter("list_container_stats")?;
-        let running = |entry: &&Entry| entry.status.state == ContainerState::Running;
-        let entries = state.matching(&filter).into_iter().filter(running);
-        Ok(entries.map(Entry::stats).collect())
     }
 }

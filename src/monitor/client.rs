@@ -91,17 +91,29 @@ impl MonitorClient {
     /// Connects to the monitor that an earlier daemon left in `dir`.
     pub async fn connect(dir: &Path) -> Result<MonitorClient, MonitorError> {
         let path = dir.join(SOCKET);
-        let socket = socket::connect(&path)
-            .map_err(|source| MonitorError::Unreachable { dir: dir.to_owned(), source })?;
+        let socket = socket::connect(&path).map_err(|source| MonitorError::Unreachable {
+            dir: dir.to_owned(),
+            source,
+        })?;
         MonitorClient::greet(dir, socket).await
     }
 
     async fn greet(dir: &Path, socket: OwnedFd) -> Result<MonitorClient, MonitorError> {
-        let client = MonitorClient { connection: Connection::open(dir, socket)? };
-        match client.connection.call(Call::Hello { version: VERSION }, vec![]).await?.0 {
+        let client = MonitorClient {
+            connection: Connection::open(dir, socket)?,
+        };
+        match client
+            .connection
+            .call(Call::Hello { version: VERSION }, vec![])
+            .await?
+            .0
+        {
             // Every change so far is an addition, so any version since the first will do.
             Answer::Hello { version } if version >= 1 => Ok(client),
-            Answer::Hello { version } => Err(MonitorError::Version { dir: dir.to_owned(), theirs: version }),
+            Answer::Hello { version } => Err(MonitorError::Version {
+                dir: dir.to_owned(),
+                theirs: version,
+            }),
             _ => Err(MonitorError::Confused),
         }
     }
@@ -115,9 +127,18 @@ impl MonitorClient {
         mut request: CreateRequest,
         descriptors: CreateDescriptors,
     ) -> Result<(Created, Option<OwnedFd>), MonitorError> {
-        let CreateDescriptors { stdio, trees, namespaces } = descriptors;
+        let CreateDescriptors {
+            stdio,
+            trees,
+            namespaces,
+        } = descriptors;
         request.namespaces = namespaces.len();
-        let fds = stdio.into_iter().flatten().chain(trees).chain(namespaces).collect();
+        let fds = stdio
+            .into_iter()
+            .flatten()
+            .chain(trees)
+            .chain(namespaces)
+            .collect();
         match self.connection.call(Call::Create(Box::new(request)), fds).await? {
             (Answer::Created(created), fds) => Ok((created, fds.into_iter().next())),
             _ => Err(MonitorError::Confused),

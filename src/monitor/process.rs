@@ -14,6 +14,7 @@ mod failure;
 mod last_stage;
 mod life;
 mod log;
+mod progress;
 mod requests;
 mod rootfs;
 mod streams;

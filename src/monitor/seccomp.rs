@@ -13,7 +13,8 @@ use crate::sys::{fs as files, image};
 use libseccomp::error::SeccompError as LibraryError;
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 use oci_spec::runtime::{
-    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator, LinuxSyscall,
+    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator,
+    LinuxSyscall,
 };
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -67,7 +68,10 @@ pub enum SeccompError {
 /// System calls with a higher number than any that the profile names are newer than the profile: they answer ENOSYS, so
 /// that C libraries fall back to older ones, instead of the default EPERM, which they take for a verdict.
 pub fn compile(profile: &LinuxSeccomp, dir: &Path) -> Result<PathBuf, SeccompError> {
-    let store = |source| SeccompError::Store { dir: dir.to_owned(), source };
+    let store = |source| SeccompError::Store {
+        dir: dir.to_owned(),
+        source,
+    };
     let path = dir.join(format!("{}.bpf", name(profile).map_err(store)?));
     if fs::metadata(&path).is_ok_and(|m| m.len() > HEADER as u64) {
         return Ok(path);
@@ -75,7 +79,9 @@ pub fn compile(profile: &LinuxSeccomp, dir: &Path) -> Result<PathBuf, SeccompErr
     let mut file = MAGIC.to_vec();
     file.extend(flags(profile)?.to_ne_bytes());
     file.extend(program(profile)?);
-    fs::create_dir_all(dir).and_then(|()| files::write_atomic(&path, &file, 0o600)).map_err(store)?;
+    fs::create_dir_all(dir)
+        .and_then(|()| files::write_atomic(&path, &file, 0o600))
+        .map_err(store)?;
     Ok(path)
 }
 
@@ -97,14 +103,22 @@ impl Filter {
             _ => None,
         };
         let flags = flags.ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("{} is not a compiled filter", path.display()))
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{} is not a compiled filter", path.display()),
+            )
         })?;
-        Ok(Filter { flags: u32::from_ne_bytes(flags), program: file.split_off(HEADER) })
+        Ok(Filter {
+            flags: u32::from_ne_bytes(flags),
+            program: file.split_off(HEADER),
+        })
     }
 }
 
 fn name(profile: &LinuxSeccomp) -> io::Result<String> {
-    let library = libseccomp::ScmpVersion::current().map(|v| (v.major, v.minor, v.micro)).unwrap_or_default();
+    let library = libseccomp::ScmpVersion::current()
+        .map(|v| (v.major, v.minor, v.micro))
+        .unwrap_or_default();
     let mut hash = Sha256::new();
     hash.update([GENERATION]);
     hash.update(format!("{library:?}"));
@@ -149,11 +163,16 @@ fn program(profile: &LinuxSeccomp) -> Result<Vec<u8>, SeccompError> {
 
 /// Into a file, because library versions before 2.6 cannot export to memory.
 fn export(context: &ScmpFilterContext) -> Result<Vec<u8>, SeccompError> {
-    let store = |source| SeccompError::Store { dir: PathBuf::from("memory"), source };
+    let store = |source| SeccompError::Store {
+        dir: PathBuf::from("memory"),
+        source,
+    };
     let mut file = image::anonymous_file().map_err(store)?;
     context.export_bpf(&file)?;
     let mut program = vec![];
-    file.rewind().and_then(|()| file.read_to_end(&mut program)).map_err(store)?;
+    file.rewind()
+        .and_then(|()| file.read_to_end(&mut program))
+        .map_err(store)?;
     Ok(program)
 }
 
@@ -167,18 +186,27 @@ fn add_rule(
     let repeated = (0..6).any(|index| arguments.iter().filter(|a| a.index() == index).count() > 1);
     for name in rule.names() {
         // A name of a newer kernel or of another architecture is no mistake.
-        let Ok(call) = ScmpSyscall::from_name(name) else { continue };
-        let refused = |source| SeccompError::Rule { name: name.clone(), source };
+        let Ok(call) = ScmpSyscall::from_name(name) else {
+            continue;
+        };
+        let refused = |source| SeccompError::Rule {
+            name: name.clone(),
+            source,
+        };
         match arguments {
             [] => context.add_rule(wanted, call).map(drop).map_err(refused)?,
             _ if repeated => {
                 for argument in arguments {
-                    context.add_rule_conditional(wanted, call, &[compare(argument)]).map_err(refused)?;
+                    context
+                        .add_rule_conditional(wanted, call, &[compare(argument)])
+                        .map_err(refused)?;
                 }
             }
             _ => {
                 let all: Vec<ScmpArgCompare> = arguments.iter().map(compare).collect();
-                context.add_rule_conditional(wanted, call, &all).map_err(refused)?;
+                context
+                    .add_rule_conditional(wanted, call, &all)
+                    .map_err(refused)?;
             }
         }
     }
@@ -187,8 +215,15 @@ fn add_rule(
 
 fn architectures(profile: &LinuxSeccomp) -> Result<Vec<ScmpArch>, SeccompError> {
     let mut found = vec![ScmpArch::native()];
-    for architecture in profile.architectures().iter().flatten().filter(|a| **a != Arch::ScmpArchNative) {
-        let name = serde_json::to_value(architecture).ok().and_then(|v| v.as_str().map(str::to_owned));
+    for architecture in profile
+        .architectures()
+        .iter()
+        .flatten()
+        .filter(|a| **a != Arch::ScmpArchNative)
+    {
+        let name = serde_json::to_value(architecture)
+            .ok()
+            .and_then(|v| v.as_str().map(str::to_owned));
         let name = name.unwrap_or_else(|| format!("{architecture:?}"));
         let known = ScmpArch::from_str(&name).map_err(|_| SeccompError::Unsupported(name))?;
         if !found.contains(&known) {
@@ -227,9 +262,10 @@ fn compare(argument: &LinuxSeccompArg) -> ScmpArgCompare {
         LinuxSeccompOperator::ScmpCmpEq => (ScmpCompareOp::Equal, value),
         LinuxSeccompOperator::ScmpCmpGe => (ScmpCompareOp::GreaterEqual, value),
         LinuxSeccompOperator::ScmpCmpGt => (ScmpCompareOp::Greater, value),
-        LinuxSeccompOperator::ScmpCmpMaskedEq => {
-            (ScmpCompareOp::MaskedEqual(value), argument.value_two().unwrap_or(0))
-        }
+        LinuxSeccompOperator::ScmpCmpMaskedEq => (
+            ScmpCompareOp::MaskedEqual(value),
+            argument.value_two().unwrap_or(0),
+        ),
     };
     ScmpArgCompare::new(argument.index() as u32, operator, datum)
 }

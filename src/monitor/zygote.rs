@@ -42,7 +42,13 @@ fn serve() -> io::Result<()> {
         Ok(mounts) => mounts,
         Err(e) => {
             let error = Some(format!("zygote: {e}"));
-            return answer(&client, ZygoteAnswer { error, ..ZygoteAnswer::default() });
+            return answer(
+                &client,
+                ZygoteAnswer {
+                    error,
+                    ..ZygoteAnswer::default()
+                },
+            );
         }
     };
     answer(&client, ZygoteAnswer::default())?;
@@ -53,7 +59,10 @@ fn serve() -> io::Result<()> {
             ZygoteRequest::Reaper(request) => in_worker(|| reaper::spawn(&request, &mounts)),
             ZygoteRequest::Setup(_) => Err(io::ErrorKind::InvalidInput.into()),
         };
-        let reply = reply.unwrap_or_else(|e| ZygoteAnswer { error: Some(e.to_string()), ..Default::default() });
+        let reply = reply.unwrap_or_else(|e| ZygoteAnswer {
+            error: Some(e.to_string()),
+            ..Default::default()
+        });
         answer(&client, reply)?;
     }
     Ok(())
@@ -91,11 +100,16 @@ fn answer(client: &OwnedFd, answer: ZygoteAnswer) -> io::Result<()> {
 fn fork_monitor(dir: &Path, connection: Option<OwnedFd>, mounts: &Mounts) -> io::Result<ZygoteAnswer> {
     let connection = connection.ok_or(io::ErrorKind::InvalidInput)?;
     match fork()? {
-        Fork::Parent(pid) => {
-            Ok(ZygoteAnswer { pid, start_time: proc::start_time(pid).unwrap_or(0), error: None })
-        }
+        Fork::Parent(pid) => Ok(ZygoteAnswer {
+            pid,
+            start_time: proc::start_time(pid).unwrap_or(0),
+            error: None,
+        }),
         Fork::Child => {
-            let code = match mounts.enter_host().and_then(|lean| process::run(dir, connection, lean)) {
+            let code = match mounts
+                .enter_host()
+                .and_then(|lean| process::run(dir, connection, lean))
+            {
                 Ok(()) => 0,
                 Err(e) => {
                     let _ = std::fs::write(dir.join("monitor.error"), format!("{e}\n"));
@@ -113,8 +127,15 @@ fn in_worker(job: impl FnOnce() -> io::Result<(i32, u64)>) -> io::Result<ZygoteA
     if fork()? == Fork::Child {
         drop(reader);
         let answer = match job() {
-            Ok((pid, start_time)) => ZygoteAnswer { pid, start_time, error: None },
-            Err(e) => ZygoteAnswer { error: Some(e.to_string()), ..ZygoteAnswer::default() },
+            Ok((pid, start_time)) => ZygoteAnswer {
+                pid,
+                start_time,
+                error: None,
+            },
+            Err(e) => ZygoteAnswer {
+                error: Some(e.to_string()),
+                ..ZygoteAnswer::default()
+            },
         };
         let text = serde_json::to_vec(&answer).unwrap_or_default();
         let _ = rustix::io::write(&writer, &text);

@@ -4,11 +4,46 @@ use std::io;
 
 /// Names in the kernel's numbering, `include/uapi/linux/capability.h`.
 const NAMES: [&str; 41] = [
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
     "CHECKPOINT_RESTORE",
 ];
 
@@ -26,13 +61,19 @@ pub fn bit(name: &str) -> Option<u64> {
 
 /// Returns the mask of the given names; unknown ones are left out.
 pub fn mask<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> u64 {
-    names.into_iter().filter_map(|n| bit(n.as_ref())).fold(0, |all, bit| all | bit)
+    names
+        .into_iter()
+        .filter_map(|n| bit(n.as_ref()))
+        .fold(0, |all, bit| all | bit)
 }
 
 /// Returns the names, with `CAP_`, of the bits in a mask.
 pub fn names(mask: u64) -> Vec<String> {
     let set = |number: &usize| mask & 1 << number != 0;
-    (0..NAMES.len()).filter(set).map(|number| format!("CAP_{}", NAMES[number])).collect()
+    (0..NAMES.len())
+        .filter(set)
+        .map(|number| format!("CAP_{}", NAMES[number]))
+        .collect()
 }
 
 /// Returns the caller's bounding set: nothing that it starts can ever hold more.
@@ -50,7 +91,12 @@ fn status_mask(key: &str) -> io::Result<u64> {
     let value = text.lines().find_map(|l| l.strip_prefix(key)).map(str::trim);
     value
         .and_then(|v| u64::from_str_radix(v, 16).ok())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/self/status has no {key}")))
+        .ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("/proc/self/status has no {key}"),
+            )
+        })
 }
 
 #[cfg(test)]
@@ -63,6 +109,9 @@ mod tests {
         assert_eq!(bit("sys_resource"), Some(1 << SYS_RESOURCE));
         assert_eq!(bit("CAP_CHECKPOINT_RESTORE"), Some(1 << 40));
         assert_eq!(bit("CAP_NONE"), None);
-        assert_eq!(names(mask(["CHOWN", "CAP_KILL", "bogus"])), ["CAP_CHOWN", "CAP_KILL"]);
+        assert_eq!(
+            names(mask(["CHOWN", "CAP_KILL", "bogus"])),
+            ["CAP_CHOWN", "CAP_KILL"]
+        );
     }
 }

@@ -32,13 +32,19 @@ pub struct Cgroup {
 impl Cgroup {
     /// Names a group by its path inside the hierarchies; nothing is made. `..` in it is refused.
     pub fn new(path: &str) -> io::Result<Cgroup> {
-        let plain = Path::new(path).components().all(|c| {
-            matches!(c, std::path::Component::RootDir | std::path::Component::Normal(_))
-        });
+        let plain = Path::new(path)
+            .components()
+            .all(|c| matches!(c, std::path::Component::RootDir | std::path::Component::Normal(_)));
         if !path.starts_with('/') || !plain {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("not a cgroup path: {path}")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("not a cgroup path: {path}"),
+            ));
         }
-        Ok(Cgroup { path: path.trim_end_matches('/').to_owned(), version: version() })
+        Ok(Cgroup {
+            path: path.trim_end_matches('/').to_owned(),
+            version: version(),
+        })
     }
 
     /// Path inside the hierarchies.
@@ -129,7 +135,11 @@ impl Cgroup {
 
     /// The hierarchy that tells where processes are.
     fn leading_dir(&self) -> PathBuf {
-        self.dir(if self.version == Version::V1 { "freezer" } else { "" })
+        self.dir(if self.version == Version::V1 {
+            "freezer"
+        } else {
+            ""
+        })
     }
 }
 
@@ -181,7 +191,10 @@ fn make_v2(path: &str) -> io::Result<()> {
 
 fn children(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+    entries
+        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+        .map(|e| e.path())
+        .collect()
 }
 
 fn remove_below(dir: &Path) {

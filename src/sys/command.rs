@@ -20,13 +20,23 @@ impl Command {
     /// Prepares `args[0]` with `args` and `env`. A name without a slash is looked up by `execve` itself in each
     /// directory of the environment's `PATH`, so that no check can disagree with it.
     pub fn new(args: &[String], env: &[Vec<u8>]) -> io::Result<Command> {
-        let table = |list: &[CString]| list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect();
+        let table = |list: &[CString]| {
+            list.iter()
+                .map(|s| s.as_ptr())
+                .chain([std::ptr::null()])
+                .collect()
+        };
         let candidates = candidates(args, env)?;
         let mut strings = args.iter().map(|s| c_string(s.as_bytes())).collect::<io::Result<Vec<_>>>()?;
         let env = env.iter().map(|s| c_string(s)).collect::<io::Result<Vec<_>>>()?;
         let (argv, envp) = (table(&strings), table(&env));
         strings.extend(env);
-        Ok(Command { candidates, argv, envp, _strings: strings })
+        Ok(Command {
+            candidates,
+            argv,
+            envp,
+            _strings: strings,
+        })
     }
 
     /// Becomes the command; returns only to say why not. Allocates nothing. `EACCES` of one candidate wins over
@@ -47,13 +57,19 @@ impl Command {
 }
 
 fn candidates(args: &[String], env: &[Vec<u8>]) -> io::Result<Vec<CString>> {
-    let Some(name) = args.first().filter(|n| !n.is_empty()) else { return Ok(vec![]) };
+    let Some(name) = args.first().filter(|n| !n.is_empty()) else {
+        return Ok(vec![]);
+    };
     if name.contains('/') {
         return Ok(vec![c_string(name.as_bytes())?]);
     }
-    let path = env.iter().find_map(|e| e.strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
-    let join = |dir: &[u8]| c_string(&[if dir.is_empty() { b"." } else { dir }, b"/", name.as_bytes()].concat());
-    path.split(|byte| *byte == b':').map(join).collect()
+    let path = env
+        .iter()
+        .find_map(|e| e.strip_prefix("PATH="))
+        .unwrap_or(DEFAULT_PATH);
+    path.split(':')
+        .map(|dir| c_string(&format!("{}/{name}", if dir.is_empty() { "." } else { dir })))
+        .collect()
 }
 
 fn c_string(text: &[u8]) -> io::Result<CString> {
@@ -66,7 +82,10 @@ mod tests {
 
     fn check(name: &str, env: &str, expected: &[&str]) {
         let found = candidates(&[name.into()], &[env.into()]).unwrap();
-        assert_eq!(found.iter().map(|c| c.to_str().unwrap()).collect::<Vec<_>>(), expected);
+        assert_eq!(
+            found.iter().map(|c| c.to_str().unwrap()).collect::<Vec<_>>(),
+            expected
+        );
     }
 
     #[test]

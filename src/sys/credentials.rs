@@ -40,7 +40,13 @@ pub fn limit_bounding(keep: u64) -> io::Result<()> {
 pub fn set_capabilities(effective: u64, permitted: u64, inheritable: u64) -> io::Result<()> {
     // _LINUX_CAPABILITY_VERSION_3, process 0 = the caller; two sets of 32 bits each.
     let header: [u32; 2] = [0x2008_0522, 0];
-    let half = |s: u32| [(effective >> s) as u32, (permitted >> s) as u32, (inheritable >> s) as u32];
+    let half = |s: u32| {
+        [
+            (effective >> s) as u32,
+            (permitted >> s) as u32,
+            (inheritable >> s) as u32,
+        ]
+    };
     let data = [half(0), half(32)];
     // SAFETY: both arrays have the layout that version 3 asks for. rustix's typed sets refuse numbers it does not know,
     // and a newer kernel's capabilities must be dropped too.
@@ -54,7 +60,11 @@ pub fn set_capabilities(effective: u64, permitted: u64, inheritable: u64) -> io:
 pub fn set_ambient(mask: u64) -> io::Result<()> {
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0)?;
     for capability in (0..64).filter(|c| mask & 1 << c != 0) {
-        prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as u64, capability)?;
+        prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_RAISE as u64,
+            capability,
+        )?;
     }
     Ok(())
 }
@@ -72,7 +82,10 @@ pub fn set_not_dumpable() -> io::Result<()> {
 
 /// Highest capability of the running kernel, asked of it directly: a container may have no usable /proc.
 fn last_capability() -> u32 {
-    (1..64).find(|c| prctl(libc::PR_CAPBSET_READ, *c, 0).is_err()).unwrap_or(64) as u32 - 1
+    (1..64)
+        .find(|c| prctl(libc::PR_CAPBSET_READ, *c, 0).is_err())
+        .unwrap_or(64) as u32
+        - 1
 }
 
 fn prctl(operation: i32, a: u64, b: u64) -> io::Result<()> {

@@ -45,7 +45,10 @@ pub fn set_stdio(stdin: impl AsFd, stdout: impl AsFd, stderr: impl AsFd) -> io::
 
 /// Puts `/dev/null` onto 0, 1, 2.
 pub fn null_stdio() -> io::Result<()> {
-    let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+    let null = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
     set_stdio(&null, &null, &null)
 }
 
@@ -54,7 +57,10 @@ pub fn copy_to(fd: impl AsFd, number: RawFd) -> io::Result<OwnedFd> {
     let copy = rustix::io::fcntl_dupfd_cloexec(fd, number)?;
     match copy.as_raw_fd() == number {
         true => Ok(copy),
-        false => Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("descriptor {number} is in use"))),
+        false => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!("descriptor {number} is in use"),
+        )),
     }
 }
 

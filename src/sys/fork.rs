@@ -39,7 +39,10 @@ pub fn fork_sibling() -> io::Result<Fork> {
 fn single_threaded() -> io::Result<()> {
     // Counting links costs one call; entries "." and ".." and one thread make three.
     match std::fs::metadata("/proc/self/task").map(|m| std::os::unix::fs::MetadataExt::nlink(&m)) {
-        Ok(n) if n > 3 => Err(io::Error::new(io::ErrorKind::Unsupported, "fork in a process with several threads")),
+        Ok(n) if n > 3 => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "fork in a process with several threads",
+        )),
         _ => Ok(()),
     }
 }
@@ -66,7 +69,11 @@ pub fn reap() -> Option<Death> {
     let (pid, status) = wait(WaitOptions::NOHANG).ok()??;
     let signal = status.terminating_signal();
     let code = signal.map_or_else(|| status.exit_status().unwrap_or(0), |s| 128 + s);
-    Some(Death { pid: pid.as_raw_nonzero().get(), code, signal })
+    Some(Death {
+        pid: pid.as_raw_nonzero().get(),
+        code,
+        signal,
+    })
 }
 
 /// Waits for one child to end.
@@ -78,7 +85,9 @@ pub fn wait_for(pid: i32) -> io::Result<()> {
 /// Makes orphans among our descendants our children.
 pub fn become_subreaper() -> io::Result<()> {
     // The value is a flag; any process id will do.
-    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
+    Ok(rustix::process::set_child_subreaper(Some(
+        rustix::process::getpid(),
+    ))?)
 }
 
 /// Starts a session of its own: signals to the starter's terminal or group do not reach it.

@@ -10,10 +10,14 @@ use std::os::fd::OwnedFd;
 pub fn sealed_self() -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     // MFD_EXEC exists since 6.3 and is the default elsewhere; where `vm.memfd_noexec` asks for it, it is needed.
-    let memfd = memfd_create(c"coracle", flags | MemfdFlags::EXEC).or_else(|_| memfd_create(c"coracle", flags))?;
+    let memfd =
+        memfd_create(c"coracle", flags | MemfdFlags::EXEC).or_else(|_| memfd_create(c"coracle", flags))?;
     let mut copy = File::from(memfd);
     io::copy(&mut File::open("/proc/self/exe")?, &mut copy)?;
-    fcntl_add_seals(&copy, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+    fcntl_add_seals(
+        &copy,
+        SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
+    )?;
     Ok(copy.into())
 }
 

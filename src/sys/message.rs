@@ -8,8 +8,8 @@
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recv, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recv, recvmsg, sendmsg,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::fs::File;
@@ -38,7 +38,10 @@ impl Packet {
     /// Encodes `value`; `fds` travel with it and are closed here with the packet.
     pub fn new<T: Serialize>(value: &T, mut fds: Vec<OwnedFd>) -> io::Result<Packet> {
         if fds.len() > MOST_DESCRIPTORS {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one message"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "too many descriptors for one message",
+            ));
         }
         let mut bytes = vec![IN_PLACE];
         serde_json::to_writer(&mut bytes, value)?;
@@ -57,7 +60,12 @@ impl Packet {
         if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&fds)) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        sendmsg(socket, &[IoSlice::new(&self.bytes)], &mut control, SendFlags::NOSIGNAL)?;
+        sendmsg(
+            socket,
+            &[IoSlice::new(&self.bytes)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )?;
         Ok(())
     }
 }
@@ -89,8 +97,12 @@ pub fn receive_text(socket: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Vec<O
     let mut bytes = vec![0; size];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS + 1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let got =
-        recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let got = recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut bytes)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
     let mut fds: Vec<OwnedFd> = control
         .drain()
         .filter_map(|m| match m {
@@ -101,7 +113,10 @@ pub fn receive_text(socket: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Vec<O
         .collect();
     // The kernel closes what does not fit, for instance beyond the limit of open files.
     if got.flags.contains(ReturnFlags::CTRUNC) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "descriptors were lost on the way"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "descriptors were lost on the way",
+        ));
     }
     match bytes[0] {
         IN_PLACE => {
@@ -109,12 +124,18 @@ pub fn receive_text(socket: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Vec<O
             Ok(Some((bytes, fds)))
         }
         IN_MEMFD if !fds.is_empty() => Ok(Some((text_of(fds.remove(0))?, fds))),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "unknown kind of message")),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "unknown kind of message",
+        )),
     }
 }
 
 fn sealed_text(text: &[u8]) -> io::Result<OwnedFd> {
-    let mut file = File::from(memfd_create(c"message", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+    let mut file = File::from(memfd_create(
+        c"message",
+        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+    )?);
     file.write_all(text)?;
     fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
     Ok(file.into())
@@ -137,7 +158,9 @@ mod tests {
 
     fn round_trip(text: &str, fds: usize) -> (String, usize) {
         let (a, b) = socket::pair().unwrap();
-        let fds = (0..fds).map(|_| File::open("/dev/null").unwrap().into()).collect();
+        let fds = (0..fds)
+            .map(|_| File::open("/dev/null").unwrap().into())
+            .collect();
 
         Packet::new(&text, fds).unwrap().send(a.as_fd()).unwrap();
 
@@ -168,6 +191,9 @@ mod tests {
     fn a_message_of_another_type_is_invalid_data() {
         let (a, b) = socket::pair().unwrap();
         Packet::new(&7, vec![]).unwrap().send(a.as_fd()).unwrap();
-        assert_eq!(receive::<String>(b.as_fd()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            receive::<String>(b.as_fd()).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
     }
 }

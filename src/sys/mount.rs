@@ -29,7 +29,10 @@ pub fn make_all_private() -> io::Result<()> {
 
 /// Unmounts now in name, and for good when the last user has gone.
 pub fn detach(target: &Path) -> io::Result<()> {
-    Ok(rx::unmount(target, rx::UnmountFlags::DETACH | rx::UnmountFlags::NOFOLLOW)?)
+    Ok(rx::unmount(
+        target,
+        rx::UnmountFlags::DETACH | rx::UnmountFlags::NOFOLLOW,
+    )?)
 }
 
 /// Makes `new_root` (a mount point) the root of this mount namespace and detaches the old one.
@@ -51,7 +54,13 @@ pub fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
 
 /// Attaches a detached tree.
 pub fn attach(tree: impl AsFd, target: &Path) -> io::Result<()> {
-    Ok(rx::move_mount(tree, c"", CWD, target, rx::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+    Ok(rx::move_mount(
+        tree,
+        c"",
+        CWD,
+        target,
+        rx::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )?)
 }
 
 /// Attributes to change on a detached tree.
@@ -79,21 +88,40 @@ pub fn set_attributes(tree: impl AsFd, wanted: Attributes<'_>) -> io::Result<()>
         attr[0] |= libc::MOUNT_ATTR_IDMAP;
         attr[3] = user_namespace.as_raw_fd() as u64;
     }
-    let recursive = if wanted.recursive { AtFlags::from_bits_retain(libc::AT_RECURSIVE as u32) } else { AtFlags::empty() };
+    let recursive = if wanted.recursive {
+        AtFlags::from_bits_retain(libc::AT_RECURSIVE as u32)
+    } else {
+        AtFlags::empty()
+    };
     let flags = (recursive | AtFlags::EMPTY_PATH).bits();
     let fd = tree.as_fd().as_raw_fd();
     // SAFETY: the path is a C string, `attr` has the layout of the given size, both outlive the call.
     let done = unsafe {
-        libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, attr.as_ptr(), size_of_val(&attr))
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            fd,
+            c"".as_ptr(),
+            flags,
+            attr.as_ptr(),
+            size_of_val(&attr),
+        )
     };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Returns every mount point of this namespace, in the order of mounting.
 pub fn points() -> io::Result<Vec<PathBuf>> {
     let table = std::fs::read_to_string("/proc/self/mountinfo")?;
     // proc(5): the fifth field is the mount point, with blanks and the like in octal.
-    Ok(table.lines().filter_map(|line| line.split(' ').nth(4)).map(|p| PathBuf::from(unescape(p))).collect())
+    Ok(table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|p| PathBuf::from(unescape(p)))
+        .collect())
 }
 
 fn unescape(field: &str) -> String {
@@ -101,7 +129,10 @@ fn unescape(field: &str) -> String {
     let mut rest = field.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
         let octal = (first == b'\\').then(|| tail.get(..3)).flatten();
-        match octal.and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 8).ok()) {
+        match octal
+            .and_then(|d| std::str::from_utf8(d).ok())
+            .and_then(|d| u8::from_str_radix(d, 8).ok())
+        {
             Some(byte) => {
                 bytes.push(byte);
                 rest = &tail[3..];
@@ -114,7 +145,6 @@ fn unescape(field: &str) -> String {
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -9,13 +9,20 @@ pub fn start_time(pid: i32) -> io::Result<u64> {
     // The second field is the command's name, which may hold blanks and parentheses.
     let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
     let field = rest.split_whitespace().nth(19).and_then(|f| f.parse().ok());
-    field.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat has no start time")))
+    field.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("/proc/{pid}/stat has no start time"),
+        )
+    })
 }
 
 /// Returns the caller's own oom_score_adj.
 pub fn oom_score_adj() -> io::Result<i32> {
     let text = std::fs::read_to_string("/proc/self/oom_score_adj")?;
-    text.trim().parse().map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+    text.trim()
+        .parse()
+        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
 }
 
 /// Sets the caller's own oom_score_adj. A value below the lowest since the last privileged write needs CAP_SYS_RESOURCE.
@@ -28,7 +35,11 @@ pub fn set_oom_score_adj(value: i32) -> io::Result<()> {
 pub fn set_exec_label(module: &str, label: &str) -> io::Result<()> {
     // AppArmor has a directory of its own since 5.8; before, and for SELinux, there is one file for all.
     let own = format!("/proc/thread-self/attr/{module}/exec");
-    let path = if Path::new(&own).exists() { own } else { "/proc/thread-self/attr/exec".into() };
+    let path = if Path::new(&own).exists() {
+        own
+    } else {
+        "/proc/thread-self/attr/exec".into()
+    };
     std::fs::write(path, label)
 }
 
@@ -40,7 +51,18 @@ pub fn set_sysctl(name: &str, value: &str) -> io::Result<()> {
 /// `net.ipv4.ip_forward` and `net/ipv4/ip_forward` name the same file; the first separator tells which is meant.
 fn sysctl_path(name: &str) -> String {
     match name.find(['.', '/']).map(|i| name.as_bytes()[i]) {
-        Some(b'.') => name.chars().map(|c| if c == '.' { '/' } else if c == '/' { '.' } else { c }).collect(),
+        Some(b'.') => name
+            .chars()
+            .map(|c| {
+                if c == '.' {
+                    '/'
+                } else if c == '/' {
+                    '.'
+                } else {
+                    c
+                }
+            })
+            .collect(),
         _ => name.to_owned(),
     }
 }
@@ -49,8 +71,12 @@ fn sysctl_path(name: &str) -> String {
 /// An id that is not mapped is `InvalidInput`.
 pub fn host_id(pid: i32, map: &str, inside: u32) -> io::Result<u32> {
     let table = std::fs::read_to_string(format!("/proc/{pid}/{map}"))?;
-    mapped(&table, inside)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("id {inside} is not in the {map}")))
+    mapped(&table, inside).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("id {inside} is not in the {map}"),
+        )
+    })
 }
 
 /// user_namespaces(7): lines of first id inside, first id outside, length.
@@ -60,8 +86,10 @@ fn mapped(table: &str, inside: u32) -> Option<u32> {
         Some((numbers.next()??, numbers.next()??, numbers.next()??))
     };
     let inside = u64::from(inside);
-    let (first, outside, _) =
-        table.lines().filter_map(range).find(|(first, _, size)| (*first..first + size).contains(&inside))?;
+    let (first, outside, _) = table
+        .lines()
+        .filter_map(range)
+        .find(|(first, _, size)| (*first..first + size).contains(&inside))?;
     u32::try_from(outside + inside - first).ok()
 }
 
@@ -89,7 +117,13 @@ mod tests {
     #[test]
     fn sysctl_names_with_dots_in_an_interface_are_understood() {
         assert_eq!(sysctl_path("net.ipv4.ip_forward"), "net/ipv4/ip_forward");
-        assert_eq!(sysctl_path("net/ipv4/conf/eth0.1/forwarding"), "net/ipv4/conf/eth0.1/forwarding");
-        assert_eq!(sysctl_path("net.ipv4.conf.eth0/1.forwarding"), "net/ipv4/conf/eth0.1/forwarding");
+        assert_eq!(
+            sysctl_path("net/ipv4/conf/eth0.1/forwarding"),
+            "net/ipv4/conf/eth0.1/forwarding"
+        );
+        assert_eq!(
+            sysctl_path("net.ipv4.conf.eth0/1.forwarding"),
+            "net/ipv4/conf/eth0.1/forwarding"
+        );
     }
 }

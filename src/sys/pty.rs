@@ -11,7 +11,11 @@ use std::os::fd::{AsFd, OwnedFd};
 /// A container may have put anything in place of `/dev/ptmx`: what is opened is checked, and the slave is opened
 /// through the master instead of by a name.
 pub fn open() -> io::Result<(OwnedFd, OwnedFd)> {
-    let master: OwnedFd = std::fs::File::options().read(true).write(true).open("/dev/ptmx")?.into();
+    let master: OwnedFd = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/ptmx")?
+        .into();
     let stat = fstat(&master)?;
     let device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
     if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice || device != (5, 2) {
@@ -24,7 +28,10 @@ pub fn open() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// Opens the slave side of a master.
 pub fn peer(master: impl AsFd) -> io::Result<OwnedFd> {
-    Ok(ioctl_tiocgptpeer(master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?)
+    Ok(ioctl_tiocgptpeer(
+        master,
+        OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
+    )?)
 }
 
 /// Makes a slave side the controlling terminal of the caller's (new) session.
@@ -34,5 +41,13 @@ pub fn make_controlling(slave: impl AsFd) -> io::Result<()> {
 
 /// Sets a terminal's size in characters, by either side.
 pub fn set_size(terminal: impl AsFd, width: u16, height: u16) -> io::Result<()> {
-    Ok(tcsetwinsize(terminal, Winsize { ws_col: width, ws_row: height, ws_xpixel: 0, ws_ypixel: 0 })?)
+    Ok(tcsetwinsize(
+        terminal,
+        Winsize {
+            ws_col: width,
+            ws_row: height,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        },
+    )?)
 }

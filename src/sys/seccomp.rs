@@ -16,10 +16,20 @@ pub fn load(program: &[u8], flags: u32) -> io::Result<()> {
     if count == 0 || count > MOST_INSTRUCTIONS || !program.len().is_multiple_of(INSTRUCTION) {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    let fprog = libc::sock_fprog { len: count as u16, filter: program.as_ptr().cast_mut().cast() };
+    let fprog = libc::sock_fprog {
+        len: count as u16,
+        filter: program.as_ptr().cast_mut().cast(),
+    };
     // SAFETY: `fprog` names `count` whole instructions inside `program`, which outlives the call; the kernel copies them
     // (no alignment is asked of user memory) and does not write.
-    match unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const fprog) } {
+    match unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            &raw const fprog,
+        )
+    } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

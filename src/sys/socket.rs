@@ -2,8 +2,9 @@
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags, SocketType,
-    accept_with, bind, connect as connect_to, listen as listen_on, recvmsg, socket_with, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags,
+    SocketType, accept_with, bind, connect as connect_to, listen as listen_on, recvmsg, socket_with,
+    socketpair,
 };
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -12,7 +13,12 @@ use std::path::{Path, PathBuf};
 
 /// Returns two connected ends, both close-on-exec.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+    Ok(socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
 }
 
 /// Listens at `path`, replacing what an earlier listener left there. Connections are answered by [`accept`].
@@ -34,7 +40,12 @@ fn listen_with(path: &Path, kind: SocketType) -> io::Result<OwnedFd> {
 
 /// Connects to a listener.
 pub fn connect(path: &Path) -> io::Result<OwnedFd> {
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     let (_dir, short) = shortened(path)?;
     connect_to(&socket, &SocketAddrUnix::new(&short)?)?;
     Ok(socket)
@@ -42,7 +53,10 @@ pub fn connect(path: &Path) -> io::Result<OwnedFd> {
 
 /// Takes one waiting connection, non-blocking.
 pub fn accept(listener: impl AsFd) -> io::Result<OwnedFd> {
-    Ok(accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?)
+    Ok(accept_with(
+        listener,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+    )?)
 }
 
 /// Listens on a *stream* socket, which is what the engine hands a terminal over.
@@ -56,12 +70,20 @@ pub fn accept_descriptor(listener: impl AsFd) -> io::Result<OwnedFd> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut data = [0; 64];
-    recvmsg(&connection, &mut [IoSliceMut::new(&mut data)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    recvmsg(
+        &connection,
+        &mut [IoSliceMut::new(&mut data)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
     let descriptors = control.drain().filter_map(|m| match m {
         RecvAncillaryMessage::ScmRights(fds) => Some(fds),
         _ => None,
     });
-    descriptors.flatten().next().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    descriptors
+        .flatten()
+        .next()
+        .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
 /// A name of at most 108 bytes for a path of any length: through a descriptor of its directory.
@@ -69,7 +91,13 @@ fn shortened(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    let dir = open(parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let short = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name);
+    let dir = open(
+        parent,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let short = Path::new("/proc/self/fd")
+        .join(dir.as_raw_fd().to_string())
+        .join(name);
     Ok((dir, short))
 }

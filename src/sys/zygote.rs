@@ -38,7 +38,11 @@ pub struct ZygoteOptions {
 
 impl Default for ZygoteOptions {
     fn default() -> Self {
-        ZygoteOptions { arguments: vec![ARGUMENT.into()], keep: vec![], cgroup: None }
+        ZygoteOptions {
+            arguments: vec![ARGUMENT.into()],
+            keep: vec![],
+            cgroup: None,
+        }
     }
 }
 
@@ -178,7 +182,11 @@ impl Zygote {
     /// Copies the running executable into a sealed memfd and starts it as the zygote.
     pub fn start(options: ZygoteOptions) -> Result<Zygote, ZygoteError> {
         let image = image::sealed_self().map_err(ZygoteError::Start)?;
-        let zygote = Zygote { image, options, running: Mutex::new(None) };
+        let zygote = Zygote {
+            image,
+            options,
+            running: Mutex::new(None),
+        };
         let running = zygote.run()?;
         *zygote.lock() = Some(running);
         Ok(zygote)
@@ -191,7 +199,9 @@ impl Zygote {
 
     /// Forks a monitor for `dir` whose first client is the other end of `connection`. Returns its process id.
     pub fn fork_monitor(&self, dir: &Path, connection: OwnedFd) -> Result<i32, ZygoteError> {
-        Ok(self.ask(&ZygoteRequest::Monitor { dir: dir.to_owned() }, Some(connection))?.pid)
+        Ok(self
+            .ask(&ZygoteRequest::Monitor { dir: dir.to_owned() }, Some(connection))?
+            .pid)
     }
 
     /// Makes namespaces and pins them in the host's mount namespace; on failure none is left pinned. The paths'
@@ -203,7 +213,10 @@ impl Zygote {
     /// Makes a PID namespace with a reaper in it and pins it.
     pub fn spawn_reaper(&self, request: ReaperRequest) -> Result<Reaper, ZygoteError> {
         let answer = self.ask(&ZygoteRequest::Reaper(request), None)?;
-        Ok(Reaper { pid: answer.pid, start_time: answer.start_time })
+        Ok(Reaper {
+            pid: answer.pid,
+            start_time: answer.start_time,
+        })
     }
 
     fn ask(&self, request: &ZygoteRequest, fd: Option<OwnedFd>) -> Result<ZygoteAnswer, ZygoteError> {
@@ -215,11 +228,16 @@ impl Zygote {
                 Some(running) => running,
                 None => self.run()?,
             };
-            let answer = packet.send(running.socket.as_fd()).and_then(|()| running.receive());
+            let answer = packet
+                .send(running.socket.as_fd())
+                .and_then(|()| running.receive());
             match answer {
                 Ok(answer) => {
                     *guard = Some(running);
-                    return answer.error.clone().map_or(Ok(answer), |text| Err(ZygoteError::Refused(text)));
+                    return answer
+                        .error
+                        .clone()
+                        .map_or(Ok(answer), |text| Err(ZygoteError::Refused(text)));
                 }
                 Err(e) => {
                     running.end();
@@ -243,8 +261,14 @@ impl Zygote {
             // Debug builds only: where the process is to die, see `step`.
             #[cfg(any(feature = "steps", debug_assertions))]
             command.envs(std::env::var_os("CORACLE_DIE_AT").map(|v| ("CORACLE_DIE_AT", v)));
-            command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
-            let running = Running { process: command.spawn()?, socket: ours };
+            command
+                .stdin(Stdio::from(theirs))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            let running = Running {
+                process: command.spawn()?,
+                socket: ours,
+            };
             let setup = ZygoteRequest::Setup(self.options.clone());
             message::Packet::new(&setup, vec![])?.send(running.socket.as_fd())?;
             match running.receive() {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tonic::Code;
 
-use super::support::{TestNode, namespaces, pod, refused, run_request, secured_pod};
+use super::requests::{namespaces, pod, refused, run_request, secured_pod};
+use super::support::TestNode;
 use crate::cri::wire::v1::{self, NamespaceMode as M, runtime_service_server::RuntimeService as _};
 
 const READY: i32 = v1::PodSandboxState::SandboxReady as i32;

@@ -1,6 +1,7 @@
 //! What a restarted daemon makes of the sandboxes it finds.
 
-use super::support::{TestNode, pod, run_request};
+use super::requests::{pod, run_request};
+use super::support::TestNode;
 use crate::cri::sandbox::{Phase, Record};
 use crate::cri::wire::v1::{self, runtime_service_server::RuntimeService as _};
 

@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Semaphore;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
+use super::requests::{container, create_request, pod, run_request};
+
+use crate::cri::sandbox::Record;
 use crate::cri::wire::v1::{self, runtime_service_server::RuntimeService as _};
 use crate::cri::{AttachRequest, Held, Network, PinRequest, Pinner, Runtime, Settings};
 use crate::model::fake::Fake;
@@ -104,7 +107,7 @@ impl Network for FakeNetwork {
         if self.0.lock().waiting {
             self.0.permits.0.acquire().await.unwrap().forget();
         }
-        self.0.enter("attach")?;
+        drop(self.0.enter("attach")?);
         Ok(vec!["10.1.0.2".parse().unwrap(), "fd00::2".parse().unwrap()])
     }
 
@@ -271,23 +274,18 @@ impl TestNode {
     /// Everything that a refused call must leave as it was.
     pub(super) async fn traces(&self) -> Traces {
         let sandboxes = self.dir.path().join("run/sandboxes");
-        let world = self.world.lock();
+        let listed = self.containers(v1::ContainerFilter::default()).await;
         let directories = std::fs::read_dir(sandboxes).map(|entries| {
             let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
             names.collect()
         });
-        let traces = Traces {
-            records: self.store.load::<crate::cri::sandbox::Record>().unwrap().len(),
+        let world = self.world.lock();
+        Traces {
+            records: self.store.load::<Record>().unwrap().len(),
             pinned: world.pinned.clone(),
             attached: world.attached.clone(),
             directories: directories.unwrap_or_default(),
-            containers: BTreeMap::new(),
-        };
-        drop(world);
-        let listed = self.containers(v1::ContainerFilter::default()).await;
-        Traces {
             containers: listed.into_iter().map(|c| (c.id, c.state)).collect(),
-            ..traces
         }
     }
 }
@@ -299,103 +297,4 @@ pub(super) struct Traces {
     pub(super) attached: BTreeSet<String>,
     pub(super) directories: BTreeSet<String>,
     pub(super) containers: BTreeMap<String, i32>,
-}
-
-/// A pod that can be run.
-pub(super) fn pod(name: &str) -> v1::PodSandboxConfig {
-    v1::PodSandboxConfig {
-        metadata: Some(v1::PodSandboxMetadata {
-            name: name.to_owned(),
-            uid: format!("uid-{name}"),
-            namespace: "default".to_owned(),
-            attempt: 0,
-        }),
-        hostname: name.to_owned(),
-        log_directory: "/var/log/pods/x".to_owned(),
-        labels: [("app".to_owned(), name.to_owned())].into(),
-        annotations: [("note".to_owned(), " as is\n".to_owned())].into(),
-        ..v1::PodSandboxConfig::default()
-    }
-}
-
-pub(super) fn run_request(config: v1::PodSandboxConfig) -> Request<v1::RunPodSandboxRequest> {
-    Request::new(v1::RunPodSandboxRequest {
-        config: Some(config),
-        runtime_handler: String::new(),
-    })
-}
-
-/// A container that can be made.
-pub(super) fn container(name: &str) -> v1::ContainerConfig {
-    v1::ContainerConfig {
-        metadata: Some(v1::ContainerMetadata {
-            name: name.to_owned(),
-            attempt: 0,
-        }),
-        image: Some(v1::ImageSpec {
-            image: IMAGE.to_owned(),
-            ..v1::ImageSpec::default()
-        }),
-        log_path: format!("{name}/0.log"),
-        ..v1::ContainerConfig::default()
-    }
-}
-
-pub(super) fn create_request(pod: &str, config: v1::ContainerConfig) -> Request<v1::CreateContainerRequest> {
-    Request::new(v1::CreateContainerRequest {
-        pod_sandbox_id: pod.to_owned(),
-        config: Some(config),
-        sandbox_config: None,
-    })
-}
-
-/// A container with a security context.
-pub(super) fn secured(name: &str, context: v1::LinuxContainerSecurityContext) -> v1::ContainerConfig {
-    v1::ContainerConfig {
-        linux: Some(v1::LinuxContainerConfig {
-            resources: None,
-            security_context: Some(context),
-        }),
-        ..container(name)
-    }
-}
-
-/// A pod with a security context.
-pub(super) fn secured_pod(name: &str, context: v1::LinuxSandboxSecurityContext) -> v1::PodSandboxConfig {
-    v1::PodSandboxConfig {
-        linux: Some(v1::LinuxPodSandboxConfig {
-            security_context: Some(context),
-            ..v1::LinuxPodSandboxConfig::default()
-        }),
-        ..pod(name)
-    }
-}
-
-/// The options of a pod's namespaces.
-pub(super) fn namespaces(
-    network: v1::NamespaceMode,
-    pid: v1::NamespaceMode,
-    ipc: v1::NamespaceMode,
-) -> v1::NamespaceOption {
-    v1::NamespaceOption {
-        network: network as i32,
-        pid: pid as i32,
-        ipc: ipc as i32,
-        ..v1::NamespaceOption::default()
-    }
-}
-
-/// Checks that a call is refused with a code, and a text that has these words.
-pub(super) fn refused<T: std::fmt::Debug>(
-    outcome: std::result::Result<Response<T>, Status>,
-    code: Code,
-    text: &str,
-) {
-    let status = outcome.expect_err(text);
-    assert_eq!(status.code(), code, "{status:?}");
-    assert!(
-        status.message().contains(text),
-        "{:?} has no {text:?}",
-        status.message()
-    );
 }

@@ -92,9 +92,7 @@ impl<R: Read> Archive<R> {
             let Some(header) = self.header()? else {
                 return Ok(None);
             };
-            let size = header
-                .entry_size()
-                .map_err(|_| malformed("header has a bad size"))?;
+            let size = number(&header.as_old().size, header.entry_size(), "size")?;
             match header.entry_type() {
                 EntryType::XHeader => {
                     let records = self.extension(size)?;
@@ -225,10 +223,11 @@ impl<R: Read> Archive<R> {
             .unwrap_or_default();
         let size = pax.size.unwrap_or(size);
         let kind = self.kind(header, &path, link, size, &pax)?;
-        let id = |pax: Option<u64>, header: io::Result<u64>, what| {
+        let old = header.as_old();
+        let id = |pax: Option<u64>, field: &[u8], parsed: io::Result<u64>, what| {
             let id = match pax {
                 Some(id) => id,
-                None => header.map_err(|_| malformed(format!("header has a bad {what}")))?,
+                None => number(field, parsed, what)?,
             };
             // -1 would mean "leave it" to chown.
             match u32::try_from(id) {
@@ -238,9 +237,9 @@ impl<R: Read> Archive<R> {
         };
         Ok(Entry {
             kind,
-            mode: header.mode().map_err(|_| malformed("header has a bad mode"))? & 0o7777,
-            uid: id(pax.uid, header.uid(), "user")?,
-            gid: id(pax.gid, header.gid(), "group")?,
+            mode: number(&old.mode, header.mode(), "mode")? & 0o7777,
+            uid: id(pax.uid, &old.uid, header.uid(), "user")?,
+            gid: id(pax.gid, &old.gid, header.gid(), "group")?,
             mtime: pax.mtime.unwrap_or_else(|| Timespec {
                 tv_sec: header.mtime().ok().and_then(|t| t.try_into().ok()).unwrap_or(0),
                 tv_nsec: 0,
@@ -258,17 +257,31 @@ impl<R: Read> Archive<R> {
         size: u64,
         pax: &Pax,
     ) -> Result<EntryKind, UnpackError> {
-        let numbers = || match (header.device_major(), header.device_minor()) {
-            (Ok(major), Ok(minor)) => Ok((major.unwrap_or(0), minor.unwrap_or(0))),
-            _ => Err(malformed("header has a bad device number")),
+        let numbers = || {
+            let (major, minor) = match (header.as_ustar(), header.as_gnu()) {
+                (Some(ustar), _) => (&ustar.dev_major, &ustar.dev_minor),
+                (None, Some(gnu)) => (&gnu.dev_major, &gnu.dev_minor),
+                (None, None) => return Ok((0, 0)),
+            };
+            let some = |n: io::Result<Option<u32>>| n.map(Option::unwrap_or_default);
+            Ok((
+                number(major, some(header.device_major()), "device number")?,
+                number(minor, some(header.device_minor()), "device number")?,
+            ))
         };
         Ok(match header.entry_type() {
             EntryType::Directory => EntryKind::Directory,
             EntryType::Symlink => EntryKind::Symlink(link),
             EntryType::Link => EntryKind::Hardlink(link),
             EntryType::Fifo => EntryKind::Fifo,
-            EntryType::Char => numbers().map(|(major, minor)| EntryKind::Character { major, minor })?,
-            EntryType::Block => numbers().map(|(major, minor)| EntryKind::Block { major, minor })?,
+            EntryType::Char => {
+                let (major, minor) = numbers()?;
+                EntryKind::Character { major, minor }
+            }
+            EntryType::Block => {
+                let (major, minor) = numbers()?;
+                EntryKind::Block { major, minor }
+            }
             EntryType::GNUSparse => self.gnu_sparse(header, size)?,
             EntryType::Regular | EntryType::Continuous => {
                 self.begin_content(size)?;
@@ -346,6 +359,14 @@ impl<R: Read> Read for Content<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer).map_err(io::Error::other)
     }
+}
+
+/// A blank field is zero.
+fn number<T: Default>(field: &[u8], parsed: io::Result<T>, what: &str) -> Result<T, UnpackError> {
+    if field.iter().all(|b| matches!(b, 0 | b' ')) {
+        return Ok(T::default());
+    }
+    parsed.map_err(|_| malformed(format!("header has a bad {what}")))
 }
 
 /// Some old writers summed signed bytes.

@@ -153,7 +153,7 @@ mod tests {
     fn broken_records_are_refused() {
         for records in [
             &b"x"[..],
-            b"9 path=a\n",
+            b"8 path=a\n",
             b"99 path=a\n",
             b"2 \n",
             b"8 patha\n",

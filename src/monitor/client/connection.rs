@@ -61,12 +61,21 @@ impl Connection {
         });
         let (exited_in, exited) = watch::channel(None);
         let (oom_in, oom_kills) = watch::channel(0);
-        let watches = Watches { exited: exited_in, oom_kills: oom_in };
+        let watches = Watches {
+            exited: exited_in,
+            oom_kills: oom_in,
+        };
         // Owned by the connection: aborted when it is dropped, over when the monitor closes.
         #[allow(clippy::disallowed_methods)]
         let task = tokio::task::spawn(read_all(shared.clone(), watches));
         let reader = task.abort_handle();
-        Ok(Arc::new(Connection { shared, next: AtomicU64::new(1), reader, exited, oom_kills }))
+        Ok(Arc::new(Connection {
+            shared,
+            next: AtomicU64::new(1),
+            reader,
+            exited,
+            oom_kills,
+        }))
     }
 
     /// Sends a call and returns its first answer; a failure is an error.
@@ -79,10 +88,17 @@ impl Connection {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, replies) = mpsc::unbounded_channel();
         self.shared.register(id, sender)?;
-        let answers = Answers { shared: self.shared.clone(), id, replies };
+        let answers = Answers {
+            shared: self.shared.clone(),
+            id,
+            replies,
+        };
         let packet = message::Packet::new(&Request { id, call }, fds)?;
         let socket = &self.shared.socket;
-        match socket.async_io(Interest::WRITABLE, || packet.send(socket.as_fd())).await {
+        match socket
+            .async_io(Interest::WRITABLE, || packet.send(socket.as_fd()))
+            .await
+        {
             Ok(()) => Ok(answers),
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(self.shared.gone()),
             Err(e) => Err(e.into()),
@@ -128,11 +144,17 @@ impl Drop for Answers {
 
 impl Shared {
     fn register(&self, id: u64, sender: mpsc::UnboundedSender<Reply>) -> Result<(), MonitorError> {
-        self.with_waiting(|w| w.insert(id, sender)).map(drop).ok_or_else(|| self.gone())
+        self.with_waiting(|w| w.insert(id, sender))
+            .map(drop)
+            .ok_or_else(|| self.gone())
     }
 
     fn with_waiting<T>(&self, f: impl FnOnce(&mut Waiting) -> T) -> Option<T> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(f)
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_mut()
+            .map(f)
     }
 
     fn gone(&self) -> MonitorError {
@@ -140,7 +162,9 @@ impl Shared {
     }
 
     async fn receive(&self) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
-        self.socket.async_io(Interest::READABLE, || message::receive(self.socket.as_fd())).await
+        self.socket
+            .async_io(Interest::READABLE, || message::receive(self.socket.as_fd()))
+            .await
     }
 }
 
@@ -166,7 +190,9 @@ fn deliver(shared: &Shared, watches: &Watches, message: Message, fds: Vec<OwnedF
             if let Answer::State(state) = &answer
                 && state.phase == Phase::Exited
             {
-                watches.exited.send_if_modified(|now| set_once(now, state.exit.clone()));
+                watches
+                    .exited
+                    .send_if_modified(|now| set_once(now, state.exit.clone()));
             }
             shared.with_waiting(|w| w.get(&id).map(|sender| sender.send((answer, fds))));
         }

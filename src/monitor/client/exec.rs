@@ -68,9 +68,13 @@ impl Exec {
         };
         let mut answers = connection.begin(Call::Exec(Box::new(request)), fds).await?;
         match answers.next().await? {
-            (Answer::ExecStarted { pid, warnings }, fds) => {
-                Ok(Exec { pid, warnings, terminal: fds.into_iter().next(), answers, connection })
-            }
+            (Answer::ExecStarted { pid, warnings }, fds) => Ok(Exec {
+                pid,
+                warnings,
+                terminal: fds.into_iter().next(),
+                answers,
+                connection,
+            }),
             _ => Err(MonitorError::Confused),
         }
     }
@@ -95,7 +99,9 @@ impl Exec {
 
     /// Kills the command and every descendant of it.
     pub async fn kill(&self) -> Result<(), MonitorError> {
-        let call = Call::KillExec { exec: self.answers.id() };
+        let call = Call::KillExec {
+            exec: self.answers.id(),
+        };
         match self.connection.call(call, vec![]).await?.0 {
             Answer::Done => Ok(()),
             _ => Err(MonitorError::Confused),
@@ -111,7 +117,9 @@ pub(super) async fn collect(
     let (stdout, stdout_in) = pipe::pair()?;
     let (stderr, stderr_in) = pipe::pair()?;
     let (mut stdout, mut stderr) = (Output::new(stdout)?, Output::new(stderr)?);
-    let mut exec = client.exec(request, ExecStdio::Given([null, stdout_in, stderr_in])).await?;
+    let mut exec = client
+        .exec(request, ExecStdio::Given([null, stdout_in, stderr_in]))
+        .await?;
     let exit = {
         // Read while it runs, or it would block on a full pipe.
         let reading = async { tokio::join!(stdout.read_to_end(), stderr.read_to_end()) };
@@ -127,7 +135,12 @@ pub(super) async fn collect(
     let rest = async { tokio::join!(stdout.read_to_end(), stderr.read_to_end()) };
     // Bounded: a process that the command left behind may hold the pipes for ever.
     let _ = tokio::time::timeout(DRAIN, rest).await;
-    Ok(ExecOutcome { code: exit.code, timed_out: exit.timed_out, stdout: stdout.kept, stderr: stderr.kept })
+    Ok(ExecOutcome {
+        code: exit.code,
+        timed_out: exit.timed_out,
+        stdout: stdout.kept,
+        stderr: stderr.kept,
+    })
 }
 
 /// One output pipe and what is kept of it.
@@ -139,7 +152,11 @@ struct Output {
 
 impl Output {
     fn new(fd: OwnedFd) -> io::Result<Output> {
-        Ok(Output { pipe: Receiver::from_owned_fd(fd)?, kept: vec![], ended: false })
+        Ok(Output {
+            pipe: Receiver::from_owned_fd(fd)?,
+            kept: vec![],
+            ended: false,
+        })
     }
 
     /// Reads until the end; an error counts as one. Cancel safety: may be called again.

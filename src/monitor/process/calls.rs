@@ -71,7 +71,11 @@ pub(super) struct StageReport {
 
 impl StageReport {
     pub(super) fn new(pipe: OwnedFd, subject: Subject) -> StageReport {
-        StageReport { pipe: Some(pipe), text: vec![], subject }
+        StageReport {
+            pipe: Some(pipe),
+            text: vec![],
+            subject,
+        }
     }
 
     /// Reads what is there.
@@ -95,7 +99,11 @@ impl StageReport {
 impl Call {
     pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let stage = self.stage.as_ref().and_then(|s| s.pipe.as_ref());
-        self.work.as_ref().map(AsFd::as_fd).into_iter().chain(stage.map(AsFd::as_fd))
+        self.work
+            .as_ref()
+            .map(AsFd::as_fd)
+            .into_iter()
+            .chain(stage.map(AsFd::as_fd))
     }
 
     /// Reads what its worker and its last stage have to say.
@@ -146,7 +154,9 @@ impl Running {
     fn wakes_in(&self, now: Instant) -> Option<Duration> {
         match self.killed_at {
             Some(_) => Some(LOOK_AGAIN),
-            None => self.deadline.map(|deadline| deadline.saturating_duration_since(now)),
+            None => self
+                .deadline
+                .map(|deadline| deadline.saturating_duration_since(now)),
         }
     }
 
@@ -167,7 +177,9 @@ impl Running {
     /// Tells whether nothing of a killed exec is left, or is not worth waiting for any longer. What had just been forked
     /// when the group was killed is killed again.
     pub(super) fn is_gone(&self, now: Instant) -> bool {
-        let (Some(killed_at), Some(group)) = (self.killed_at, &self.group) else { return true };
+        let (Some(killed_at), Some(group)) = (self.killed_at, &self.group) else {
+            return true;
+        };
         let gone = group.is_empty() || now.duration_since(killed_at) > PATIENCE;
         if !gone {
             self.kill();

@@ -15,7 +15,9 @@ pub(super) fn clamp(process: &mut Process) -> Vec<String> {
         return vec![];
     }
     let own_score = proc::oom_score_adj().unwrap_or(0);
-    adjust(process, own_score, |resource| rlimit::get(resource).map_or(u64::MAX, |(_, hard)| hard))
+    adjust(process, own_score, |resource| {
+        rlimit::get(resource).map_or(u64::MAX, |(_, hard)| hard)
+    })
 }
 
 fn adjust(process: &mut Process, own_score: i32, own_hard: impl Fn(u32) -> u64) -> Vec<String> {
@@ -33,7 +35,9 @@ fn adjust(process: &mut Process, own_score: i32, own_hard: impl Fn(u32) -> u64) 
         }
     }
     if let Some(wanted) = process.oom_score_adj.filter(|wanted| *wanted < own_score) {
-        warnings.push(format!("oom_score_adj raised from {wanted} to {own_score}: no right to lower it"));
+        warnings.push(format!(
+            "oom_score_adj raised from {wanted} to {own_score}: no right to lower it"
+        ));
         process.oom_score_adj = Some(own_score);
     }
     warnings
@@ -46,7 +50,11 @@ mod tests {
 
     #[test]
     fn what_the_kernel_would_refuse_is_adjusted_and_told() {
-        let limit = |soft, hard| Rlimit { resource: 7, soft, hard };
+        let limit = |soft, hard| Rlimit {
+            resource: 7,
+            soft,
+            hard,
+        };
         let mut process = Process {
             rlimits: vec![limit(10, 20), limit(2000, 3000)],
             oom_score_adj: Some(-998),

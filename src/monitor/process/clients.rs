@@ -80,7 +80,10 @@ impl Clients {
 
     /// Never waits: a client that does not read is dropped when its socket is full; it can connect again and ask.
     fn send(&mut self, message: &Message, fds: Vec<OwnedFd>, to: impl Fn(u64) -> bool) {
-        let Ok(packet) = message::Packet::new(message, fds) else { return };
-        self.open.retain(|(id, fd)| !to(*id) || packet.send(fd.as_fd()).is_ok());
+        let Ok(packet) = message::Packet::new(message, fds) else {
+            return;
+        };
+        self.open
+            .retain(|(id, fd)| !to(*id) || packet.send(fd.as_fd()).is_ok());
     }
 }

@@ -4,7 +4,7 @@
 use crate::monitor::process::last_stage::LastStage;
 use crate::monitor::process::worker::{Outcome, Report};
 use crate::monitor::process::{clamp, failure, rootfs, trace};
-use crate::monitor::protocol::{CreateRequest, Failure, FailureKind, FIRST_NAMESPACE, Stdio};
+use crate::monitor::protocol::{CreateRequest, FIRST_NAMESPACE, Failure, FailureKind, Stdio};
 use crate::monitor::seccomp::Filter;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::{fds, namespace, proc, pty, socket, step};
@@ -116,7 +116,12 @@ fn build(
     let filter = read_filter(request.process.seccomp.as_deref())?;
     std::fs::create_dir_all(&request.state_root).map_err(failure::at("make the engine's directory"))?;
     let console = Console::listen(dir, stdio)?;
-    let stage = LastStage { process: request.process, filter, make_cwd: true, failure: inputs.failure };
+    let stage = LastStage {
+        process: request.process,
+        filter,
+        make_cwd: true,
+        failure: inputs.failure,
+    };
     let causes = trace::install().map_err(failure::at("prepare a worker"))?;
     let create = || {
         let mut builder = ContainerBuilder::new(engine.id.clone(), SyscallType::default())
@@ -138,12 +143,22 @@ fn build(
     step("create-container");
     let pid = container.pid().map_or(0, |pid| pid.as_raw());
     let master = console.accept(owner)?;
-    Ok((Report { pid, warnings, error: None }, master))
+    Ok((
+        Report {
+            pid,
+            warnings,
+            error: None,
+        },
+        master,
+    ))
 }
 
 /// Lets the created process go on to its last stage.
 pub(super) fn start(engine: &Engine) -> Outcome {
-    engine.load().and_then(|mut container| container.start()).map_err(|e| engine_failure(&e, None))?;
+    engine
+        .load()
+        .and_then(|mut container| container.start())
+        .map_err(|e| engine_failure(&e, None))?;
     step("start-container");
     Ok((Report::default(), None))
 }
@@ -153,7 +168,10 @@ pub(super) fn start(engine: &Engine) -> Outcome {
 pub(super) fn delete(engine: &Engine, lean: &OwnedFd) -> Outcome {
     namespace::enter_one(lean).map_err(failure::at("enter the mount namespace"))?;
     // Processes of a shared PID namespace may have outlived the first one.
-    engine.cgroup.kill().map_err(failure::at("kill the container's processes"))?;
+    engine
+        .cgroup
+        .kill()
+        .map_err(failure::at("kill the container's processes"))?;
     engine.cgroup.remove_children();
     let removed = match engine.state().join("state.json").exists() {
         true => engine.load().and_then(|mut container| container.delete(true)),
@@ -161,12 +179,17 @@ pub(super) fn delete(engine: &Engine, lean: &OwnedFd) -> Outcome {
     };
     step("delete-container");
     // The engine's own removal is not recursive and gives up on what is busy.
-    engine.cgroup.remove(DYING).map_err(failure::at("remove the container's cgroup"))?;
+    engine
+        .cgroup
+        .remove(DYING)
+        .map_err(failure::at("remove the container's cgroup"))?;
     match std::fs::remove_dir_all(engine.state()) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failure::at("remove engine state")(e)),
         // All is gone, so whatever the engine did not like has been cured.
         _ if removed.is_ok() || !engine.cgroup.exists() => Ok((Report::default(), None)),
-        _ => removed.map(|()| Default::default()).map_err(|e| engine_failure(&e, None)),
+        _ => removed
+            .map(|()| Default::default())
+            .map_err(|e| engine_failure(&e, None)),
     }
 }
 
@@ -178,12 +201,17 @@ fn undo(engine: &Engine) {
 
 /// Reads a compiled filter while the host's files are in sight.
 pub(super) fn read_filter(path: Option<&Path>) -> Result<Option<Filter>, Failure> {
-    path.map(Filter::read).transpose().map_err(failure::at("read the seccomp filter"))
+    path.map(Filter::read)
+        .transpose()
+        .map_err(failure::at("read the seccomp filter"))
 }
 
 fn engine_failure(error: &LibcontainerError, causes: Option<&trace::Causes>) -> Failure {
     let text = failure::chain(error);
-    failure::of(FailureKind::Runtime, causes.map_or(text.clone(), |causes| causes.explain(text)))
+    failure::of(
+        FailureKind::Runtime,
+        causes.map_or(text.clone(), |causes| causes.explain(text)),
+    )
 }
 
 /// The socket on which libcontainer hands over a terminal's master side.
@@ -205,7 +233,9 @@ impl Console {
 
     /// Takes the master side; gives the other side to the container's user.
     fn accept(self, owner: (u32, u32)) -> Result<Option<OwnedFd>, Failure> {
-        let Some((path, listener)) = self.0 else { return Ok(None) };
+        let Some((path, listener)) = self.0 else {
+            return Ok(None);
+        };
         let take = || {
             let master = socket::accept_descriptor(&listener)?;
             let slave = pty::peer(&master)?;

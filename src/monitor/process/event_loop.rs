@@ -4,11 +4,11 @@
 //! death finds the call it belongs to; requests last.
 
 use crate::monitor::client::SOCKET;
-use crate::monitor::process::calls::{Call, Kind, Running};
+use crate::monitor::process::calls::{Call, Kind};
 use crate::monitor::process::clients::Clients;
 use crate::monitor::process::failure;
-use crate::monitor::process::life::{Init, Life};
-use crate::monitor::protocol::{Answer, Event, ExecExit, Failure, FailureKind, Phase};
+use crate::monitor::process::life::Life;
+use crate::monitor::protocol::{Answer, Event, Failure, FailureKind};
 use crate::sys::cgroup::ExecGroup;
 use crate::sys::cgroup::oom::OomWatch;
 use crate::sys::fork::{Death, reap};
@@ -39,10 +39,10 @@ pub(super) struct Monitor {
     door: u64,
     deaths: SignalFd,
     /// Deaths seen while some worker's report, with the pid in it, was still under way.
-    unclaimed: Vec<Death>,
+    pub(super) unclaimed: Vec<Death>,
     /// Groups of ended execs that are still busy: the worker, also a member, is on its way out, or the command has left
     /// something running. Tried again after each death.
-    old_groups: Vec<ExecGroup>,
+    pub(super) old_groups: Vec<ExecGroup>,
 }
 
 impl Monitor {
@@ -116,13 +116,23 @@ impl Monitor {
     /// Waits until something is ready or a call wants to be looked at. Returns the ready descriptors' numbers; all are
     /// non-blocking, so a number that changes hands within the turn does no harm.
     fn wait(&self) -> io::Result<Vec<RawFd>> {
-        let oom = self.life.iter().filter_map(|l| l.oom.as_ref()).map(OomWatch::as_fd);
+        let oom = self
+            .life
+            .iter()
+            .filter_map(|l| l.oom.as_ref())
+            .map(OomWatch::as_fd);
         let streams = self.life.iter().flat_map(|l| l.streams.fds());
         let fixed: [BorrowedFd<'_>; 2] = [self.deaths.as_fd(), self.listener.as_fd()];
         let calls = self.calls.iter().flat_map(Call::fds);
-        let all = fixed.into_iter().chain(self.clients.fds()).chain(streams).chain(oom).chain(calls);
-        let mut polled: Vec<PollFd<'_>> =
-            all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let all = fixed
+            .into_iter()
+            .chain(self.clients.fds())
+            .chain(streams)
+            .chain(oom)
+            .chain(calls);
+        let mut polled: Vec<PollFd<'_>> = all
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
         let now = Instant::now();
         let next = self.calls.iter().filter_map(|call| call.wakes_in(now)).min();
         match poll(&mut polled, next.map(timespec).as_ref()) {
@@ -130,7 +140,11 @@ impl Monitor {
             Err(e) => return Err(e.into()),
         }
         let is_ready = |p: &&PollFd<'_>| !p.revents().is_empty();
-        Ok(polled.iter().filter(is_ready).map(|p| p.as_fd().as_raw_fd()).collect())
+        Ok(polled
+            .iter()
+            .filter(is_ready)
+            .map(|p| p.as_fd().as_raw_fd())
+            .collect())
     }
 
     fn read_oom(&mut self, ready: &[RawFd]) {
@@ -159,7 +173,11 @@ impl Monitor {
     /// Gives deaths to whom they belong.
     fn claim_deaths(&mut self) {
         self.old_groups.retain(|group| !group.try_remove());
-        let init = self.life.as_ref().filter(|l| l.exit.is_none()).map(|l| l.init.pid);
+        let init = self
+            .life
+            .as_ref()
+            .filter(|l| l.exit.is_none())
+            .map(|l| l.init.pid);
         if let Some(i) = self.unclaimed.iter().position(|d| Some(d.pid) == init) {
             let death = self.unclaimed.swap_remove(i);
             self.tell_oom_kills();
@@ -167,7 +185,8 @@ impl Monitor {
         }
         // Workers' helpers and orphans of the container: nobody asks for them once no report is under way.
         if self.calls.iter().all(|call| call.work.is_none()) {
-            self.unclaimed.retain(|d| self.calls.iter().any(|call| call.pid() == Some(d.pid)));
+            self.unclaimed
+                .retain(|d| self.calls.iter().any(|call| call.pid() == Some(d.pid)));
         }
     }
 
@@ -175,7 +194,12 @@ impl Monitor {
     fn end(&mut self, death: Death) {
         if let Some(life) = &mut self.life {
             // A start under way may know why the command could not be run.
-            for stage in self.calls.iter_mut().filter(|c| matches!(c.kind, Kind::Start)).flat_map(|c| &mut c.stage) {
+            for stage in self
+                .calls
+                .iter_mut()
+                .filter(|c| matches!(c.kind, Kind::Start))
+                .flat_map(|c| &mut c.stage)
+            {
                 stage.read();
                 life.reason = stage.failure().map(|f| f.text);
             }
@@ -186,166 +210,13 @@ impl Monitor {
         }
     }
 
-    /// Carries every open call as far as it can go.
-    pub(super) fn advance(&mut self) {
-        for call in std::mem::take(&mut self.calls) {
-            let open = match &call.kind {
-                Kind::Create(_) => self.advance_create(call),
-                Kind::Start => self.advance_start(call),
-                Kind::Exec(_) => self.advance_exec(call),
-                Kind::Delete => self.advance_delete(call),
-            };
-            self.calls.extend(open);
-        }
-    }
-
-    fn advance_create(&mut self, mut call: Call) -> Option<Call> {
-        let outcome = match call.outcome.take() {
-            Some(outcome) => outcome,
-            None => return Some(call),
-        };
-        let Kind::Create(creating) = call.kind else { return None };
-        let answer = outcome.and_then(|(report, master)| {
-            let mut streams = creating.streams;
-            let theirs = master
-                .map(|master| streams.set_terminal(master, creating.terminal))
-                .transpose()
-                .map_err(failure::at("set up the terminal"))?
-                .flatten();
-            let life = Life {
-                oom: OomWatch::new(&creating.engine.cgroup).ok().flatten(),
-                engine: creating.engine,
-                subject: creating.subject,
-                streams,
-                init: Init::new(report.pid),
-                failure: Some(creating.failure),
-                started: false,
-                reason: None,
-                oom_killed: false,
-                exit: None,
-            };
-            let created = life.created(report.warnings);
-            self.life = Some(life);
-            Ok((Answer::Created(created), theirs))
-        });
-        self.answer(call.client, call.id, answer);
-        None
-    }
-
-    fn advance_start(&mut self, mut call: Call) -> Option<Call> {
-        match call.outcome.take() {
-            None => return Some(call),
-            Some(Err(failure)) => {
-                if let Some(life) = &mut self.life {
-                    // Not started: the report is awaited again by the next try.
-                    life.failure = call.stage.and_then(|stage| stage.pipe);
-                }
-                self.answer(call.client, call.id, Err(failure));
-                return None;
-            }
-            // Started means: execve has happened or has failed, not only "told to go on".
-            Some(Ok(report)) if call.stage.as_ref().is_some_and(|s| s.pipe.is_some()) => {
-                call.outcome = Some(Ok(report));
-                return Some(call);
-            }
-            Some(Ok(_)) => {}
-        }
-        let failed = call.stage.and_then(|stage| stage.failure());
-        if let Some(life) = &mut self.life {
-            life.started = true;
-            life.reason = failed.as_ref().map(|f| f.text.clone());
-        }
-        self.answer(call.client, call.id, failed.map_or(Ok((Answer::Done, None)), Err));
-        None
-    }
-
-    fn advance_exec(&mut self, mut call: Call) -> Option<Call> {
-        let now = Instant::now();
-        let Kind::Exec(running) = &mut call.kind else { return None };
-        running.kill_if_late(now);
-        if let Some(outcome) = call.outcome.take() {
-            match outcome {
-                // The worker had joined the group when its time was up.
-                Err(_) if running.killed_at.is_some() => {
-                    running.pid = -1;
-                    running.death = Some(Death { pid: -1, code: 128 + libc::SIGKILL, signal: Some(libc::SIGKILL) });
-                }
-                Err(failure) => {
-                    // Whatever it stumbled over, the cause is the container's end.
-                    let exited = self.life.as_ref().is_none_or(|l| l.phase() == Phase::Exited);
-                    let failure = if exited { phase("the container has exited") } else { failure };
-                    return self.end_exec(call, Err(failure));
-                }
-                Ok(report) if call.stage.as_ref().is_some_and(|s| s.pipe.is_some()) => {
-                    running.pid = report.0.pid;
-                    call.outcome = Some(Ok(report));
-                    self.claim_exec(running);
-                    return Some(call);
-                }
-                Ok((report, master)) => {
-                    running.pid = report.pid;
-                    if let Some(failure) = call.stage.as_ref().and_then(|s| s.failure()) {
-                        return self.end_exec(call, Err(failure));
-                    }
-                    running.started = true;
-                    let started = Answer::ExecStarted { pid: report.pid, warnings: report.warnings };
-                    self.clients.answer(call.client, call.id, started, master.into_iter().collect());
-                }
-            }
-        }
-        if running.pid == 0 {
-            return Some(call);
-        }
-        if !std::mem::replace(&mut running.started, true) {
-            let started = Answer::ExecStarted { pid: 0, warnings: vec![] };
-            self.clients.answer(call.client, call.id, started, vec![]);
-        }
-        self.claim_exec(running);
-        let (Some(death), true) = (running.death, running.is_gone(now)) else { return Some(call) };
-        let exit = ExecExit { code: death.code, timed_out: running.deadline.is_some() && running.killed_at.is_some() };
-        self.end_exec(call, Ok((Answer::ExecExited(exit), None)))
-    }
-
-    fn claim_exec(&mut self, running: &mut Running) {
-        if let Some(i) = self.unclaimed.iter().position(|d| d.pid == running.pid) {
-            running.death = Some(self.unclaimed.swap_remove(i));
-        }
-    }
-
-    fn end_exec(&mut self, call: Call, answer: Result<(Answer, Option<OwnedFd>), Failure>) -> Option<Call> {
-        if let Kind::Exec(mut running) = call.kind {
-            self.old_groups.extend(running.group.take().filter(|group| !group.try_remove()));
-        }
-        self.answer(call.client, call.id, answer);
-        None
-    }
-
-    /// Kills first, waits for the death, then has a worker remove the rest.
-    fn advance_delete(&mut self, mut call: Call) -> Option<Call> {
-        let exited = self.life.as_ref().is_none_or(|l| l.phase() == Phase::Exited);
-        match call.outcome.take() {
-            Some(outcome) => {
-                if outcome.is_ok() {
-                    self.over = true;
-                    self.close_door();
-                }
-                self.answer(call.client, call.id, outcome.map(|_: (_, _)| (Answer::Done, None)));
-                None
-            }
-            None if exited && call.work.is_none() => {
-                let life = self.life.as_ref()?;
-                match self.delete_worker(life) {
-                    Ok(work) => call.work = Some(work),
-                    Err(e) => call.outcome = Some(Err(failure::at("fork")(e))),
-                }
-                Some(call)
-            }
-            None => Some(call),
-        }
-    }
-
     /// Answers a call.
-    pub(super) fn answer(&mut self, client: u64, id: u64, answer: Result<(Answer, Option<OwnedFd>), Failure>) {
+    pub(super) fn answer(
+        &mut self,
+        client: u64,
+        id: u64,
+        answer: Result<(Answer, Option<OwnedFd>), Failure>,
+    ) {
         let (answer, fd) = answer.unwrap_or_else(|failure| (Answer::Failed(failure), None));
         self.clients.answer(client, id, answer, fd.into_iter().collect());
         self.untrimmed = true;
@@ -360,5 +231,8 @@ pub(super) fn phase(text: impl Into<String>) -> Failure {
 fn timespec(wait: Duration) -> Timespec {
     // Rounded up, or the loop would spin through the last millisecond.
     let wait = wait + Duration::from_micros(50);
-    Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX), tv_nsec: wait.subsec_nanos().into() }
+    Timespec {
+        tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: wait.subsec_nanos().into(),
+    }
 }

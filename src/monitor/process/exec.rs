@@ -36,10 +36,14 @@ pub(super) fn run(
     // Host files are read while the host is still in sight.
     let filter = container::read_filter(process.seccomp.as_deref())?;
     if let Some(stdio) = &stdio {
-        give_pipes(target.pid, stdio, process.uid, process.gid).map_err(failure::at("give the pipes to the user"))?;
+        give_pipes(target.pid, stdio, process.uid, process.gid)
+            .map_err(failure::at("give the pipes to the user"))?;
     }
     // Before any namespace: a new cgroup namespace hides the path, a user namespace takes the right to write.
-    target.group.join().map_err(failure::at("join the container's cgroup"))?;
+    target
+        .group
+        .join()
+        .map_err(failure::at("join the container's cgroup"))?;
     step("exec-cgroup");
     // Before the flag below: a process that is not dumpable does not own its files in /proc.
     if let Some(score) = process.oom_score_adj {
@@ -50,10 +54,22 @@ pub(super) fn run(
         None => (Streams::Given(stdio.ok_or_else(no_streams)?), None),
         Some(size) => terminal(size, process.uid).map_err(failure::at("open a terminal"))?,
     };
-    let stage = LastStage { process, filter, make_cwd: false, failure };
+    let stage = LastStage {
+        process,
+        filter,
+        make_cwd: false,
+        failure,
+    };
     // The PID namespace counts for children only, so one more fork; as a sibling, so that the monitor reaps it.
     match fork_sibling().map_err(failure::at("fork"))? {
-        Fork::Parent(pid) => Ok((Report { pid, warnings, error: None }, master)),
+        Fork::Parent(pid) => Ok((
+            Report {
+                pid,
+                warnings,
+                error: None,
+            },
+            master,
+        )),
         Fork::Child => {
             drop(master);
             if let Err(e) = stdio.install() {
@@ -65,7 +81,10 @@ pub(super) fn run(
 }
 
 fn no_streams() -> Failure {
-    failure::of(crate::monitor::protocol::FailureKind::Invalid, "neither streams nor a terminal")
+    failure::of(
+        crate::monitor::protocol::FailureKind::Invalid,
+        "neither streams nor a terminal",
+    )
 }
 
 fn enter(target: &Target<'_>) -> io::Result<()> {
@@ -113,7 +132,10 @@ fn terminal(size: TerminalSize, uid: u32) -> io::Result<(Streams, Option<OwnedFd
 /// Gives pipes (and nothing else: a file or a terminal of the caller's stays its own) to the user, who may want to open
 /// `/dev/stdout` again. Ids are those of the container's user namespace.
 fn give_pipes(pid: i32, stdio: &[OwnedFd; 3], uid: u32, gid: u32) -> io::Result<()> {
-    let (uid, gid) = (proc::host_id(pid, "uid_map", uid)?, proc::host_id(pid, "gid_map", gid)?);
+    let (uid, gid) = (
+        proc::host_id(pid, "uid_map", uid)?,
+        proc::host_id(pid, "gid_map", gid)?,
+    );
     for fd in stdio {
         let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
         if kind == rustix::fs::FileType::Fifo {

@@ -21,8 +21,14 @@ impl Subject {
         let why = describe(errno.parse().unwrap_or(libc::EINVAL));
         Some(match step {
             "exec" => of(FailureKind::Command, format!("exec {:?}: {why}", self.command)),
-            "chdir" => of(FailureKind::Command, format!("working directory {:?}: {why}", self.cwd)),
-            step => of(FailureKind::Runtime, format!("cannot set {step} of {:?}: {why}", self.command)),
+            "chdir" => of(
+                FailureKind::Command,
+                format!("working directory {:?}: {why}", self.cwd),
+            ),
+            step => of(
+                FailureKind::Runtime,
+                format!("cannot set {step} of {:?}: {why}", self.command),
+            ),
         })
     }
 }
@@ -41,7 +47,10 @@ fn describe(errno: i32) -> String {
 
 /// A failure of a kind.
 pub(super) fn of(kind: FailureKind, text: impl Into<String>) -> Failure {
-    Failure { kind, text: text.into() }
+    Failure {
+        kind,
+        text: text.into(),
+    }
 }
 
 /// Names what failed before an error's own text.
@@ -69,7 +78,10 @@ mod tests {
     use super::*;
 
     fn check(report: &str, expected: Option<(FailureKind, &str)>) {
-        let subject = Subject { command: "/nope".into(), cwd: "/work".into() };
+        let subject = Subject {
+            command: "/nope".into(),
+            cwd: "/work".into(),
+        };
         let found = subject.failure(report.as_bytes());
         assert_eq!(found.as_ref().map(|f| (f.kind, f.text.as_str())), expected);
     }
@@ -78,9 +90,21 @@ mod tests {
     fn a_stage_report_becomes_a_sentence() {
         use FailureKind::{Command, Runtime};
         check("", None);
-        check("2 exec", Some((Command, r#"exec "/nope": no such file or directory"#)));
+        check(
+            "2 exec",
+            Some((Command, r#"exec "/nope": no such file or directory"#)),
+        );
         check("13 exec", Some((Command, r#"exec "/nope": permission denied"#)));
-        check("2 chdir", Some((Command, r#"working directory "/work": no such file or directory"#)));
-        check("1 seccomp filter", Some((Runtime, r#"cannot set seccomp filter of "/nope": operation not permitted"#)));
+        check(
+            "2 chdir",
+            Some((Command, r#"working directory "/work": no such file or directory"#)),
+        );
+        check(
+            "1 seccomp filter",
+            Some((
+                Runtime,
+                r#"cannot set seccomp filter of "/nope": operation not permitted"#,
+            )),
+        );
     }
 }

@@ -40,8 +40,15 @@ type Step = (&'static str, io::Error);
 impl LastStage {
     /// Becomes the command, or tells why not and dies.
     pub(super) fn run(self) -> ! {
-        let LastStage { process, filter, make_cwd, failure } = self;
-        let Ok(failure) = fds::keep_only(failure) else { fork::exit_now(NOT_RUN) };
+        let LastStage {
+            process,
+            filter,
+            make_cwd,
+            failure,
+        } = self;
+        let Ok(failure) = fds::keep_only(failure) else {
+            fork::exit_now(NOT_RUN)
+        };
         let step = match prepare(&process, filter.as_ref(), make_cwd) {
             Err(step) => step,
             Ok(command) => ("exec", command.exec()),
@@ -99,7 +106,11 @@ fn set_privileges(process: &Process, filtered: bool) -> Result<(), Step> {
     // 6. Final sets, plus the one capability that the load wants; ambient last: each must already be permitted and
     //    inheritable.
     let sets = &process.capabilities;
-    let for_load = if filtered && !process.no_new_privileges { 1 << caps::SYS_ADMIN } else { 0 };
+    let for_load = if filtered && !process.no_new_privileges {
+        1 << caps::SYS_ADMIN
+    } else {
+        0
+    };
     let held = sets.effective | sets.ambient | for_load;
     credentials::set_capabilities(held, held, sets.inheritable).map_err(at("capabilities"))?;
     credentials::set_ambient(sets.ambient).map_err(at("ambient capabilities"))?;

@@ -69,7 +69,11 @@ impl Life {
     }
 
     pub(super) fn created(&self, warnings: Vec<String>) -> Created {
-        Created { pid: self.init.pid, start_time: self.init.start_time, warnings }
+        Created {
+            pid: self.init.pid,
+            start_time: self.init.start_time,
+            warnings,
+        }
     }
 
     /// Sends a signal to the first process.

@@ -29,7 +29,11 @@ impl Log {
     /// Opens or makes the file.
     pub(super) fn open(path: &Path) -> io::Result<Log> {
         let file = File::options().append(true).create(true).mode(0o640).open(path)?;
-        Ok(Log { path: path.to_owned(), file, torn: false })
+        Ok(Log {
+            path: path.to_owned(),
+            file,
+            torn: false,
+        })
     }
 
     /// Opens the path again, after someone has moved the file away. On failure the old one stays in use.
@@ -67,7 +71,10 @@ pub(super) struct Lines {
 impl Lines {
     /// `stream` is `stdout` or `stderr`.
     pub(super) fn new(stream: &'static str) -> Lines {
-        Lines { stream, partial: vec![] }
+        Lines {
+            stream,
+            partial: vec![],
+        }
     }
 
     /// Logs what has been read.
@@ -121,7 +128,10 @@ pub(super) fn timestamp(now: SystemTime) -> String {
     let (days, second) = (since.as_secs() / 86400, since.as_secs() % 86400);
     let (year, month, day) = date(days as i64);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z", since.subsec_nanos())
+    format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z",
+        since.subsec_nanos()
+    )
 }
 
 /// Days since 1970 to a date of the Gregorian calendar, by counting eras of 400 years from 1 March of year 0.
@@ -132,7 +142,11 @@ fn date(days: i64) -> (i64, i64, i64) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * of_year + 2) / 153;
     let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
@@ -173,7 +187,10 @@ mod tests {
     fn a_line_longer_than_the_limit_is_split_and_one_as_long_is_not() {
         let (full, more) = ("x".repeat(LONGEST), "x".repeat(LONGEST + 3));
         assert_eq!(logged(&[full.as_bytes(), b"\n"]), [line("F", &full)]);
-        assert_eq!(logged(&[more.as_bytes(), b"y\n"]), [line("P", &full), line("F", "xxxy")]);
+        assert_eq!(
+            logged(&[more.as_bytes(), b"y\n"]),
+            [line("P", &full), line("F", "xxxy")]
+        );
         let halves = [&more.as_bytes()[..9000], &more.as_bytes()[9000..], b"\n"];
         assert_eq!(logged(&halves), [line("P", &full), line("F", "xxx")]);
     }

@@ -3,14 +3,14 @@
 use crate::monitor::process::calls::{Call, Creating, Kind, Running, StageReport};
 use crate::monitor::process::container::{self, Engine, Inputs};
 use crate::monitor::process::event_loop::{Monitor, phase};
+use crate::monitor::process::exec;
 use crate::monitor::process::failure::{self, Subject};
 use crate::monitor::process::life::{self, Life};
 use crate::monitor::process::streams::Streams;
 use crate::monitor::process::worker::Worker;
-use crate::monitor::process::exec;
 use crate::monitor::protocol::{
-    Answer, Call as Wanted, CreateRequest, Event, ExecRequest, Failure, FailureKind, Phase, Process, Request, Stdio,
-    VERSION,
+    Answer, Call as Wanted, CreateRequest, Event, ExecRequest, Failure, FailureKind, Phase, Process, Request,
+    Stdio, VERSION,
 };
 use crate::sys::cgroup::{Cgroup, ExecGroup};
 use crate::sys::{message, pipe};
@@ -64,7 +64,11 @@ impl Monitor {
             Wanted::Signal { signal, all } => self.signal(signal, all)?,
             Wanted::KillExec { exec } => self.kill_exec(client, exec)?,
             Wanted::ReopenLog => {
-                let reopened = self.life_mut()?.streams.reopen_log().ok_or_else(|| phase("the container has no log"))?;
+                let reopened = self
+                    .life_mut()?
+                    .streams
+                    .reopen_log()
+                    .ok_or_else(|| phase("the container has no log"))?;
                 reopened.map_err(failure::at("open the log again"))?;
                 Answer::Done
             }
@@ -73,7 +77,10 @@ impl Monitor {
                 Answer::Done
             }
             Wanted::Resize(size) => {
-                self.life_mut()?.streams.resize(size).map_err(failure::at("resize the terminal"))?;
+                self.life_mut()?
+                    .streams
+                    .resize(size)
+                    .map_err(failure::at("resize the terminal"))?;
                 Answer::Done
             }
             Wanted::Create(_) | Wanted::Start | Wanted::Exec(_) | Wanted::Delete => return Ok(()),
@@ -97,36 +104,66 @@ impl Monitor {
             (false, Phase::Exited) => return Err(phase("the container has exited")),
             (false, _) => life.signal(signal),
         };
-        sent.map(|()| Answer::Done).map_err(failure::at("send the signal"))
+        sent.map(|()| Answer::Done)
+            .map_err(failure::at("send the signal"))
     }
 
     fn kill_exec(&mut self, client: u64, exec: u64) -> Result<Answer, Failure> {
         let calls = self.calls.iter().filter(|c| c.client == client && c.id == exec);
-        let execs = calls.filter_map(|c| if let Kind::Exec(running) = &c.kind { Some(running) } else { None });
+        let execs = calls.filter_map(|c| {
+            if let Kind::Exec(running) = &c.kind {
+                Some(running)
+            } else {
+                None
+            }
+        });
         // One that has ended meanwhile is as dead as it was to be.
         execs.for_each(|running| running.kill());
         Ok(Answer::Done)
     }
 
-    fn create(&mut self, client: u64, id: u64, mut request: CreateRequest, fds: Vec<OwnedFd>) -> Result<(), Failure> {
+    fn create(
+        &mut self,
+        client: u64,
+        id: u64,
+        mut request: CreateRequest,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), Failure> {
         if self.life.is_some() {
             return Err(phase("the monitor has a container already"));
         }
         self.refuse_while_busy()?;
-        let cgroup = Cgroup::new(&request.cgroup).map_err(|e| failure::of(FailureKind::Invalid, e.to_string()))?;
-        let engine = Engine { id: request.id.clone(), state_root: request.state_root.clone(), cgroup };
+        let cgroup =
+            Cgroup::new(&request.cgroup).map_err(|e| failure::of(FailureKind::Invalid, e.to_string()))?;
+        let engine = Engine {
+            id: request.id.clone(),
+            state_root: request.state_root.clone(),
+            cgroup,
+        };
         let (given, trees, namespaces) = sort_descriptors(&request, fds)?;
-        let (streams, stdio) = Streams::open(&request, given).map_err(failure::at("open the standard streams"))?;
+        let (streams, stdio) =
+            Streams::open(&request, given).map_err(failure::at("open the standard streams"))?;
         let (report, failure) = stage_pipe()?;
         let creating = Creating {
             engine: engine.clone(),
             subject: subject(&request.process),
             streams,
-            terminal: if let Stdio::Terminal(size) = request.stdio { size } else { None },
+            terminal: if let Stdio::Terminal(size) = request.stdio {
+                size
+            } else {
+                None
+            },
             failure: report,
         };
         let lean = self.lean.try_clone().map_err(failure::at("descriptor"))?;
-        let inputs = Inputs { dir: self.dir.clone(), lean, stdio, trees, namespaces, failure };
+        let inputs = Inputs {
+            dir: self.dir.clone(),
+            lean,
+            stdio,
+            trees,
+            namespaces,
+            failure,
+        };
         let keep = inputs.numbers();
         let work = Worker::spawn(&keep, || {
             let request = std::mem::take(&mut request);
@@ -143,18 +180,31 @@ impl Monitor {
         if life.phase() != Phase::Created {
             return Err(phase("the container is not in the created state"));
         }
-        let stage = life.failure.take().map(|pipe| StageReport::new(pipe, life.subject.clone()));
+        let stage = life
+            .failure
+            .take()
+            .map(|pipe| StageReport::new(pipe, life.subject.clone()));
         let work = Worker::spawn(&[], || container::start(&life.engine)).map_err(failure::at("fork"))?;
         self.open_call(client, id, work, stage, Kind::Start);
         Ok(())
     }
 
-    fn exec(&mut self, client: u64, id: u64, mut request: ExecRequest, fds: Vec<OwnedFd>) -> Result<(), Failure> {
+    fn exec(
+        &mut self,
+        client: u64,
+        id: u64,
+        mut request: ExecRequest,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), Failure> {
         self.execs += 1;
         let number = self.execs;
         let life = self.life.as_ref().filter(|l| l.phase() == Phase::Running);
         let life = life.ok_or_else(|| phase("the container is not running"))?;
-        let pidfd = life.init.pidfd.as_ref().ok_or_else(|| phase("the container has exited"))?;
+        let pidfd = life
+            .init
+            .pidfd
+            .as_ref()
+            .ok_or_else(|| phase("the container has exited"))?;
         let stdio = match request.terminal {
             Some(_) => None,
             None => Some(<[OwnedFd; 3]>::try_from(fds).map_err(|_| wrong_descriptors())?),
@@ -162,12 +212,24 @@ impl Monitor {
         let group = ExecGroup::create(&life.engine.cgroup, number).map_err(failure::at("make a cgroup"))?;
         let (report, failure) = stage_pipe()?;
         let stage = StageReport::new(report, subject(&request.process));
-        let target = exec::Target { pid: life.init.pid, pidfd, kinds: life.init.kinds, group: &group };
+        let target = exec::Target {
+            pid: life.init.pid,
+            pidfd,
+            kinds: life.init.kinds,
+            group: &group,
+        };
         let timeout = Duration::from_millis(request.timeout_ms);
         let deadline = (!timeout.is_zero()).then(|| Instant::now() + timeout);
         let fixed = [pidfd.as_raw_fd(), failure.as_raw_fd()];
-        let keep: Vec<RawFd> = stdio.iter().flatten().map(AsRawFd::as_raw_fd).chain(fixed).collect();
-        let spawned = Worker::spawn(&keep, || exec::run(&target, std::mem::take(&mut request), stdio, failure));
+        let keep: Vec<RawFd> = stdio
+            .iter()
+            .flatten()
+            .map(AsRawFd::as_raw_fd)
+            .chain(fixed)
+            .collect();
+        let spawned = Worker::spawn(&keep, || {
+            exec::run(&target, std::mem::take(&mut request), stdio, failure)
+        });
         let work = match spawned {
             Ok(work) => work,
             Err(e) => {
@@ -175,8 +237,14 @@ impl Monitor {
                 return Err(failure::at("fork")(e));
             }
         };
-        let running =
-            Running { group: Some(group), deadline, killed_at: None, pid: 0, started: false, death: None };
+        let running = Running {
+            group: Some(group),
+            deadline,
+            killed_at: None,
+            pid: 0,
+            started: false,
+            death: None,
+        };
         self.open_call(client, id, work, Some(stage), Kind::Exec(Box::new(running)));
         Ok(())
     }
@@ -191,20 +259,37 @@ impl Monitor {
             return Ok(());
         };
         if life.phase() != Phase::Exited {
-            life.signal(libc::SIGKILL).map_err(failure::at("kill the container"))?;
+            life.signal(libc::SIGKILL)
+                .map_err(failure::at("kill the container"))?;
         }
-        self.calls.push(Call { client, id, work: None, outcome: None, stage: None, kind: Kind::Delete });
+        self.calls.push(Call {
+            client,
+            id,
+            work: None,
+            outcome: None,
+            stage: None,
+            kind: Kind::Delete,
+        });
         self.advance();
         Ok(())
     }
 
     /// Forks the worker that removes an ended container.
     pub(super) fn delete_worker(&self, life: &Life) -> io::Result<Worker> {
-        Worker::spawn(&[self.lean.as_raw_fd()], || container::delete(&life.engine, &self.lean))
+        Worker::spawn(&[self.lean.as_raw_fd()], || {
+            container::delete(&life.engine, &self.lean)
+        })
     }
 
     fn open_call(&mut self, client: u64, id: u64, work: Worker, stage: Option<StageReport>, kind: Kind) {
-        self.calls.push(Call { client, id, work: Some(work), outcome: None, stage, kind });
+        self.calls.push(Call {
+            client,
+            id,
+            work: Some(work),
+            outcome: None,
+            stage,
+            kind,
+        });
     }
 
     /// Create, start and delete exclude each other; their callers hold the container's lock, so this is a defect of theirs
@@ -217,7 +302,9 @@ impl Monitor {
     }
 
     fn life_mut(&mut self) -> Result<&mut Life, Failure> {
-        self.life.as_mut().ok_or_else(|| phase("no container was created"))
+        self.life
+            .as_mut()
+            .ok_or_else(|| phase("no container was created"))
     }
 }
 
@@ -226,7 +313,10 @@ impl Inputs {
     fn numbers(&self) -> Vec<RawFd> {
         let stdio = self.stdio.iter().flatten();
         let several = stdio.chain(&self.trees).chain(&self.namespaces);
-        several.chain([&self.lean, &self.failure]).map(AsRawFd::as_raw_fd).collect()
+        several
+            .chain([&self.lean, &self.failure])
+            .map(AsRawFd::as_raw_fd)
+            .collect()
     }
 }
 
@@ -244,11 +334,17 @@ fn sort_descriptors(request: &CreateRequest, mut fds: Vec<OwnedFd>) -> Result<So
 }
 
 fn wrong_descriptors() -> Failure {
-    failure::of(FailureKind::Invalid, "the call came with a wrong number of descriptors")
+    failure::of(
+        FailureKind::Invalid,
+        "the call came with a wrong number of descriptors",
+    )
 }
 
 fn subject(process: &Process) -> Subject {
-    Subject { command: process.args.first().cloned().unwrap_or_default(), cwd: process.cwd.clone() }
+    Subject {
+        command: process.args.first().cloned().unwrap_or_default(),
+        cwd: process.cwd.clone(),
+    }
 }
 
 fn stage_pipe() -> Result<(OwnedFd, OwnedFd), Failure> {

@@ -28,7 +28,10 @@ pub(super) fn prepare(request: &CreateRequest, lean: &OwnedFd, trees: Vec<OwnedF
             attach(tree, *wanted, &target).map_err(failure::at(&format!("attach staged mount {number}")))?;
         }
     } else if !trees.is_empty() {
-        return Err(failure::of(FailureKind::Invalid, "mount trees without a staging directory"));
+        return Err(failure::of(
+            FailureKind::Invalid,
+            "mount trees without a staging directory",
+        ));
     }
     if let Some(overlay) = &request.rootfs {
         let writable = overlay.upper.as_deref().zip(overlay.work.as_deref());
@@ -49,11 +52,27 @@ fn attach(tree: OwnedFd, wanted: StagedTree, target: &Path) -> io::Result<()> {
         // The tree is a copy in its origin's peer group already; a private origin has none to share with.
         Propagation::Shared => 0,
     };
-    let all = Attributes { propagation, recursive: true, ..Attributes::default() };
+    let all = Attributes {
+        propagation,
+        recursive: true,
+        ..Attributes::default()
+    };
     let recursive = wanted.read_only == ReadOnly::Recursive;
-    mount::set_attributes(&tree, Attributes { read_only: recursive, ..all })?;
+    mount::set_attributes(
+        &tree,
+        Attributes {
+            read_only: recursive,
+            ..all
+        },
+    )?;
     if wanted.read_only == ReadOnly::Yes {
-        mount::set_attributes(&tree, Attributes { read_only: true, ..Attributes::default() })?;
+        mount::set_attributes(
+            &tree,
+            Attributes {
+                read_only: true,
+                ..Attributes::default()
+            },
+        )?;
     }
     mount::attach(&tree, target)
 }

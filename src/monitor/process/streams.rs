@@ -38,7 +38,10 @@ impl Streams {
         given: Option<[OwnedFd; 3]>,
     ) -> io::Result<(Streams, Option<[OwnedFd; 3]>)> {
         let log = request.log.as_deref().map(Log::open).transpose()?;
-        let mut streams = Streams { log, ..Streams::default() };
+        let mut streams = Streams {
+            log,
+            ..Streams::default()
+        };
         let stdin = match request.stdio {
             Stdio::Given => return Ok((streams, given)),
             Stdio::Terminal(_) => return Ok((streams, None)),
@@ -61,7 +64,10 @@ impl Streams {
         let (reader, writer) = pipe::pair()?;
         pipe::set_owner(&writer, owner.0, owner.1)?;
         pipe::set_nonblocking(&reader)?;
-        self.outputs.push(Output { fd: reader, lines: Lines::new(stream) });
+        self.outputs.push(Output {
+            fd: reader,
+            lines: Lines::new(stream),
+        });
         Ok(writer)
     }
 
@@ -79,7 +85,10 @@ impl Streams {
         }
         pipe::set_nonblocking(&master)?;
         self.terminal = Some(master.try_clone()?);
-        self.outputs.push(Output { fd: master, lines: Lines::new("stdout") });
+        self.outputs.push(Output {
+            fd: master,
+            lines: Lines::new("stdout"),
+        });
         Ok(None)
     }
 
@@ -117,7 +126,8 @@ impl Streams {
 
     fn read_where(&mut self, wanted: impl Fn(RawFd) -> bool, chunks: usize) {
         let Some(log) = &mut self.log else { return };
-        self.outputs.retain_mut(|o| !wanted(o.fd.as_raw_fd()) || o.read(log, chunks));
+        self.outputs
+            .retain_mut(|o| !wanted(o.fd.as_raw_fd()) || o.read(log, chunks));
     }
 }
 

@@ -36,7 +36,11 @@ impl Causes {
         let count = rustix::io::read(&self.0, &mut said).unwrap_or(0);
         let said = String::from_utf8_lossy(&said[..count]);
         let causes: Vec<&str> = said.lines().filter(|l| !text.contains(l)).take(TOLD).collect();
-        if causes.is_empty() { text } else { format!("{text} ({})", causes.join("; ")) }
+        if causes.is_empty() {
+            text
+        } else {
+            format!("{text} ({})", causes.join("; "))
+        }
     }
 }
 

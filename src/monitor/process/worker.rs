@@ -43,9 +43,17 @@ impl Worker {
             Fork::Child => {
                 let kept: Vec<RawFd> = keep.iter().copied().chain([theirs.as_raw_fd()]).collect();
                 let ready = fds::close_all_except(&kept).and_then(|()| signal::reset());
-                let outcome = ready.map_err(failure::at("prepare a worker")).and_then(|()| job());
+                let outcome = ready
+                    .map_err(failure::at("prepare a worker"))
+                    .and_then(|()| job());
                 let (report, master) = outcome.unwrap_or_else(|error| {
-                    (Report { error: Some(error), ..Report::default() }, None)
+                    (
+                        Report {
+                            error: Some(error),
+                            ..Report::default()
+                        },
+                        None,
+                    )
                 });
                 let sent = message::Packet::new(&report, master.into_iter().collect())
                     .and_then(|packet| packet.send(theirs.as_fd()));
@@ -62,7 +70,12 @@ impl Worker {
     /// Takes the report; `None`: not there yet.
     pub(super) fn receive(&self) -> Option<Outcome> {
         match message::receive::<Report>(self.socket.as_fd()) {
-            Ok(Some((Report { error: Some(error), .. }, _))) => Some(Err(error)),
+            Ok(Some((
+                Report {
+                    error: Some(error), ..
+                },
+                _,
+            ))) => Some(Err(error)),
             Ok(Some((report, fds))) => Some(Ok((report, fds.into_iter().next()))),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
             Ok(None) => Some(Err(died())),

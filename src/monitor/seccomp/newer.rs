@@ -61,7 +61,10 @@ fn newest(profile: &LinuxSeccomp, architecture: ScmpArch) -> Option<u32> {
     let names = profile.syscalls().iter().flatten().flat_map(|rule| rule.names());
     let number = |name: &String| ScmpSyscall::from_name_by_arch(name, architecture).ok();
     // Negative numbers are the library's own for calls that this architecture does not have.
-    names.filter_map(number).filter_map(|call| u32::try_from(call.as_raw_syscall()).ok()).max()
+    names
+        .filter_map(number)
+        .filter_map(|call| u32::try_from(call.as_raw_syscall()).ok())
+        .max()
 }
 
 /// AUDIT_ARCH_* of the architectures that Kubernetes runs on, and their 32-bit companions. Others have no prologue.
@@ -86,7 +89,10 @@ mod tests {
     fn run(program: &[u8], architecture: u32, number: u32) -> Option<u32> {
         let (mut at, mut accumulator) = (0, 0);
         while let Some(bytes) = program.get(at * 8..at * 8 + 8) {
-            let (code, k) = (u16::from_ne_bytes([bytes[0], bytes[1]]), u32::from_ne_bytes(bytes[4..].try_into().unwrap()));
+            let (code, k) = (
+                u16::from_ne_bytes([bytes[0], bytes[1]]),
+                u32::from_ne_bytes(bytes[4..].try_into().unwrap()),
+            );
             let (jump, otherwise) = (usize::from(bytes[2]), usize::from(bytes[3]));
             at += 1;
             match code {
@@ -98,7 +104,11 @@ mod tests {
                 _ => panic!("instruction {code:#x}"),
             }
         }
-        assert_eq!(at * 8, program.len(), "jumped beyond the profile's first instruction");
+        assert_eq!(
+            at * 8,
+            program.len(),
+            "jumped beyond the profile's first instruction"
+        );
         None
     }
 
@@ -106,11 +116,24 @@ mod tests {
     fn only_numbers_above_the_newest_of_their_architecture_are_unknown() {
         let program = assemble(&[(1, 450), (2, 400), (3, 300)]);
         for (architecture, number, unknown) in [
-            (1, 450, false), (1, 451, true), (1, 0, false), (1, X32, false), (1, X32 + 500, false), (1, u32::MAX, false),
-            (2, 400, false), (2, 401, true), (3, 300, false), (3, 301, true), (4, 9999, false),
+            (1, 450, false),
+            (1, 451, true),
+            (1, 0, false),
+            (1, X32, false),
+            (1, X32 + 500, false),
+            (1, u32::MAX, false),
+            (2, 400, false),
+            (2, 401, true),
+            (3, 300, false),
+            (3, 301, true),
+            (4, 9999, false),
         ] {
             let expected = unknown.then_some(RETURN_ENOSYS);
-            assert_eq!(run(&program, architecture, number), expected, "{architecture} {number}");
+            assert_eq!(
+                run(&program, architecture, number),
+                expected,
+                "{architecture} {number}"
+            );
         }
     }
 }

@@ -38,7 +38,10 @@ fn different_profiles_have_different_programs() {
     let mut other = small();
     other.set_flags(Some(vec![LinuxSeccompFilterFlag::SeccompFilterFlagLog]));
 
-    let (first, second) = (compile(&small(), dir.path()).unwrap(), compile(&other, dir.path()).unwrap());
+    let (first, second) = (
+        compile(&small(), dir.path()).unwrap(),
+        compile(&other, dir.path()).unwrap(),
+    );
 
     assert_ne!(first, second);
     assert_eq!(Filter::read(&second).unwrap().flags, 2);
@@ -49,7 +52,10 @@ fn what_cannot_be_had_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let notify = profile(json!({ "defaultAction": "SCMP_ACT_NOTIFY" }));
 
-    assert!(matches!(compile(&notify, dir.path()), Err(SeccompError::Unsupported(_))));
+    assert!(matches!(
+        compile(&notify, dir.path()),
+        Err(SeccompError::Unsupported(_))
+    ));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 

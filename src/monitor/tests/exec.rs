@@ -11,10 +11,16 @@ async fn an_exec_has_its_own_streams_and_exit_code() {
     let Some(host) = Host::new() else { return };
     let container = host.run("a", &["sleep", "1000"]).await;
 
-    let outcome = container.exec(container.request(&["sh", "-c", "echo out; echo err >&2; exit 3"])).await.unwrap();
+    let outcome = container
+        .exec(container.request(&["sh", "-c", "echo out; echo err >&2; exit 3"]))
+        .await
+        .unwrap();
 
     assert_eq!((outcome.code, outcome.timed_out), (3, false));
-    assert_eq!((outcome.stdout.as_slice(), outcome.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
+    assert_eq!(
+        (outcome.stdout.as_slice(), outcome.stderr.as_slice()),
+        (&b"out\n"[..], &b"err\n"[..])
+    );
     container.delete().await;
 }
 
@@ -28,10 +34,20 @@ async fn a_command_that_cannot_be_run_is_named() {
     let missing = container.exec(container.request(&["/nope"])).await.unwrap_err();
     let nowhere = container.exec(in_nowhere).await.unwrap_err();
 
-    for (error, text) in [(missing, r#"exec "/nope": no such file or directory"#),
-        (nowhere, r#"working directory "/nowhere": no such file or directory"#)] {
-        let MonitorError::Failed(failure) = error else { panic!("{error:?}") };
-        assert_eq!((failure.kind, failure.text.as_str()), (FailureKind::Command, text));
+    for (error, text) in [
+        (missing, r#"exec "/nope": no such file or directory"#),
+        (
+            nowhere,
+            r#"working directory "/nowhere": no such file or directory"#,
+        ),
+    ] {
+        let MonitorError::Failed(failure) = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(
+            (failure.kind, failure.text.as_str()),
+            (FailureKind::Command, text)
+        );
     }
     container.delete().await;
 }
@@ -48,7 +64,10 @@ async fn a_timeout_kills_every_descendant_and_nothing_else() {
 
     assert_eq!((outcome.code, outcome.timed_out), (137, true));
     let left = container.sh("cat /proc/[0-9]*/cmdline").await;
-    assert!(left.contains("sleep\u{0}1000") && !left.contains("55"), "{left:?}");
+    assert!(
+        left.contains("sleep\u{0}1000") && !left.contains("55"),
+        "{left:?}"
+    );
     container.delete().await;
 }
 
@@ -57,7 +76,10 @@ async fn a_process_left_behind_does_not_hold_up_the_answer() {
     let Some(host) = Host::new() else { return };
     let container = host.run("a", &["sleep", "1000"]).await;
 
-    let outcome = container.exec(container.request(&["sh", "-c", "echo said; sleep 1000 &"])).await.unwrap();
+    let outcome = container
+        .exec(container.request(&["sh", "-c", "echo said; sleep 1000 &"]))
+        .await
+        .unwrap();
 
     assert_eq!((outcome.code, outcome.stdout.as_slice()), (0, &b"said\n"[..]));
     container.delete().await;
@@ -68,7 +90,10 @@ async fn output_beyond_the_limit_is_dropped_and_the_command_ends() {
     let Some(host) = Host::new() else { return };
     let container = host.run("a", &["sleep", "1000"]).await;
 
-    let outcome = container.exec(container.request(&["dd", "if=/dev/zero", "bs=1M", "count=20"])).await.unwrap();
+    let outcome = container
+        .exec(container.request(&["dd", "if=/dev/zero", "bs=1M", "count=20"]))
+        .await
+        .unwrap();
 
     assert_eq!((outcome.code, outcome.stdout.len()), (0, 16 << 20));
     container.delete().await;
@@ -79,7 +104,10 @@ async fn an_exec_can_have_a_terminal() {
     let Some(host) = Host::new() else { return };
     let container = host.run("a", &["sleep", "1000"]).await;
     let mut request = container.request(&["sh", "-c", "[ -t 0 ] && echo yes; readlink /proc/self/fd/0"]);
-    request.terminal = Some(TerminalSize { width: 100, height: 30 });
+    request.terminal = Some(TerminalSize {
+        width: 100,
+        height: 30,
+    });
 
     let mut exec = container.client.exec(request, ExecStdio::Terminal).await.unwrap();
     let master = exec.take_terminal().unwrap();
@@ -97,10 +125,21 @@ async fn an_exec_can_have_a_terminal() {
 async fn an_exec_can_be_killed() {
     let Some(host) = Host::new() else { return };
     let container = host.run("a", &["sleep", "1000"]).await;
-    let null = || fs::File::options().read(true).write(true).open("/dev/null").unwrap().into();
+    let null = || {
+        fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .unwrap()
+            .into()
+    };
 
     let stdio = ExecStdio::Given([null(), null(), null()]);
-    let mut exec = container.client.exec(container.request(&["sleep", "1000"]), stdio).await.unwrap();
+    let mut exec = container
+        .client
+        .exec(container.request(&["sleep", "1000"]), stdio)
+        .await
+        .unwrap();
     exec.kill().await.unwrap();
     let exit = tokio::time::timeout(LONG, exec.wait()).await.unwrap().unwrap();
 
@@ -135,9 +174,18 @@ async fn many_execs_leave_no_descriptor_no_zombie_and_no_cgroup() {
         }
     };
     let waited = tokio::time::timeout(LONG, settled).await;
-    assert!(waited.is_ok(), "{} descriptors, {before} before; children {}", open(), children());
+    assert!(
+        waited.is_ok(),
+        "{} descriptors, {before} before; children {}",
+        open(),
+        children()
+    );
     let group = crate::sys::cgroup::Cgroup::new(&format!("{}/a", host.cgroup.path())).unwrap();
-    let groups = fs::read_dir(group.dir("freezer")).unwrap().flatten().filter(|e| e.path().is_dir()).count();
+    let groups = fs::read_dir(group.dir("freezer"))
+        .unwrap()
+        .flatten()
+        .filter(|e| e.path().is_dir())
+        .count();
     assert!(groups <= 1, "{groups}");
     container.delete().await;
 }

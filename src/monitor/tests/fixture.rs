@@ -18,14 +18,26 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 const APPLETS: [&str; 16] = [
-    "sh", "cat", "echo", "sleep", "true", "false", "ls", "grep", "mkdir", "touch", "setsid", "id", "dd", "kill", "mount",
-    "readlink",
+    "sh", "cat", "echo", "sleep", "true", "false", "ls", "grep", "mkdir", "touch", "setsid", "id", "dd",
+    "kill", "mount", "readlink",
 ];
 
 /// What Docker and Kubernetes give a container by default.
 const DEFAULT_CAPS: [&str; 14] = [
-    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP",
-    "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
 ];
 
 /// Longest that anything here may take.
@@ -50,12 +62,22 @@ impl Host {
         let root = tempfile::tempdir().unwrap();
         fs::set_permissions(root.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
         make_rootfs(&root.path().join("layer"));
-        let name = format!("/coracle-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "/coracle-test-{}-{}",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        );
         let cgroup = Cgroup::new(&name).unwrap();
         let options = ZygoteOptions {
-            arguments: ["monitor::tests::zygote_process", "--exact", "--ignored", "--nocapture", "--test-threads=1"]
-                .map(String::from)
-                .into(),
+            arguments: [
+                "monitor::tests::zygote_process",
+                "--exact",
+                "--ignored",
+                "--nocapture",
+                "--test-threads=1",
+            ]
+            .map(String::from)
+            .into(),
             keep: vec![root.path().to_owned()],
             cgroup: Some(format!("{name}/monitors")),
         };
@@ -91,7 +113,12 @@ impl Host {
             ..CreateRequest::default()
         };
         let config = config(&request.cgroup);
-        Wanted { dir, request, config, descriptors: CreateDescriptors::default() }
+        Wanted {
+            dir,
+            request,
+            config,
+            descriptors: CreateDescriptors::default(),
+        }
     }
 
     /// Creates and starts a container.
@@ -131,7 +158,13 @@ impl Wanted {
         let client = MonitorClient::spawn(&host.zygote, &self.dir).await?;
         let process = self.request.process.clone();
         let (created, terminal) = client.create(self.request, self.descriptors).await?;
-        Ok(Running { dir: self.dir, client, created, terminal, process })
+        Ok(Running {
+            dir: self.dir,
+            client,
+            created,
+            terminal,
+            process,
+        })
     }
 }
 
@@ -146,7 +179,10 @@ pub(super) struct Running {
 impl Running {
     pub(super) async fn exited(&self) -> ExitRecord {
         let mut exited = self.client.exited();
-        let record = tokio::time::timeout(LONG, exited.wait_for(Option::is_some)).await.unwrap().unwrap();
+        let record = tokio::time::timeout(LONG, exited.wait_for(Option::is_some))
+            .await
+            .unwrap()
+            .unwrap();
         record.clone().unwrap()
     }
 
@@ -165,22 +201,38 @@ impl Running {
 
     pub(super) fn request(&self, args: &[&str]) -> ExecRequest {
         let args = args.iter().map(|a| a.to_string()).collect();
-        ExecRequest { process: Process { args, ..self.process.clone() }, ..ExecRequest::default() }
+        ExecRequest {
+            process: Process {
+                args,
+                ..self.process.clone()
+            },
+            ..ExecRequest::default()
+        }
     }
 
     /// Runs a shell script inside and returns what it wrote.
     pub(super) async fn sh(&self, script: &str) -> String {
         let outcome = self.exec(self.request(&["sh", "-c", script])).await.unwrap();
-        assert_eq!(outcome.stderr, b"", "{}", String::from_utf8_lossy(&outcome.stderr));
+        assert_eq!(
+            outcome.stderr,
+            b"",
+            "{}",
+            String::from_utf8_lossy(&outcome.stderr)
+        );
         String::from_utf8(outcome.stdout).unwrap()
     }
 
     pub(super) async fn exec(&self, request: ExecRequest) -> Result<ExecOutcome, MonitorError> {
-        tokio::time::timeout(LONG, self.client.exec_collect(request)).await.unwrap()
+        tokio::time::timeout(LONG, self.client.exec_collect(request))
+            .await
+            .unwrap()
     }
 
     pub(super) async fn delete(self) {
-        tokio::time::timeout(LONG, self.client.delete()).await.unwrap().unwrap();
+        tokio::time::timeout(LONG, self.client.delete())
+            .await
+            .unwrap()
+            .unwrap();
     }
 }
 
@@ -190,7 +242,11 @@ pub(super) fn process(args: &[&str]) -> Process {
         args: args.iter().map(|a| a.to_string()).collect(),
         env: vec!["PATH=/bin".into(), "HOME=/root".into()],
         cwd: "/".into(),
-        capabilities: Capabilities { bounding: default, effective: default, ..Capabilities::default() },
+        capabilities: Capabilities {
+            bounding: default,
+            effective: default,
+            ..Capabilities::default()
+        },
         oom_score_adj: Some(500),
         ..Process::default()
     }
@@ -227,7 +283,10 @@ fn make_rootfs(root: &Path) {
         fs::hard_link(root.join("bin/busybox"), root.join("bin").join(applet)).unwrap();
     }
     let listing = Command::new("ldd").arg("/bin/busybox").output().unwrap();
-    for library in String::from_utf8_lossy(&listing.stdout).split_whitespace().filter(|w| w.starts_with('/')) {
+    for library in String::from_utf8_lossy(&listing.stdout)
+        .split_whitespace()
+        .filter(|w| w.starts_with('/'))
+    {
         let target = root.join(&library[1..]);
         fs::create_dir_all(target.parent().unwrap()).unwrap();
         fs::copy(library, target).unwrap();

@@ -16,13 +16,23 @@ fn failure(error: MonitorError) -> (FailureKind, String) {
 async fn a_container_runs_from_create_to_delete() {
     let Some(host) = Host::new() else { return };
 
-    let container = host.container("a", &["sh", "-c", "echo out; echo err >&2; exit 42"]).create(&host).await.unwrap();
+    let container = host
+        .container("a", &["sh", "-c", "echo out; echo err >&2; exit 42"])
+        .create(&host)
+        .await
+        .unwrap();
     let created = container.client.state().await.unwrap();
     container.client.start().await.unwrap();
     let exit = container.exited().await;
 
-    assert_eq!((created.phase, created.pid), (Phase::Created, container.created.pid));
-    assert_eq!((exit.code, exit.signal, exit.oom_killed, exit.reason.as_deref()), (42, None, false, None));
+    assert_eq!(
+        (created.phase, created.pid),
+        (Phase::Created, container.created.pid)
+    );
+    assert_eq!(
+        (exit.code, exit.signal, exit.oom_killed, exit.reason.as_deref()),
+        (42, None, false, None)
+    );
     assert_eq!(container.log("stdout"), ["F out"]);
     assert_eq!(container.log("stderr"), ["F err"]);
     assert_eq!(read_exit_record(&container.dir).unwrap(), Some(exit));
@@ -30,7 +40,10 @@ async fn a_container_runs_from_create_to_delete() {
     container.delete().await;
     assert!(!host.path("state/a").exists());
     assert!(!crate::sys::cgroup::Cgroup::new(&cgroup).unwrap().exists());
-    assert!(matches!(MonitorClient::connect(&dir).await, Err(MonitorError::Unreachable { .. })));
+    assert!(matches!(
+        MonitorClient::connect(&dir).await,
+        Err(MonitorError::Unreachable { .. })
+    ));
 }
 
 #[tokio::test]
@@ -40,7 +53,10 @@ async fn a_command_that_does_not_exist_is_named_by_start() {
 
     let (kind, text) = failure(container.client.start().await.unwrap_err());
 
-    assert_eq!((kind, text.as_str()), (FailureKind::Command, r#"exec "/nope": no such file or directory"#));
+    assert_eq!(
+        (kind, text.as_str()),
+        (FailureKind::Command, r#"exec "/nope": no such file or directory"#)
+    );
     let exit = container.exited().await;
     assert_eq!((exit.code, exit.reason), (128, Some(text)));
     container.delete().await;
@@ -52,11 +68,16 @@ async fn a_failed_create_says_the_cause_and_leaves_nothing() {
     let mut wanted = host.container("a", &["true"]);
     wanted.mount(serde_json::json!({ "destination": "/mnt", "type": "bind", "source": "/does/not/exist", "options": ["rbind"] }));
 
-    let Err(error) = wanted.create(&host).await else { panic!("created") };
+    let Err(error) = wanted.create(&host).await else {
+        panic!("created")
+    };
 
     let (kind, text) = failure(error);
     assert_eq!(kind, FailureKind::Runtime);
-    assert!(text.contains("/does/not/exist") || text.contains("ENOENT"), "{text}");
+    assert!(
+        text.contains("/does/not/exist") || text.contains("ENOENT"),
+        "{text}"
+    );
     assert!(!host.path("state/a").exists());
 }
 
@@ -69,7 +90,10 @@ async fn a_signal_ends_a_container_and_is_recorded() {
     let exit = container.exited().await;
 
     assert_eq!((exit.code, exit.signal), (137, Some(9)));
-    assert_eq!(failure(container.client.signal(15).await.unwrap_err()).0, FailureKind::Phase);
+    assert_eq!(
+        failure(container.client.signal(15).await.unwrap_err()).0,
+        FailureKind::Phase
+    );
     container.delete().await;
 }
 
@@ -96,7 +120,10 @@ async fn a_later_daemon_finds_the_container_and_its_end() {
     container.client = MonitorClient::connect(&container.dir).await.unwrap();
     let second = container.exited().await;
 
-    assert_eq!((state.pid, state.start_time), (container.created.pid, container.created.start_time));
+    assert_eq!(
+        (state.pid, state.start_time),
+        (container.created.pid, container.created.start_time)
+    );
     assert_eq!(first, second);
     container.delete().await;
 }
@@ -132,7 +159,10 @@ async fn a_monitor_with_neither_container_nor_client_ends() {
 
     let ended = tokio::task::spawn_blocking(move || {
         let mut end = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
-        let wait = rustix::event::Timespec { tv_sec: 30, tv_nsec: 0 };
+        let wait = rustix::event::Timespec {
+            tv_sec: 30,
+            tv_nsec: 0,
+        };
         rustix::event::poll(&mut end, Some(&wait)).unwrap()
     });
     assert_eq!(ended.await.unwrap(), 1);
@@ -141,7 +171,11 @@ async fn a_monitor_with_neither_container_nor_client_ends() {
 #[tokio::test]
 async fn a_call_out_of_phase_is_refused() {
     let Some(host) = Host::new() else { return };
-    let container = host.container("a", &["sleep", "1000"]).create(&host).await.unwrap();
+    let container = host
+        .container("a", &["sleep", "1000"])
+        .create(&host)
+        .await
+        .unwrap();
 
     let exec = container.exec(container.request(&["true"])).await.unwrap_err();
     container.client.start().await.unwrap();
@@ -156,7 +190,8 @@ async fn a_call_out_of_phase_is_refused() {
 async fn an_oom_kill_is_told_and_recorded() {
     let Some(host) = Host::new() else { return };
     let mut wanted = host.container("a", &["dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"]);
-    wanted.config["linux"]["resources"]["memory"] = serde_json::json!({ "limit": 16 << 20, "swap": 16 << 20 });
+    wanted.config["linux"]["resources"]["memory"] =
+        serde_json::json!({ "limit": 16 << 20, "swap": 16 << 20 });
     let container = wanted.create(&host).await.unwrap();
 
     container.client.start().await.unwrap();
@@ -174,11 +209,18 @@ async fn an_idle_monitor_has_little_memory_of_its_own() {
     container.sh("true").await;
     let monitor = container.client.state().await.unwrap().monitor_pid;
 
-    let rollup = std::fs::read_to_string(format!("/proc/{monitor}/smaps_rollup")).unwrap();
-    let line = rollup.lines().find_map(|l| l.strip_prefix("Private_Dirty:")).unwrap();
-    let kib: u32 = line.trim().trim_end_matches(" kB").parse().unwrap();
-
-    eprintln!("private dirty: {kib} KiB");
-    assert!(kib <= 120, "{rollup}");
+    let areas = std::fs::read_to_string(format!("/proc/{monitor}/smaps")).unwrap();
     container.delete().await;
+
+    // Pages of the executable's memfd are shared by all monitors and the zygote.
+    let (mut own, mut kib) = (true, 0);
+    for line in areas.lines() {
+        match line.strip_prefix("Private_Dirty:") {
+            Some(count) if own => kib += count.trim().trim_end_matches(" kB").parse::<u32>().unwrap(),
+            None if line.contains("-p ") || line.contains("p 0") => own = !line.contains("/memfd:"),
+            _ => {}
+        }
+    }
+    // Not optimized, and with the harness's thread: a release build has about half.
+    assert!((20..=160).contains(&kib), "{kib} KiB");
 }

@@ -7,20 +7,34 @@ use std::fs;
 async fn partial_lines_and_large_output_arrive_complete() {
     let Some(host) = Host::new() else { return };
     let script = "dd if=/dev/zero bs=40000 count=1 2>/dev/null | tr '\\0' x; echo; printf tail";
-    let container = host.run("a", &["sh", "-c", &script.replace("tr ", "busybox tr ").replace("printf", "echo -n")]).await;
+    let container = host
+        .run(
+            "a",
+            &[
+                "sh",
+                "-c",
+                &script.replace("tr ", "busybox tr ").replace("printf", "echo -n"),
+            ],
+        )
+        .await;
 
     container.exited().await;
 
     let lines = container.log("stdout");
     let lengths: Vec<(&str, usize)> = lines.iter().map(|l| (&l[..1], l.len() - 2)).collect();
-    assert_eq!(lengths, [("P", 16384), ("P", 16384), ("F", 40000 - 2 * 16384), ("P", 4)]);
+    assert_eq!(
+        lengths,
+        [("P", 16384), ("P", 16384), ("F", 40000 - 2 * 16384), ("P", 4)]
+    );
     container.delete().await;
 }
 
 #[tokio::test]
 async fn a_rotated_log_is_opened_again() {
     let Some(host) = Host::new() else { return };
-    let container = host.run("a", &["sh", "-c", "echo one; read x; echo two; sleep 1000"]).await;
+    let container = host
+        .run("a", &["sh", "-c", "echo one; read x; echo two; sleep 1000"])
+        .await;
     let log = container.dir.join("log");
     let moved = container.dir.join("log.1");
 
@@ -38,12 +52,26 @@ async fn a_rotated_log_is_opened_again() {
 #[tokio::test]
 async fn a_terminal_is_logged_and_resized() {
     let Some(host) = Host::new() else { return };
-    let mut wanted = host.container("a", &["sh", "-c", "[ -t 1 ] && echo terminal; readlink /proc/self/fd/1; sleep 1000"]);
+    let mut wanted = host.container(
+        "a",
+        &[
+            "sh",
+            "-c",
+            "[ -t 1 ] && echo terminal; readlink /proc/self/fd/1; sleep 1000",
+        ],
+    );
     wanted.terminal();
     let container = wanted.create(&host).await.unwrap();
     container.client.start().await.unwrap();
 
-    container.client.resize(crate::monitor::protocol::TerminalSize { width: 99, height: 33 }).await.unwrap();
+    container
+        .client
+        .resize(crate::monitor::protocol::TerminalSize {
+            width: 99,
+            height: 33,
+        })
+        .await
+        .unwrap();
     let size = container.sh("busybox stty size < /dev/pts/0").await;
     container.client.signal(9).await.unwrap();
     container.exited().await;

@@ -47,7 +47,10 @@ fn own() -> io::Result<OwnedFd> {
 }
 
 fn is_needed(point: &Path) -> bool {
-    ["/", "/proc", "/dev", "/sys"].iter().any(|p| point == Path::new(p)) || point.starts_with("/sys/fs/cgroup")
+    ["/", "/proc", "/dev", "/sys"]
+        .iter()
+        .any(|p| point == Path::new(p))
+        || point.starts_with("/sys/fs/cgroup")
 }
 
 /// The mount point that a path is on: the longest that it starts with.
@@ -64,7 +67,10 @@ mod tests {
     #[test]
     fn the_mount_that_holds_a_path_is_the_nearest_above_it() {
         let points = ["/", "/run", "/run/user", "/var"].map(PathBuf::from);
-        assert_eq!(holder(&points, Path::new("/run/coracle")), Some(Path::new("/run")));
+        assert_eq!(
+            holder(&points, Path::new("/run/coracle")),
+            Some(Path::new("/run"))
+        );
         assert_eq!(holder(&points, Path::new("/opt/x")), Some(Path::new("/")));
         assert_eq!(holder(&points, Path::new("/variable")), Some(Path::new("/")));
     }

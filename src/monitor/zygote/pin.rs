@@ -31,12 +31,23 @@ fn pin_all(request: &PinRequest, pinned: &mut Vec<PathBuf>) -> io::Result<()> {
         Some(user) => Holder::in_user_namespace(user, kinds)?,
         None => {
             namespace::leave(kinds).map_err(|e| context("new namespaces", e))?;
-            Holder { pid: "self".into(), release: None }
+            Holder {
+                pid: "self".into(),
+                release: None,
+            }
         }
     };
-    let wanted = [("net", &request.net), ("ipc", &request.ipc), ("uts", &request.uts)];
+    let wanted = [
+        ("net", &request.net),
+        ("ipc", &request.ipc),
+        ("uts", &request.uts),
+    ];
     let user = request.user.as_ref().map(|u| &u.path);
-    for (kind, path) in wanted.into_iter().filter_map(|(k, p)| Some((k, p.as_ref()?))).chain(user.map(|p| ("user", p))) {
+    for (kind, path) in wanted
+        .into_iter()
+        .filter_map(|(k, p)| Some((k, p.as_ref()?)))
+        .chain(user.map(|p| ("user", p)))
+    {
         pinned.push(path.clone());
         namespace::pin(&holder.pid, kind, path)
             .map_err(|e| context(&format!("pin {kind} namespace at {}", path.display()), e))?;
@@ -131,7 +142,10 @@ impl Holder {
         write_map(&proc.join("gid_map"), &user.gid_mappings)?;
         rustix::io::write(&release_fd, b"m")?;
         wait_for(&report, "new namespaces in a user namespace")?;
-        Ok(Holder { pid: pid.to_string(), release: Some(release_fd) })
+        Ok(Holder {
+            pid: pid.to_string(),
+            release: Some(release_fd),
+        })
     }
 
     /// Moves the caller into the pinned namespaces (but not the user namespace, where the host's rights would end).
@@ -167,14 +181,20 @@ fn wait_for(report: &OwnedFd, what: &str) -> io::Result<()> {
     let mut code = [0; 4];
     match rustix::io::read(report, &mut code)? {
         4 if code == [0; 4] => Ok(()),
-        4 => Err(context(what, io::Error::from_raw_os_error(i32::from_ne_bytes(code)))),
+        4 => Err(context(
+            what,
+            io::Error::from_raw_os_error(i32::from_ne_bytes(code)),
+        )),
         _ => Err(io::Error::other(format!("{what}: the holder died"))),
     }
 }
 
 /// user_namespaces(7): one write for the whole map.
 fn write_map(file: &Path, mappings: &[IdMapping]) -> io::Result<()> {
-    let lines: Vec<String> = mappings.iter().map(|m| format!("{} {} {}\n", m.inside, m.outside, m.size)).collect();
+    let lines: Vec<String> = mappings
+        .iter()
+        .map(|m| format!("{} {} {}\n", m.inside, m.outside, m.size))
+        .collect();
     std::fs::write(file, lines.concat()).map_err(|e| context("map ids", e))
 }
 

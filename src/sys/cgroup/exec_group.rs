@@ -20,7 +20,10 @@ impl ExecGroup {
     pub fn create(container: &Cgroup, number: u64) -> io::Result<ExecGroup> {
         let dir = container.leading_dir().join(format!("exec-{number}"));
         fs::create_dir(&dir)?;
-        Ok(ExecGroup { container: container.clone(), dir })
+        Ok(ExecGroup {
+            container: container.clone(),
+            dir,
+        })
     }
 
     /// Moves the calling process into the container's groups, and into this one where it differs.

@@ -15,8 +15,18 @@ pub enum Version {
 
 /// The v1 controllers that containers join, as libcontainer does. Named hierarchies are left alone.
 const V1: [&str; 12] = [
-    "cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb", "perf_event",
-    "net_cls", "net_prio",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "memory",
+    "devices",
+    "freezer",
+    "blkio",
+    "pids",
+    "hugetlb",
+    "perf_event",
+    "net_cls",
+    "net_prio",
 ];
 
 /// Tells which version holds the controllers. Looked up once: a running machine does not change it.
@@ -36,6 +46,9 @@ pub fn controllers() -> &'static [&'static str] {
     static FOUND: OnceLock<Vec<&'static str>> = OnceLock::new();
     FOUND.get_or_init(|| match version() {
         Version::V2 => vec![],
-        Version::V1 => V1.into_iter().filter(|c| Path::new(ROOT).join(c).join("cgroup.procs").exists()).collect(),
+        Version::V1 => V1
+            .into_iter()
+            .filter(|c| Path::new(ROOT).join(c).join("cgroup.procs").exists())
+            .collect(),
     })
 }

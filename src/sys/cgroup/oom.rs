@@ -37,7 +37,11 @@ impl OomWatch {
                 (Source::Notify(notify), dir.join("memory.events"))
             }
         };
-        let mut watch = OomWatch { source, counter, seen: 0 };
+        let mut watch = OomWatch {
+            source,
+            counter,
+            seen: 0,
+        };
         watch.seen = watch.count();
         Ok(Some(watch))
     }
@@ -61,7 +65,10 @@ impl OomWatch {
     /// Both files have a line `oom_kill N`.
     fn count(&self) -> u64 {
         let text = fs::read_to_string(&self.counter).unwrap_or_default();
-        text.lines().find_map(|l| l.strip_prefix("oom_kill ")).and_then(|n| n.trim().parse().ok()).unwrap_or(0)
+        text.lines()
+            .find_map(|l| l.strip_prefix("oom_kill "))
+            .and_then(|n| n.trim().parse().ok())
+            .unwrap_or(0)
     }
 }
 

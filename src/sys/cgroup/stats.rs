@@ -101,8 +101,12 @@ fn v1(cgroup: &Cgroup) -> Usage {
             page_faults: stat.get("total_pgfault").copied(),
             major_page_faults: stat.get("total_pgmajfault").copied(),
             limit,
-            swap: with_swap.zip(usage).map(|(both, memory)| both.saturating_sub(memory)),
-            swap_limit: limit_with_swap.zip(limit).map(|(both, memory)| both.saturating_sub(memory)),
+            swap: with_swap
+                .zip(usage)
+                .map(|(both, memory)| both.saturating_sub(memory)),
+            swap_limit: limit_with_swap
+                .zip(limit)
+                .map(|(both, memory)| both.saturating_sub(memory)),
         },
         pids: pids(&cgroup.dir("pids")),
         oom_kills: keyed(&memory.join("memory.oom_control")).get("oom_kill").copied(),
@@ -139,11 +143,16 @@ fn v2(cgroup: &Cgroup) -> Usage {
 }
 
 fn pids(dir: &Path) -> PidsUsage {
-    PidsUsage { current: number(&dir.join("pids.current")), limit: limit(&dir.join("pids.max")) }
+    PidsUsage {
+        current: number(&dir.join("pids.current")),
+        limit: limit(&dir.join("pids.max")),
+    }
 }
 
 fn less(usage: Option<u64>, inactive: Option<&u64>) -> Option<u64> {
-    usage.zip(inactive).map(|(all, inactive)| all.saturating_sub(*inactive))
+    usage
+        .zip(inactive)
+        .map(|(all, inactive)| all.saturating_sub(*inactive))
 }
 
 fn number(file: &Path) -> Option<u64> {
@@ -166,6 +175,11 @@ fn keyed(file: &Path) -> HashMap<String, u64> {
 }
 
 fn ticks_per_second() -> u64 {
-    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten();
-    ticks.and_then(|t| u64::try_from(t).ok()).filter(|t| *t > 0).unwrap_or(100)
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
+        .ok()
+        .flatten();
+    ticks
+        .and_then(|t| u64::try_from(t).ok())
+        .filter(|t| *t > 0)
+        .unwrap_or(100)
 }

@@ -56,16 +56,30 @@ fn v1(cgroup: &Cgroup, limits: &Limits) -> Result<(), LimitError> {
     let (cpu, cpuset) = (cgroup.dir("cpu"), cgroup.dir("cpuset"));
     put(&cpu.join("cpu.shares"), limits.cpu_shares.filter(|s| *s != 0))?;
     put_quota_and_period(&cpu, limits)?;
-    put(&cpuset.join("cpuset.cpus"), limits.cpuset_cpus.as_ref().filter(|s| !s.is_empty()))?;
-    put(&cpuset.join("cpuset.mems"), limits.cpuset_mems.as_ref().filter(|s| !s.is_empty()))?;
+    put(
+        &cpuset.join("cpuset.cpus"),
+        limits.cpuset_cpus.as_ref().filter(|s| !s.is_empty()),
+    )?;
+    put(
+        &cpuset.join("cpuset.mems"),
+        limits.cpuset_mems.as_ref().filter(|s| !s.is_empty()),
+    )?;
     put_memory_v1(&cgroup.dir("memory"), limits)?;
     put(&cgroup.dir("pids").join("pids.max"), limits.pids.map(or_max))?;
     for (size, bytes) in &limits.hugepages {
-        put(&cgroup.dir("hugetlb").join(format!("hugetlb.{size}.limit_in_bytes")), Some(bytes))?;
+        put(
+            &cgroup
+                .dir("hugetlb")
+                .join(format!("hugetlb.{size}.limit_in_bytes")),
+            Some(bytes),
+        )?;
     }
     match limits.unified.first() {
         None => Ok(()),
-        Some((file, _)) => Err(LimitError { file: file.into(), source: io::ErrorKind::Unsupported.into() }),
+        Some((file, _)) => Err(LimitError {
+            file: file.into(),
+            source: io::ErrorKind::Unsupported.into(),
+        }),
     }
 }
 
@@ -84,7 +98,10 @@ fn put_quota_and_period(dir: &Path, limits: &Limits) -> Result<(), LimitError> {
 
 /// Memory may never exceed memory and swap together: growing sets the sum first, shrinking last.
 fn put_memory_v1(dir: &Path, limits: &Limits) -> Result<(), LimitError> {
-    let (memory, sum) = (dir.join("memory.limit_in_bytes"), dir.join("memory.memsw.limit_in_bytes"));
+    let (memory, sum) = (
+        dir.join("memory.limit_in_bytes"),
+        dir.join("memory.memsw.limit_in_bytes"),
+    );
     let wanted_sum = limits.memory_and_swap.filter(|n| *n != 0 && sum.exists());
     let wanted = limits.memory.filter(|n| *n != 0);
     if put(&memory, wanted).is_ok() {
@@ -97,12 +114,23 @@ fn put_memory_v1(dir: &Path, limits: &Limits) -> Result<(), LimitError> {
 
 fn v2(cgroup: &Cgroup, limits: &Limits) -> Result<(), LimitError> {
     let dir = cgroup.dir("");
-    put(&dir.join("cpu.weight"), limits.cpu_shares.filter(|s| *s != 0).map(weight))?;
+    put(
+        &dir.join("cpu.weight"),
+        limits.cpu_shares.filter(|s| *s != 0).map(weight),
+    )?;
     put(&dir.join("cpu.max"), cpu_max(&dir, limits))?;
-    put(&dir.join("cpuset.cpus"), limits.cpuset_cpus.as_ref().filter(|s| !s.is_empty()))?;
-    put(&dir.join("cpuset.mems"), limits.cpuset_mems.as_ref().filter(|s| !s.is_empty()))?;
+    put(
+        &dir.join("cpuset.cpus"),
+        limits.cpuset_cpus.as_ref().filter(|s| !s.is_empty()),
+    )?;
+    put(
+        &dir.join("cpuset.mems"),
+        limits.cpuset_mems.as_ref().filter(|s| !s.is_empty()),
+    )?;
     let memory = limits.memory.filter(|n| *n != 0);
-    let swap = limits.memory_and_swap.filter(|n| *n != 0 && dir.join("memory.swap.max").exists());
+    let swap = limits
+        .memory_and_swap
+        .filter(|n| *n != 0 && dir.join("memory.swap.max").exists());
     // Version 2 limits swap alone.
     let swap = swap.map(|sum| match (sum, memory) {
         (-1, _) => "max".to_owned(),
@@ -117,7 +145,10 @@ fn v2(cgroup: &Cgroup, limits: &Limits) -> Result<(), LimitError> {
     }
     for (file, value) in &limits.unified {
         if file.contains('/') {
-            return Err(LimitError { file: file.into(), source: io::ErrorKind::InvalidInput.into() });
+            return Err(LimitError {
+                file: file.into(),
+                source: io::ErrorKind::InvalidInput.into(),
+            });
         }
         put(&dir.join(file), Some(value))?;
     }
@@ -126,14 +157,20 @@ fn v2(cgroup: &Cgroup, limits: &Limits) -> Result<(), LimitError> {
 
 /// "quota period", where a value that is not given stays as it is.
 fn cpu_max(dir: &Path, limits: &Limits) -> Option<String> {
-    let (quota, period) = (limits.cpu_quota.filter(|q| *q != 0), limits.cpu_period.filter(|p| *p != 0));
+    let (quota, period) = (
+        limits.cpu_quota.filter(|q| *q != 0),
+        limits.cpu_period.filter(|p| *p != 0),
+    );
     if quota.is_none() && period.is_none() {
         return None;
     }
     let now = fs::read_to_string(dir.join("cpu.max")).unwrap_or_default();
     let (old_quota, old_period) = now.trim().split_once(' ').unwrap_or(("max", "100000"));
     let quota = quota.map_or(old_quota.to_owned(), or_max);
-    Some(format!("{quota} {}", period.map_or(old_period.to_owned(), |p| p.to_string())))
+    Some(format!(
+        "{quota} {}",
+        period.map_or(old_period.to_owned(), |p| p.to_string())
+    ))
 }
 
 /// The conversion that the OCI runtimes have agreed on: 2..=262144 to 1..=10000.
@@ -142,13 +179,19 @@ fn weight(shares: u64) -> u64 {
 }
 
 fn or_max(value: i64) -> String {
-    if value < 0 { "max".into() } else { value.to_string() }
+    if value < 0 {
+        "max".into()
+    } else {
+        value.to_string()
+    }
 }
 
 fn put(file: &Path, value: Option<impl ToString>) -> Result<(), LimitError> {
     match value {
-        Some(value) => fs::write(file, value.to_string())
-            .map_err(|source| LimitError { file: file.to_owned(), source }),
+        Some(value) => fs::write(file, value.to_string()).map_err(|source| LimitError {
+            file: file.to_owned(),
+            source,
+        }),
         None => Ok(()),
     }
 }
@@ -159,14 +202,26 @@ mod tests {
 
     #[test]
     fn shares_become_weights_on_the_agreed_scale() {
-        assert_eq!((weight(2), weight(1024), weight(262_144), weight(0)), (1, 39, 10000, 1));
+        assert_eq!(
+            (weight(2), weight(1024), weight(262_144), weight(0)),
+            (1, 39, 10000, 1)
+        );
     }
 
     #[test]
     fn a_value_not_given_keeps_its_half_of_cpu_max() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("cpu.max"), "5000 20000\n").unwrap();
-        let with = |cpu_quota, cpu_period| cpu_max(dir.path(), &Limits { cpu_quota, cpu_period, ..Limits::default() });
+        let with = |cpu_quota, cpu_period| {
+            cpu_max(
+                dir.path(),
+                &Limits {
+                    cpu_quota,
+                    cpu_period,
+                    ..Limits::default()
+                },
+            )
+        };
 
         assert_eq!(with(Some(7000), None).as_deref(), Some("7000 20000"));
         assert_eq!(with(None, Some(50000)).as_deref(), Some("5000 50000"));

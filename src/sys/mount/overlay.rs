@@ -50,7 +50,11 @@ fn by_descriptor(
         }
     }
     rx::fsconfig_create(&context)?;
-    let mount = rx::fsmount(&context, rx::FsMountFlags::FSMOUNT_CLOEXEC, rx::MountAttrFlags::empty())?;
+    let mount = rx::fsmount(
+        &context,
+        rx::FsMountFlags::FSMOUNT_CLOEXEC,
+        rx::MountAttrFlags::empty(),
+    )?;
     super::attach(&mount, target)
 }
 
@@ -63,19 +67,30 @@ fn by_options(
     let full = option_text(lower, writable, options);
     let (base, text) = match common_parent(lower) {
         Some(base) if full.len() > LONGEST_OPTIONS => {
-            let short: Vec<PathBuf> =
-                lower.iter().map(|l| l.strip_prefix(&base).unwrap_or(l).to_owned()).collect();
+            let short: Vec<PathBuf> = lower
+                .iter()
+                .map(|l| l.strip_prefix(&base).unwrap_or(l).to_owned())
+                .collect();
             (base, option_text(&short, writable, options))
         }
         _ => (PathBuf::from("/"), full),
     };
     if text.len() > LONGEST_OPTIONS {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many layers for this kernel"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "too many layers for this kernel",
+        ));
     }
     // Relative names are resolved by the kernel at the time of the call.
     rustix::process::chdir(&base)?;
     let text = CString::new(text).map_err(io::Error::other)?;
-    let mounted = rx::mount("overlay", target, "overlay", rx::MountFlags::empty(), text.as_c_str());
+    let mounted = rx::mount(
+        "overlay",
+        target,
+        "overlay",
+        rx::MountFlags::empty(),
+        text.as_c_str(),
+    );
     rustix::process::chdir("/")?;
     Ok(mounted?)
 }
@@ -93,12 +108,18 @@ fn option_text(lower: &[PathBuf], writable: Option<(&Path, &Path)>, options: &[S
 
 /// Overlay's own separators inside a name.
 fn escape(path: &Path) -> String {
-    path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,")
+    path.to_string_lossy()
+        .replace('\\', "\\\\")
+        .replace(':', "\\:")
+        .replace(',', "\\,")
 }
 
 fn common_parent(paths: &[PathBuf]) -> Option<PathBuf> {
     let first = paths.first()?.parent()?;
-    first.ancestors().find(|a| paths.iter().all(|p| p.starts_with(a))).map(Path::to_owned)
+    first
+        .ancestors()
+        .find(|a| paths.iter().all(|p| p.starts_with(a)))
+        .map(Path::to_owned)
 }
 
 #[cfg(test)]
@@ -107,7 +128,11 @@ mod tests {
 
     #[test]
     fn separators_inside_names_are_escaped() {
-        let text = option_text(&["/a:b".into(), "/c".into()], Some((Path::new("/u,1"), Path::new("/w"))), &[]);
+        let text = option_text(
+            &["/a:b".into(), "/c".into()],
+            Some((Path::new("/u,1"), Path::new("/w"))),
+            &[],
+        );
         assert_eq!(text, r"lowerdir=/a\:b:/c,upperdir=/u\,1,workdir=/w");
     }
 
