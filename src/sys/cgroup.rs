@@ -4,9 +4,9 @@
 //! are in v1 hierarchies and the unified one has none: that counts as v1. Reading usage is in [`stats`], changing
 //! limits in [`update`], hearing of OOM kills in [`oom`].
 
+pub mod devices;
 mod exec_group;
 mod hierarchy;
-pub mod devices;
 pub mod oom;
 pub mod stats;
 pub mod update;

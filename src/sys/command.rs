@@ -27,7 +27,10 @@ impl Command {
                 .collect()
         };
         let candidates = candidates(args, env)?;
-        let mut strings = args.iter().map(|s| c_string(s.as_bytes())).collect::<io::Result<Vec<_>>>()?;
+        let mut strings = args
+            .iter()
+            .map(|s| c_string(s.as_bytes()))
+            .collect::<io::Result<Vec<_>>>()?;
         let env = env.iter().map(|s| c_string(s)).collect::<io::Result<Vec<_>>>()?;
         let (argv, envp) = (table(&strings), table(&env));
         strings.extend(env);
@@ -65,11 +68,13 @@ fn candidates(args: &[String], env: &[Vec<u8>]) -> io::Result<Vec<CString>> {
     }
     let path = env
         .iter()
-        .find_map(|e| e.strip_prefix("PATH="))
+        .find_map(|e| e.strip_prefix(b"PATH="))
         .unwrap_or(DEFAULT_PATH);
-    path.split(':')
-        .map(|dir| c_string(&format!("{}/{name}", if dir.is_empty() { "." } else { dir })))
-        .collect()
+    let join = |dir: &[u8]| {
+        let dir = if dir.is_empty() { b"." } else { dir };
+        c_string(&[dir, b"/", name.as_bytes()].concat())
+    };
+    path.split(|byte| *byte == b':').map(join).collect()
 }
 
 fn c_string(text: &[u8]) -> io::Result<CString> {

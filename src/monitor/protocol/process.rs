@@ -99,7 +99,12 @@ impl Process {
         let user = process.user();
         Ok(Process {
             args,
-            env: process.env().iter().flatten().map(|e| e.clone().into_bytes()).collect(),
+            env: process
+                .env()
+                .iter()
+                .flatten()
+                .map(|e| e.clone().into_bytes())
+                .collect(),
             cwd: process.cwd().to_string_lossy().into_owned(),
             uid: user.uid(),
             gid: user.gid(),
@@ -150,6 +155,36 @@ fn limit(limit: &runtime::PosixRlimit) -> Result<Rlimit, ProcessError> {
     })
 }
 
+/// Strings of any bytes in JSON: as text where they are UTF-8, else as a list of numbers.
+mod bytes {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Text {
+        Utf8(String),
+        Other(Vec<u8>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(all: &[Vec<u8>], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(all.iter().map(|one| match std::str::from_utf8(one) {
+            Ok(text) => Text::Utf8(text.to_owned()),
+            Err(_) => Text::Other(one.clone()),
+        }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Vec<u8>>, D::Error> {
+        let all = Vec::<Text>::deserialize(from)?;
+        Ok(all
+            .into_iter()
+            .map(|one| match one {
+                Text::Utf8(text) => text.into_bytes(),
+                Text::Other(bytes) => bytes,
+            })
+            .collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,7 +208,7 @@ mod tests {
 
         let expected = Process {
             args: vec!["a".into(), "b".into()],
-            env: vec!["X=1".into()],
+            env: vec![b"X=1".to_vec()],
             cwd: "/work".into(),
             uid: 1,
             gid: 2,
@@ -205,32 +240,5 @@ mod tests {
             serde_json::from_value(json!({ "user": { "uid": 0, "gid": 0 }, "args": [], "cwd": "/" }))
                 .unwrap();
         assert_eq!(Process::from_oci(&oci, None), Err(ProcessError::NoArguments));
-    }
-}
-
-/// Strings of any bytes in JSON: as text where they are UTF-8, else as a list of numbers.
-mod bytes {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(untagged)]
-    enum Text {
-        Utf8(String),
-        Other(Vec<u8>),
-    }
-
-    pub(super) fn serialize<S: Serializer>(all: &[Vec<u8>], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(all.iter().map(|one| match std::str::from_utf8(one) {
-            Ok(text) => Text::Utf8(text.to_owned()),
-            Err(_) => Text::Other(one.clone()),
-        }))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Vec<u8>>, D::Error> {
-        let all = Vec::<Text>::deserialize(from)?;
-        Ok(all.into_iter().map(|one| match one {
-            Text::Utf8(text) => text.into_bytes(),
-            Text::Other(bytes) => bytes,
-        }).collect())
     }
 }

@@ -27,7 +27,8 @@ impl Mounts {
         let points = mount::points()?;
         let holding: Vec<&Path> = keep.iter().filter_map(|path| holder(&points, path)).collect();
         for point in points.iter().rev() {
-            if !is_needed(point) && !holding.contains(&point.as_path()) {
+            // With a mount goes all that is mounted on it, so those above a kept one stay too.
+            if !is_needed(point) && !holding.iter().any(|kept| kept.starts_with(point)) {
                 // What cannot be detached costs time and nothing else.
                 let _ = mount::detach(point);
             }
