@@ -114,7 +114,10 @@ impl RegistryError {
         match self {
             RegistryError::Unreachable { connect: true, .. } => CONNECT_TRIES,
             RegistryError::Unreachable { .. } => TRIES,
-            RegistryError::Status { status: 408 | 425 | 429 | 500.., .. } => TRIES,
+            RegistryError::Status {
+                status: 408 | 425 | 429 | 500..,
+                ..
+            } => TRIES,
             _ => 1,
         }
     }
