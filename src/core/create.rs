@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use oci_spec::runtime::{LinuxPids, Spec};
 
-use super::devices;
 use super::lookup::{self, Joined};
 use super::record::{ContainerRecord, Observation, VERSION};
 use super::recover::PROCESS;
@@ -23,8 +22,7 @@ use crate::monitor::client::CreateDescriptors;
 use crate::monitor::protocol::{CreateRequest, Created, Overlay, Process, Stdio, TerminalSize};
 use crate::monitor::seccomp;
 use crate::spec::{self, Output, Volume};
-use crate::sys::cgroup::devices::restrict;
-use crate::sys::cgroup::{Cgroup, Version};
+use crate::sys::cgroup::Cgroup;
 use crate::sys::zygote::PinRequest;
 use crate::sys::{mount, step};
 
@@ -169,7 +167,7 @@ impl Core {
         let process = self.process(&plan.output).await?;
         write_bundle(&dir, &plan, &process)?;
         step("create.cgroup");
-        self.new_group(&plan.output).await?;
+        self.new_group(&plan.output.cgroup).await?;
         if plan.joined.own_network {
             step("create.network");
             plan.joined.descriptors.push(self.new_network(&dir).await?);
@@ -204,20 +202,12 @@ impl Core {
         Ok((live, terminal))
     }
 
-    /// The cgroup, before libcontainer joins it: its directories are bound into the container, and on version 2 the
-    /// rules for devices are a program of ours.
-    async fn new_group(&self, output: &Output) -> Result<()> {
-        let (path, rules) = (output.cgroup.clone(), devices::rules(&output.spec));
-        let made = tokio::task::spawn_blocking(move || {
-            let group = Cgroup::new(&path)?;
-            group.create()?;
-            match group.version() {
-                Version::V1 => Ok(()),
-                Version::V2 => restrict(&group.dir(""), &rules),
-            }
-        });
-        let made = made.await.map_err(|e| Error::internal("cgroup").because(e))?;
-        made.map_err(|e| Error::internal(format!("cannot make cgroup {}", output.cgroup)).because(e))
+    /// The cgroup, before libcontainer joins it: on version 1 its directories are bound into the container.
+    async fn new_group(&self, path: &str) -> Result<()> {
+        let group = path.to_owned();
+        let made = tokio::task::spawn_blocking(move || Cgroup::new(&group)?.create()).await;
+        let made = made.map_err(|e| Error::internal("cgroup").because(e))?;
+        made.map_err(|e| Error::internal(format!("cannot make cgroup {path}")).because(e))
     }
 
     /// A network namespace for this container alone, with its loopback up; the container is its only holder.

@@ -4,11 +4,8 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, Spec};
-
 use crate::model::{Device, Error, Result};
 use crate::spec::{DeviceKind, DeviceNode};
-use crate::sys::cgroup::devices::{self, DeviceRule, MKNOD, READ, WRITE};
 
 /// Directories of `/dev` that hold no devices of the host's own, or are file systems of every container.
 const LEFT_OUT: [&str; 6] = [
@@ -97,43 +94,6 @@ fn collect(
         access: access.to_owned(),
     });
     Ok(())
-}
-
-/// The rules of a specification, as version 2 takes them.
-pub(super) fn rules(spec: &Spec) -> Vec<DeviceRule> {
-    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-    resources
-        .and_then(|r| r.devices().as_ref())
-        .into_iter()
-        .flatten()
-        .map(rule)
-        .collect()
-}
-
-fn rule(rule: &LinuxDeviceCgroup) -> DeviceRule {
-    let access = rule
-        .access()
-        .as_deref()
-        .unwrap_or("rwm")
-        .chars()
-        .map(|letter| match letter {
-            'r' => READ,
-            'w' => WRITE,
-            _ => MKNOD,
-        });
-    // The OCI specification: an absent number, or -1, is any.
-    let number = |n: Option<i64>| n.and_then(|n| u32::try_from(n).ok());
-    DeviceRule {
-        allow: rule.allow(),
-        kind: match rule.typ() {
-            Some(LinuxDeviceType::C | LinuxDeviceType::U) => Some(devices::DeviceKind::Char),
-            Some(LinuxDeviceType::B) => Some(devices::DeviceKind::Block),
-            _ => None,
-        },
-        major: number(rule.major()),
-        minor: number(rule.minor()),
-        access: access.fold(0, |all, one| all | one),
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The daemon's side of a monitor: calls, many at once over one connection, and the exit as something to wait for.
 //!
 //! A [`MonitorClient`] is cheap to clone. One task per connection reads answers; it belongs to the client and ends
-//! with its last clone or with the connection. Running a command and collecting its output is in [`exec`].
+//! with its last clone or with the connection. Running a command and collecting its output is in `exec`.
 
 mod connection;
 mod exec;
@@ -36,6 +36,9 @@ pub enum MonitorError {
     /// The connection ended with calls open.
     #[error("the monitor in {} is gone", .0.display())]
     Gone(PathBuf),
+    /// A monitor ended before it could serve.
+    #[error("the monitor died at once: {0}")]
+    Died(String),
     /// The monitor speaks a protocol that this build does not.
     #[error("the monitor in {} speaks protocol {theirs}, this daemon {}", dir.display(), VERSION)]
     Version {
@@ -85,7 +88,10 @@ impl MonitorClient {
         tokio::task::spawn_blocking(move || zygote.fork_monitor(&wanted, theirs))
             .await
             .map_err(io::Error::other)??;
-        MonitorClient::greet(dir, ours).await
+        match MonitorClient::greet(dir, ours).await {
+            Err(MonitorError::Gone(_)) => Err(MonitorError::Died(last_words(dir))),
+            other => other,
+        }
     }
 
     /// Connects to the monitor that an earlier daemon left in `dir`.
@@ -227,6 +233,13 @@ impl MonitorClient {
 pub const SOCKET: &str = "monitor.sock";
 /// Name of the exit record in a monitor's directory.
 pub const EXIT_RECORD: &str = "exit.json";
+/// Name of the file in which a monitor that cannot serve says why.
+pub const LAST_WORDS: &str = "monitor.error";
+
+fn last_words(dir: &Path) -> String {
+    std::fs::read_to_string(dir.join(LAST_WORDS))
+        .map_or_else(|_| "it left no word".into(), |t| t.trim().to_owned())
+}
 
 /// Reads the exit record that a monitor left in `dir`; `None`: there is none.
 pub fn read_exit_record(dir: &Path) -> io::Result<Option<ExitRecord>> {

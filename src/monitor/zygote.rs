@@ -7,6 +7,7 @@ mod lean;
 mod pin;
 mod reaper;
 
+use crate::monitor::client::LAST_WORDS;
 use crate::monitor::process;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::fork::{Fork, exit_now, fork};
@@ -112,7 +113,7 @@ fn fork_monitor(dir: &Path, connection: Option<OwnedFd>, mounts: &Mounts) -> io:
             {
                 Ok(()) => 0,
                 Err(e) => {
-                    let _ = std::fs::write(dir.join("monitor.error"), format!("{e}\n"));
+                    let _ = std::fs::write(dir.join(LAST_WORDS), format!("{e}\n"));
                     1
                 }
             };

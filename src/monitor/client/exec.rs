@@ -24,7 +24,7 @@ const DRAIN: Duration = Duration::from_millis(500);
 pub enum ExecStdio {
     /// Descriptors for stdin, stdout, stderr: the process gets these very ones.
     Given([OwnedFd; 3]),
-    /// The request asks for a terminal; [`Exec::terminal`] is its master side.
+    /// The request asks for a terminal; [`Exec::take_terminal`] gives its master side.
     Terminal,
 }
 

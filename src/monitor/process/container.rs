@@ -3,7 +3,7 @@
 
 use crate::monitor::process::last_stage::LastStage;
 use crate::monitor::process::worker::{Outcome, Report};
-use crate::monitor::process::{clamp, failure, rootfs, trace};
+use crate::monitor::process::{clamp, devices, failure, rootfs, trace};
 use crate::monitor::protocol::{CreateRequest, FIRST_NAMESPACE, Failure, FailureKind, Stdio};
 use crate::monitor::seccomp::Filter;
 use crate::sys::cgroup::Cgroup;
@@ -84,26 +84,18 @@ impl Executor for Stage {
     }
 }
 
-/// Creates the container. On failure nothing of it is left but the cgroup of an earlier try that is still busy.
+/// Creates the container. On failure nothing of it is left but what is still busy.
 pub(super) fn create(engine: &Engine, request: CreateRequest, inputs: Inputs) -> Outcome {
-    let (stdio, owner, dir) = (request.stdio, request.stdio_owner, inputs.dir.clone());
-    let result = build(engine, request, inputs, &dir, stdio, owner);
+    let result = build(engine, request, inputs);
     if result.is_err() {
         undo(engine);
     }
     result
 }
 
-fn build(
-    engine: &Engine,
-    mut request: CreateRequest,
-    inputs: Inputs,
-    dir: &Path,
-    stdio: Stdio,
-    owner: (u32, u32),
-) -> Outcome {
+fn build(engine: &Engine, mut request: CreateRequest, mut inputs: Inputs) -> Outcome {
     let warnings = clamp::clamp(&mut request.process);
-    rootfs::prepare(&request, &inputs.lean, inputs.trees)?;
+    rootfs::prepare(&request, &inputs.lean, std::mem::take(&mut inputs.trees))?;
     // The trees are attached and their numbers free again: these have theirs for certain.
     let mut joined = vec![];
     for (number, namespace) in (FIRST_NAMESPACE..).zip(&inputs.namespaces) {
@@ -113,9 +105,31 @@ fn build(
         // Inherited by the container; the engine would set it on us as well, but not report why it cannot.
         proc::set_oom_score_adj(score).map_err(failure::at("set oom_score_adj"))?;
     }
-    let filter = read_filter(request.process.seccomp.as_deref())?;
     std::fs::create_dir_all(&request.state_root).map_err(failure::at("make the engine's directory"))?;
-    let console = Console::listen(dir, stdio)?;
+    let (console, owner) = (Console::listen(&inputs.dir, request.stdio)?, request.stdio_owner);
+    let bundle = request.bundle.clone();
+    let pid = run_engine(engine, request, inputs, &console)?;
+    step("create-container");
+    devices::restrict(&engine.cgroup, &bundle)?;
+    let master = console.accept(owner)?;
+    Ok((
+        Report {
+            pid,
+            warnings,
+            error: None,
+        },
+        master,
+    ))
+}
+
+/// Has libcontainer make the container; returns its first process.
+fn run_engine(
+    engine: &Engine,
+    request: CreateRequest,
+    inputs: Inputs,
+    console: &Console,
+) -> Result<i32, Failure> {
+    let filter = read_filter(request.process.seccomp.as_deref())?;
     let stage = LastStage {
         process: request.process,
         filter,
@@ -140,17 +154,7 @@ fn build(
             .build()
     };
     let container = create().map_err(|e| engine_failure(&e, Some(&causes)))?;
-    step("create-container");
-    let pid = container.pid().map_or(0, |pid| pid.as_raw());
-    let master = console.accept(owner)?;
-    Ok((
-        Report {
-            pid,
-            warnings,
-            error: None,
-        },
-        master,
-    ))
+    Ok(container.pid().map_or(0, |pid| pid.as_raw()))
 }
 
 /// Lets the created process go on to its last stage.

@@ -3,7 +3,7 @@
 use crate::monitor::process::last_stage::{self, LastStage};
 use crate::monitor::process::worker::{Outcome, Report};
 use crate::monitor::process::{clamp, container, failure};
-use crate::monitor::protocol::{ExecRequest, Failure, TerminalSize};
+use crate::monitor::protocol::{ExecRequest, Failure, FailureKind, Process, TerminalSize};
 use crate::sys::cgroup::ExecGroup;
 use crate::sys::fork::{Fork, fork_sibling, new_session};
 use crate::sys::namespace::{self, Kinds};
@@ -27,35 +27,20 @@ pub(super) struct Target<'a> {
 /// Runs in a worker. The process it starts is the *monitor's* child: this one only reports the number.
 pub(super) fn run(
     target: &Target<'_>,
-    request: ExecRequest,
+    mut request: ExecRequest,
     stdio: Option<[OwnedFd; 3]>,
     failure: OwnedFd,
 ) -> Outcome {
-    let mut process = request.process;
-    let warnings = clamp::clamp(&mut process);
+    let warnings = clamp::clamp(&mut request.process);
     // Host files are read while the host is still in sight.
-    let filter = container::read_filter(process.seccomp.as_deref())?;
-    if let Some(stdio) = &stdio {
-        give_pipes(target.pid, stdio, process.uid, process.gid)
-            .map_err(failure::at("give the pipes to the user"))?;
-    }
-    // Before any namespace: a new cgroup namespace hides the path, a user namespace takes the right to write.
-    target
-        .group
-        .join()
-        .map_err(failure::at("join the container's cgroup"))?;
-    step("exec-cgroup");
-    // Before the flag below: a process that is not dumpable does not own its files in /proc.
-    if let Some(score) = process.oom_score_adj {
-        proc::set_oom_score_adj(score).map_err(failure::at("set oom_score_adj"))?;
-    }
-    enter(target).map_err(failure::at("enter the container's namespaces"))?;
+    let filter = container::read_filter(request.process.seccomp.as_deref())?;
+    join(target, &request.process, stdio.as_ref())?;
     let (stdio, master) = match request.terminal {
         None => (Streams::Given(stdio.ok_or_else(no_streams)?), None),
-        Some(size) => terminal(size, process.uid).map_err(failure::at("open a terminal"))?,
+        Some(size) => terminal(size, request.process.uid).map_err(failure::at("open a terminal"))?,
     };
     let stage = LastStage {
-        process,
+        process: request.process,
         filter,
         make_cwd: false,
         failure,
@@ -80,11 +65,27 @@ pub(super) fn run(
     }
 }
 
+/// Becomes a member of the container, in the only order that works.
+fn join(target: &Target<'_>, process: &Process, stdio: Option<&[OwnedFd; 3]>) -> Result<(), Failure> {
+    if let Some(stdio) = stdio {
+        give_pipes(target.pid, stdio, process.uid, process.gid)
+            .map_err(failure::at("give the pipes to the user"))?;
+    }
+    // Before any namespace: a new cgroup namespace hides the path, a user namespace takes the right to write.
+    target
+        .group
+        .join()
+        .map_err(failure::at("join the container's cgroup"))?;
+    step("exec-cgroup");
+    // Before the process is closed to tracing: one that is does not own its files in /proc.
+    if let Some(score) = process.oom_score_adj {
+        proc::set_oom_score_adj(score).map_err(failure::at("set oom_score_adj"))?;
+    }
+    enter(target).map_err(failure::at("enter the container's namespaces"))
+}
+
 fn no_streams() -> Failure {
-    failure::of(
-        crate::monitor::protocol::FailureKind::Invalid,
-        "neither streams nor a terminal",
-    )
+    failure::of(FailureKind::Invalid, "neither streams nor a terminal")
 }
 
 fn enter(target: &Target<'_>) -> io::Result<()> {

@@ -92,67 +92,84 @@ impl Monitor {
             return None;
         };
         running.kill_if_late(now);
-        if let Some(outcome) = call.outcome.take() {
-            match outcome {
-                // The worker had joined the group when its time was up.
-                Err(_) if running.killed_at.is_some() => {
-                    running.pid = -1;
-                    running.death = Some(Death {
-                        pid: -1,
-                        code: 128 + libc::SIGKILL,
-                        signal: Some(libc::SIGKILL),
-                    });
-                }
-                Err(failure) => {
-                    // Whatever it stumbled over, the cause is the container's end.
-                    let exited = self.life.as_ref().is_none_or(|l| l.phase() == Phase::Exited);
-                    let failure = if exited {
-                        phase("the container has exited")
-                    } else {
-                        failure
-                    };
-                    return self.end_exec(call, Err(failure));
-                }
-                Ok(report) if call.stage.as_ref().is_some_and(|s| s.pipe.is_some()) => {
-                    running.pid = report.0.pid;
-                    call.outcome = Some(Ok(report));
+        let killed = running.killed_at.is_some();
+        match call.outcome.take() {
+            None => {}
+            // The worker had joined the group when its time was up.
+            Some(Err(_)) if killed => {
+                running.pid = -1;
+                running.death = Some(Death {
+                    pid: -1,
+                    code: 128 + libc::SIGKILL,
+                    signal: Some(libc::SIGKILL),
+                });
+            }
+            Some(Err(failure)) => {
+                // Whatever it stumbled over, the cause is the container's end.
+                let exited = self.life.as_ref().is_none_or(|l| l.phase() == Phase::Exited);
+                let failure = if exited {
+                    phase("the container has exited")
+                } else {
+                    failure
+                };
+                return self.end_exec(call, Err(failure));
+            }
+            Some(Ok((report, master))) => {
+                running.pid = report.pid;
+                if call.stage.as_ref().is_some_and(|s| s.pipe.is_some()) {
+                    // Its execve is still to come.
                     self.claim_exec(running);
+                    call.outcome = Some(Ok((report, master)));
                     return Some(call);
                 }
-                Ok((report, master)) => {
-                    running.pid = report.pid;
-                    if let Some(failure) = call.stage.as_ref().and_then(|s| s.failure()) {
-                        return self.end_exec(call, Err(failure));
-                    }
-                    running.started = true;
-                    let started = Answer::ExecStarted {
-                        pid: report.pid,
-                        warnings: report.warnings,
-                    };
-                    self.clients
-                        .answer(call.client, call.id, started, master.into_iter().collect());
+                if let Some(failure) = call.stage.as_ref().and_then(|s| s.failure()) {
+                    return self.end_exec(call, Err(failure));
                 }
+                self.tell_started(&mut call, report.warnings, master);
             }
         }
+        self.finish_exec(call, now)
+    }
+
+    fn tell_started(&mut self, call: &mut Call, warnings: Vec<String>, master: Option<OwnedFd>) {
+        let Kind::Exec(running) = &mut call.kind else {
+            return;
+        };
+        running.started = true;
+        let started = Answer::ExecStarted {
+            pid: running.pid.max(0),
+            warnings,
+        };
+        self.clients
+            .answer(call.client, call.id, started, master.into_iter().collect());
+    }
+
+    /// Answers once the command has ended and, if it was killed for its time, all its descendants have.
+    fn finish_exec(&mut self, mut call: Call, now: Instant) -> Option<Call> {
+        let Kind::Exec(running) = &mut call.kind else {
+            return None;
+        };
         if running.pid == 0 {
             return Some(call);
-        }
-        if !std::mem::replace(&mut running.started, true) {
-            let started = Answer::ExecStarted {
-                pid: 0,
-                warnings: vec![],
-            };
-            self.clients.answer(call.client, call.id, started, vec![]);
         }
         self.claim_exec(running);
         let (Some(death), true) = (running.death, running.is_gone(now)) else {
             return Some(call);
         };
-        let exit = ExecExit {
-            code: death.code,
-            timed_out: running.deadline.is_some() && running.killed_at.is_some(),
-        };
-        self.end_exec(call, Ok((Answer::ExecExited(exit), None)))
+        let timed_out = running.killed_at.is_some();
+        if !running.started {
+            self.tell_started(&mut call, vec![], None);
+        }
+        self.end_exec(
+            call,
+            Ok((
+                Answer::ExecExited(ExecExit {
+                    code: death.code,
+                    timed_out,
+                }),
+                None,
+            )),
+        )
     }
 
     fn claim_exec(&mut self, running: &mut Running) {

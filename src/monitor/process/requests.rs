@@ -5,7 +5,7 @@ use crate::monitor::process::container::{self, Engine, Inputs};
 use crate::monitor::process::event_loop::{Monitor, phase};
 use crate::monitor::process::exec;
 use crate::monitor::process::failure::{self, Subject};
-use crate::monitor::process::life::{self, Life};
+use crate::monitor::process::life::{self, Init, Life};
 use crate::monitor::process::streams::Streams;
 use crate::monitor::process::worker::Worker;
 use crate::monitor::protocol::{
@@ -126,7 +126,7 @@ impl Monitor {
         &mut self,
         client: u64,
         id: u64,
-        mut request: CreateRequest,
+        request: CreateRequest,
         fds: Vec<OwnedFd>,
     ) -> Result<(), Failure> {
         if self.life.is_some() {
@@ -144,15 +144,17 @@ impl Monitor {
         let (streams, stdio) =
             Streams::open(&request, given).map_err(failure::at("open the standard streams"))?;
         let (report, failure) = stage_pipe()?;
+        let terminal = if let Stdio::Terminal(size) = request.stdio {
+            size
+        } else {
+            None
+        };
+        let subject = subject(&request.process);
         let creating = Creating {
             engine: engine.clone(),
-            subject: subject(&request.process),
+            subject,
             streams,
-            terminal: if let Stdio::Terminal(size) = request.stdio {
-                size
-            } else {
-                None
-            },
+            terminal,
             failure: report,
         };
         let lean = self.lean.try_clone().map_err(failure::at("descriptor"))?;
@@ -165,11 +167,8 @@ impl Monitor {
             failure,
         };
         let keep = inputs.numbers();
-        let work = Worker::spawn(&keep, || {
-            let request = std::mem::take(&mut request);
-            container::create(&engine, request, inputs)
-        })
-        .map_err(failure::at("fork"))?;
+        let work = Worker::spawn(&keep, || container::create(&engine, request, inputs))
+            .map_err(failure::at("fork"))?;
         self.open_call(client, id, work, None, Kind::Create(Box::new(creating)));
         Ok(())
     }
@@ -189,54 +188,23 @@ impl Monitor {
         Ok(())
     }
 
-    fn exec(
-        &mut self,
-        client: u64,
-        id: u64,
-        mut request: ExecRequest,
-        fds: Vec<OwnedFd>,
-    ) -> Result<(), Failure> {
+    fn exec(&mut self, client: u64, id: u64, request: ExecRequest, fds: Vec<OwnedFd>) -> Result<(), Failure> {
         self.execs += 1;
-        let number = self.execs;
         let life = self.life.as_ref().filter(|l| l.phase() == Phase::Running);
         let life = life.ok_or_else(|| phase("the container is not running"))?;
-        let pidfd = life
-            .init
-            .pidfd
-            .as_ref()
-            .ok_or_else(|| phase("the container has exited"))?;
         let stdio = match request.terminal {
             Some(_) => None,
             None => Some(<[OwnedFd; 3]>::try_from(fds).map_err(|_| wrong_descriptors())?),
         };
-        let group = ExecGroup::create(&life.engine.cgroup, number).map_err(failure::at("make a cgroup"))?;
-        let (report, failure) = stage_pipe()?;
-        let stage = StageReport::new(report, subject(&request.process));
-        let target = exec::Target {
-            pid: life.init.pid,
-            pidfd,
-            kinds: life.init.kinds,
-            group: &group,
-        };
         let timeout = Duration::from_millis(request.timeout_ms);
         let deadline = (!timeout.is_zero()).then(|| Instant::now() + timeout);
-        let fixed = [pidfd.as_raw_fd(), failure.as_raw_fd()];
-        let keep: Vec<RawFd> = stdio
-            .iter()
-            .flatten()
-            .map(AsRawFd::as_raw_fd)
-            .chain(fixed)
-            .collect();
-        let spawned = Worker::spawn(&keep, || {
-            exec::run(&target, std::mem::take(&mut request), stdio, failure)
-        });
-        let work = match spawned {
-            Ok(work) => work,
-            Err(e) => {
-                group.try_remove();
-                return Err(failure::at("fork")(e));
-            }
-        };
+        let (report, failure) = stage_pipe()?;
+        let stage = StageReport::new(report, subject(&request.process));
+        let group =
+            ExecGroup::create(&life.engine.cgroup, self.execs).map_err(failure::at("make a cgroup"))?;
+        let work = exec_worker(life, &group, request, stdio, failure).inspect_err(|_| {
+            group.try_remove();
+        })?;
         let running = Running {
             group: Some(group),
             deadline,
@@ -318,6 +286,33 @@ impl Inputs {
             .map(AsRawFd::as_raw_fd)
             .collect()
     }
+}
+
+fn exec_worker(
+    life: &Life,
+    group: &ExecGroup,
+    request: ExecRequest,
+    stdio: Option<[OwnedFd; 3]>,
+    failure: OwnedFd,
+) -> Result<Worker, Failure> {
+    let Init {
+        pid, kinds, pidfd, ..
+    } = &life.init;
+    let pidfd = pidfd.as_ref().ok_or_else(|| phase("the container has exited"))?;
+    let target = exec::Target {
+        pid: *pid,
+        pidfd,
+        kinds: *kinds,
+        group,
+    };
+    let fixed = [pidfd.as_raw_fd(), failure.as_raw_fd()];
+    let keep: Vec<RawFd> = stdio
+        .iter()
+        .flatten()
+        .map(AsRawFd::as_raw_fd)
+        .chain(fixed)
+        .collect();
+    Worker::spawn(&keep, || exec::run(&target, request, stdio, failure)).map_err(failure::at("fork"))
 }
 
 type Sorted = (Option<[OwnedFd; 3]>, Vec<OwnedFd>, Vec<OwnedFd>);

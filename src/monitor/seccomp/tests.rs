@@ -1,3 +1,5 @@
+//! Profiles compiled, found again and refused.
+
 use super::*;
 use serde_json::{Value, json};
 

@@ -228,12 +228,29 @@ impl Running {
             .unwrap()
     }
 
+    /// Deletes the container and waits for its monitor's end, which nobody would reap once the zygote is gone.
     pub(super) async fn delete(self) {
+        let monitor = self.client.state().await.unwrap().monitor_pid;
+        let monitor = crate::sys::pidfd::open(monitor).unwrap();
         tokio::time::timeout(LONG, self.client.delete())
             .await
             .unwrap()
             .unwrap();
+        assert!(ended(monitor).await, "the monitor has not ended");
     }
+}
+
+/// Waits for the end of a process.
+pub(super) async fn ended(process: OwnedFd) -> bool {
+    let wait = move || {
+        let mut end = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
+        let limit = rustix::event::Timespec {
+            tv_sec: 60,
+            tv_nsec: 0,
+        };
+        rustix::event::poll(&mut end, Some(&limit)) == Ok(1)
+    };
+    tokio::task::spawn_blocking(wait).await.unwrap()
 }
 
 pub(super) fn process(args: &[&str]) -> Process {

@@ -310,3 +310,38 @@ async fn nothing_of_a_container_is_mounted_on_the_host() {
     );
     container.delete().await;
 }
+
+/// Minor number of a device of major 10 that anyone may open, and that is no default of any runtime.
+fn misc_device() -> Option<u32> {
+    let table = fs::read_to_string("/proc/misc").unwrap();
+    let entry = |line: &str| {
+        line.trim()
+            .split_once(' ')
+            .map(|(minor, name)| (name.to_owned(), minor.parse().unwrap()))
+    };
+    let found: HashMap<String, u32> = table.lines().filter_map(entry).collect();
+    ["cpu_dma_latency", "loop-control", "fuse"]
+        .iter()
+        .find_map(|name| found.get(*name).copied())
+}
+
+#[tokio::test]
+async fn only_devices_that_the_rules_allow_can_be_opened() {
+    let (Some(host), Some(minor)) = (Host::new(), misc_device()) else {
+        return;
+    };
+    let script = format!(
+        "busybox mknod /tmp/d c 10 {minor}; for d in /tmp/d /dev/null; do (: < $d) 2>&- && echo $d; done; true"
+    );
+    for (allowed, expected) in [(false, "/dev/null\n"), (true, "/tmp/d\n/dev/null\n")] {
+        let mut wanted = host.container(&format!("a{allowed}"), &["sleep", "1000"]);
+        wanted.config["linux"]["resources"]["devices"] = json!([
+            { "allow": false, "access": "rwm" },
+            { "allow": allowed, "type": "c", "major": 10, "minor": minor, "access": "r" },
+        ]);
+        let container = started(wanted, &host).await;
+
+        assert_eq!(container.sh(&script).await, expected);
+        container.delete().await;
+    }
+}

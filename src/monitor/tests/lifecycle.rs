@@ -2,7 +2,7 @@
 
 use crate::monitor::client::{MonitorClient, MonitorError, read_exit_record};
 use crate::monitor::protocol::{FailureKind, Phase};
-use crate::monitor::tests::fixture::Host;
+use crate::monitor::tests::fixture::{Host, ended};
 use std::path::Path;
 
 fn failure(error: MonitorError) -> (FailureKind, String) {
@@ -157,15 +157,7 @@ async fn a_monitor_with_neither_container_nor_client_ends() {
     let fd = crate::sys::pidfd::open(pid).unwrap();
     drop(client);
 
-    let ended = tokio::task::spawn_blocking(move || {
-        let mut end = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
-        let wait = rustix::event::Timespec {
-            tv_sec: 30,
-            tv_nsec: 0,
-        };
-        rustix::event::poll(&mut end, Some(&wait)).unwrap()
-    });
-    assert_eq!(ended.await.unwrap(), 1);
+    assert!(ended(fd).await);
 }
 
 #[tokio::test]
@@ -223,4 +215,15 @@ async fn an_idle_monitor_has_little_memory_of_its_own() {
     }
     // Not optimized, and with the harness's thread: a release build has about half.
     assert!((20..=160).contains(&kib), "{kib} KiB");
+}
+
+#[tokio::test]
+async fn a_monitor_that_cannot_serve_says_why() {
+    let Some(host) = Host::new() else { return };
+    let dir = host.path("a");
+    std::fs::create_dir_all(dir.join("monitor.sock/in-the-way")).unwrap();
+
+    let error = MonitorClient::spawn(&host.zygote, &dir).await.unwrap_err();
+
+    assert!(error.to_string().contains("directory"), "{error}");
 }

@@ -81,7 +81,7 @@ impl AsFd for OomWatch {
     }
 }
 
-/// cgroup-v1/memory.rst, section 10: "<event_fd> <fd of memory.oom_control>" into cgroup.event_control.
+/// cgroup-v1/memory.rst, section 10: `EVENT_FD FD_OF_memory.oom_control` into cgroup.event_control.
 fn v1_event(dir: &std::path::Path) -> io::Result<Source> {
     let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
     let event = rustix::event::eventfd(0, flags)?;
