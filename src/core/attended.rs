@@ -15,7 +15,9 @@ impl Core {
         entry.ended().await;
         match entry.phase() {
             Phase::Ended(end) if !end.unknown => Ok(end.exit_code),
-            _ => Err(Error::internal(format!("nobody can tell how container {id} ended"))),
+            _ => Err(Error::internal(format!(
+                "nobody can tell how container {id} ended"
+            ))),
         }
     }
 

@@ -3,13 +3,15 @@
 use super::Admin;
 use super::progress::Bars;
 use crate::app::admin::wire::{self, pull_image_response::Answer};
-use crate::cli::client::During;
 use crate::cli::CliError;
+use crate::cli::client::During;
 
 /// Pulls `name`. Ctrl-C ends this process and with it the call; the daemon gives up a pull that nobody waits for.
 pub(in crate::cli) async fn pull(admin: &mut Admin, name: &str) -> Result<wire::Image, CliError> {
     let action = format!("pull {name}");
-    let request = wire::PullImageRequest { name: name.to_owned() };
+    let request = wire::PullImageRequest {
+        name: name.to_owned(),
+    };
     let mut answers = admin.pull_image(request).await.during(&action)?;
     let mut bars = Bars::new();
     while let Some(message) = answers

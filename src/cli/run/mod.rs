@@ -30,7 +30,13 @@ pub(super) struct Options {
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     env: Vec<String>,
     /// Working directory in the container; by default the image's
-    #[arg(short, long, value_name = "DIR", default_value = "", hide_default_value = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "DIR",
+        default_value = "",
+        hide_default_value = true
+    )]
     workdir: String,
     /// Uses the host's network; by default the container has one of its own, with nothing but a loopback
     #[arg(long)]

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
@@ -53,8 +53,8 @@ impl Terminal {
         let mut raw = before.clone();
         raw.make_raw();
         let terminal = Terminal {
-            keys: AsyncFd::with_interest(keys, Interest::READABLE).map_err(failed)?,
-            master: AsyncFd::new(master).map_err(failed)?,
+            keys: watch(keys, Interest::READABLE)?,
+            master: watch(master, Interest::READABLE | Interest::WRITABLE)?,
             before,
             deaf: false,
             mute: false,
@@ -114,7 +114,15 @@ pub(super) async fn pump(terminal: &mut Option<Terminal>) {
     }
 }
 
-async fn read(from: &AsyncFd<impl AsFd + std::os::fd::AsRawFd>, into: &mut [u8]) -> io::Result<usize> {
+fn watch<T: AsFd + AsRawFd>(fd: T, interest: Interest) -> Result<AsyncFd<T>, CliError> {
+    #[expect(
+        deprecated,
+        reason = "an owned descriptor keeps what its unsafe successor has promised"
+    )]
+    AsyncFd::with_interest(fd, interest).map_err(failed)
+}
+
+async fn read(from: &AsyncFd<impl AsFd + AsRawFd>, into: &mut [u8]) -> io::Result<usize> {
     loop {
         let mut ready = from.readable().await?;
         if let Ok(result) = ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut *into)?)) {
