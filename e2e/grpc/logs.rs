@@ -48,7 +48,7 @@ async fn both_streams_are_logged_line_by_line() {
     let container = pod
         .start(
             "main",
-            &["sh", "-c", "echo one; echo; echo two  words >&2; echo three"],
+            &["sh", "-c", "echo one; echo; echo 'two  words' >&2; echo three"],
         )
         .await;
     container.exited().await;

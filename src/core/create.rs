@@ -107,7 +107,7 @@ impl Core {
         }
         self.inner
             .images
-            .resolve(name)
+            .find(name)?
             .ok_or_else(|| Error::not_found(format!("image {name} is not in the store")))
     }
 

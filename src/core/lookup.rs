@@ -52,6 +52,19 @@ async fn text_file(images: &Images, image: &ImageRecord, path: &str) -> Result<O
 }
 
 fn find_on_host(config: &ContainerConfig) -> Result<Found> {
+    let limits = config.linux.as_ref().and_then(|l| l.resources.as_ref());
+    if let Some(limits) = limits {
+        online(
+            "cpuset_cpus",
+            &limits.cpuset_cpus,
+            "/sys/devices/system/cpu/online",
+        )?;
+        online(
+            "cpuset_mems",
+            &limits.cpuset_mems,
+            "/sys/devices/system/node/online",
+        )?;
+    }
     let security = config.linux.as_ref().map(|l| &l.security);
     let privileged = security.is_some_and(|s| s.privileged);
     let seccomp_profile = match security.map(|s| &s.seccomp) {
@@ -74,6 +87,40 @@ fn find_on_host(config: &ContainerConfig) -> Result<Found> {
         seccomp_profile,
         ..Found::default()
     })
+}
+
+/// Checks a list of processors or memory nodes, as `0-2,4` (cpuset(7), "List format"), against those that are online.
+fn online(field: &str, list: &str, file: &str) -> Result<()> {
+    let refused = |problem: &str| Error::invalid(format!("linux.resources.{field} {list:?} {problem}"));
+    let asked = ranges(list).ok_or_else(|| refused("is not a list of numbers"))?;
+    // A kernel without NUMA has no such file, and one node.
+    let online = std::fs::read_to_string(file).unwrap_or_else(|_| "0".to_owned());
+    let there = ranges(&online).unwrap_or_default();
+    let covered = |number: u32| {
+        there
+            .iter()
+            .any(|(first, last)| (*first..=*last).contains(&number))
+    };
+    let missing = |(first, last): &(u32, u32)| !covered(*first) || !covered(*last);
+    match asked.iter().any(missing) {
+        true => Err(refused(&format!(
+            "is not among {}, which are online",
+            online.trim()
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// The ranges of a list, first and last of each.
+fn ranges(list: &str) -> Option<Vec<(u32, u32)>> {
+    let parts = list.trim().split(',').filter(|part| !part.is_empty());
+    parts
+        .map(|part| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+            (first <= last).then_some((first, last))
+        })
+        .collect()
 }
 
 /// CRI `Mount.host_path`: an error when it does not exist, and its target when it is a symbolic link.

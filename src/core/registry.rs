@@ -254,7 +254,9 @@ impl Registry {
             .take_while(|e| e.id.starts_with(id));
         match (begins.next(), begins.next()) {
             (Some(entry), None) => Ok(Arc::clone(entry)),
-            (Some(_), Some(_)) => Err(Error::invalid(format!("several containers begin with {id}"))),
+            (Some(_), Some(_)) => Err(Error::invalid(format!(
+                "container_id {id} is the beginning of several ids"
+            ))),
             (None, _) => Err(Error::not_found(format!("container {id} does not exist"))),
         }
     }

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::cri::runtime::Runtime;
 use crate::cri::sandbox::{Network, Pinner};
+use crate::cri::v1alpha2::ApiVersion;
 use crate::cri::wire::v1;
 use crate::model::{self, NETWORK_READY, Result, RuntimeCondition, StatusRequest, VersionRequest};
 
@@ -17,7 +18,12 @@ where
     P: Pinner,
     N: Network,
 {
-    pub(super) async fn versions(&self, request: v1::VersionRequest) -> Result<v1::VersionResponse> {
+    /// Tells name and version, and the version of the API in which it was asked: the only one an older client knows.
+    pub(super) async fn versions(
+        &self,
+        api: ApiVersion,
+        request: v1::VersionRequest,
+    ) -> Result<v1::VersionResponse> {
         let request = VersionRequest {
             version: request.version,
         };
@@ -26,7 +32,7 @@ where
             version: KUBE_API_VERSION.to_owned(),
             runtime_name: answer.runtime_name,
             runtime_version: answer.runtime_version,
-            runtime_api_version: "v1".to_owned(),
+            runtime_api_version: api.as_str().to_owned(),
         })
     }
 

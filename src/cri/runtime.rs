@@ -13,6 +13,7 @@ use crate::cri::containers::Key;
 use crate::cri::flights::Flights;
 use crate::cri::sandbox::{Network, Parts, Pinner, Sandboxes};
 use crate::cri::status::{answer, unimplemented};
+use crate::cri::v1alpha2::ApiVersion;
 use crate::cri::wire::v1::{self, runtime_service_server as rpc};
 use crate::model::{self, Result};
 use crate::state::Store;
@@ -120,7 +121,9 @@ where
     N: Network,
 {
     async fn version(&self, request: Request<v1::VersionRequest>) -> Answer<v1::VersionResponse> {
-        answer(self.versions(request.into_inner()).await)
+        let asked = request.extensions().get::<ApiVersion>().copied();
+        let api = asked.unwrap_or(ApiVersion::V1);
+        answer(self.versions(api, request.into_inner()).await)
     }
 
     async fn run_pod_sandbox(

@@ -117,6 +117,18 @@ impl Images {
         self.inner.index.resolve(name_or_id).map(|held| held.record)
     }
 
+    /// As [`Images::resolve`]; a text that can name no image is an error.
+    ///
+    /// # Errors
+    /// `InvalidArgument`: it is malformed.
+    pub fn find(&self, name_or_id: &str) -> Result<Option<Arc<ImageRecord>>> {
+        let found = self.resolve(name_or_id);
+        if found.is_none() {
+            Name::parse(name_or_id).map_err(ImageError::from)?;
+        }
+        Ok(found)
+    }
+
     /// The directories of an image's layers, topmost first, as overlay's `lowerdir` takes them. Never empty.
     ///
     /// # Errors
@@ -352,7 +364,7 @@ impl ImageService for Images {
             .and_then(|filter| filter.image)
             .map(|spec| spec.image);
         let records = match wanted.filter(|name| !name.is_empty()) {
-            Some(name) => self.resolve(&name).into_iter().collect(),
+            Some(name) => self.find(&name)?.into_iter().collect(),
             None => self.inner.index.all(),
         };
         let images = records.iter().map(|r| r.to_model(self.is_pinned(r))).collect();
@@ -360,7 +372,7 @@ impl ImageService for Images {
     }
 
     async fn image_status(&self, request: ImageStatusRequest) -> Result<ImageStatusResponse> {
-        let Some(record) = self.resolve(named(request.image.as_ref())?) else {
+        let Some(record) = self.find(named(request.image.as_ref())?)? else {
             return Ok(ImageStatusResponse::default());
         };
         let mut info = BTreeMap::new();
@@ -390,6 +402,7 @@ impl ImageService for Images {
 
     async fn remove_image(&self, request: RemoveImageRequest) -> Result<()> {
         let name = named(request.image.as_ref())?;
+        self.find(name)?;
         if let Some(image) = self.inner.index.remove(name).await? {
             tracing::info!(image = image.id, "image removed");
             drop(image);

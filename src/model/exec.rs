@@ -54,6 +54,9 @@ impl ExecRequest {
         if self.cmd.first().is_none_or(String::is_empty) {
             return Err(Error::invalid("cmd is empty"));
         }
+        if let Some(index) = self.cmd.iter().position(|word| word.contains('\0')) {
+            return Err(Error::invalid(format!("cmd[{index}] contains a NUL byte")));
+        }
         if self.stdin.is_none() && self.stdout.is_none() && self.stderr.is_none() {
             return Err(Error::invalid("one of stdin, stdout and stderr must be set"));
         }

@@ -22,6 +22,12 @@ pub(super) fn filesystems(cgroups: &Cgroups, cgroup: &str, privileged: bool) -> 
     mounts
 }
 
+/// What is to be read-only in the end, and cannot be mounted so. On v1 that is the directory of the hierarchies: their
+/// mount points have to be made in it first.
+pub(super) fn readonly(cgroups: &Cgroups) -> Option<String> {
+    matches!(cgroups, Cgroups::V1(_)).then(|| CGROUP.to_owned())
+}
+
 /// A mount in the OCI's terms.
 pub(super) fn mount(destination: &str, kind: &str, source: impl Into<PathBuf>, options: &[&str]) -> OciMount {
     MountBuilder::default()

@@ -190,6 +190,8 @@ fn engine_linux(
         true => Some(vec![]),
         false => Some(paths.to_vec()),
     };
+    let mut readonly = security.readonly_paths.clone();
+    readonly.extend(filesystems::readonly(&input.host.cgroups));
     let mut engine = Linux::default();
     engine
         .set_namespaces(Some(namespaces::namespaces(&linux.namespaces)))
@@ -198,7 +200,7 @@ fn engine_linux(
         .set_devices(Some(devices::nodes(input.devices)))
         .set_sysctl(namespaces::sysctls(&linux)?)
         .set_masked_paths(hidden(&security.masked_paths))
-        .set_readonly_paths(hidden(&security.readonly_paths))
+        .set_readonly_paths(hidden(&readonly))
         .set_rootfs_propagation(Some(mounts::rootfs_propagation(staged).to_owned()));
     Ok(engine)
 }

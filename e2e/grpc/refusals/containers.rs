@@ -316,7 +316,7 @@ async fn update() {
             "processors that are no list",
             INVALID,
             "cpuset",
-            call(id, limits(|l| l.cpuset_cpus = "all".into())),
+            call(id, limits(|l| l.cpuset_cpus = "none".into())),
         )
         .await;
     let halfway = limits(|l| {

@@ -201,7 +201,7 @@ const REFUSED: &[(&str, Code, &str, Change)] = &[
         "/no/such/profile.json",
         |c| seccomp(c, 2, "/no/such/profile.json"),
     ),
-    ("a local profile that is none", INVALID, "/etc/passwd", |c| {
+    ("a local profile that is none", INVALID, "seccomp profile", |c| {
         seccomp(c, 2, "/etc/passwd")
     }),
     (
@@ -252,6 +252,8 @@ async fn call(
 async fn create() {
     let daemon = empty().await;
     let pod = Pod::run(&daemon, "create").await;
+    // The pod's cgroups are made, as the kubelet makes them.
+    pod.start("first", &["true"]).await.exited().await;
     let mut table = Table::new(&daemon).await;
 
     let mut request = pod.create_request(v1::ContainerConfig::default());

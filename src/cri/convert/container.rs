@@ -118,8 +118,8 @@ pub(in crate::cri) fn container(
         annotations: from.annotations,
         tags: tags.map(|(key, value)| (key.to_owned(), value)).into(),
         stop_signal: signal::name(from.stop_signal, "config.stop_signal")?,
-        // The UTS namespace is the sandbox's.
-        hostname: String::new(),
+        // The UTS namespace is the sandbox's; the name is for the environment.
+        hostname: sandbox::hostname(&sandbox.config),
     })
 }
 

@@ -30,13 +30,18 @@ pub(super) fn node_name() -> String {
         .unwrap_or_else(|_| "localhost".to_owned())
 }
 
+/// The name of a sandbox's containers: its own, or else the node's.
+pub(in crate::cri) fn hostname(config: &Config) -> String {
+    match config.namespaces.network == Mode::Node || config.hostname.is_empty() {
+        true => node_name(),
+        false => config.hostname.clone(),
+    }
+}
+
 /// Writes a sandbox's files into its directory.
 pub(super) fn write(dir: &Path, config: &Config, ips: &[IpAddr]) -> Result<()> {
     let on_host = config.namespaces.network == Mode::Node;
-    let hostname = match on_host || config.hostname.is_empty() {
-        true => node_name(),
-        false => config.hostname.clone(),
-    };
+    let hostname = hostname(config);
     let hosts = match on_host {
         true => read_host("/etc/hosts")?,
         false => hosts(&hostname, ips),

@@ -38,7 +38,7 @@ use crate::model::{self, Error, Result};
 use crate::state::Store;
 
 pub(super) use debts::Debt;
-pub(super) use files::mounts;
+pub(super) use files::{hostname, mounts};
 pub use namespaces::{Held, PinRequest, Pinner};
 pub(super) use namespaces::{check_sysctls, shared};
 pub use network::{AttachRequest, Network};
