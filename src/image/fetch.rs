@@ -9,13 +9,15 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::PullProgress;
+use super::blocking::blocking;
 use super::content::Content;
 use super::digest::{Digest, Hash};
 use super::error::ImageError;
-use super::layers::{Layer, LayerKey, Layers, Staging, Turn, blocking};
+use super::layers::{Layer, LayerKey, Layers, Turn};
 use super::manifest::Descriptor;
 use super::record::LayerRef;
 use super::settle::settle;
+use super::staging::Staging;
 use super::unpack::{LayerFacts, Limits, Pending, Request, UnpackError, content, unpack};
 
 /// Parts of a blob that wait for the unpacker: about a megabyte.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use oci_spec::image::ImageConfiguration;
 use tokio::sync::watch;
 
+use super::blocking::blocking;
 use super::content::Content;
 use super::credentials::Keyring;
 use super::digest::Digest;
@@ -12,7 +13,7 @@ use super::error::ImageError;
 use super::fetch::Fetcher;
 use super::hosts::hosts_of;
 use super::index::Index;
-use super::layers::{Layer, blocking};
+use super::layers::Layer;
 use super::manifest::{Descriptor, Document, MAX_DOCUMENT, ManifestError, choose};
 use super::name::{Name, Version};
 use super::record::LayerRef;

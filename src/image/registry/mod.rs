@@ -4,7 +4,9 @@
 //! keeps the first ones it saw for a registry. Manifests are fetched here, with a limit. What `oci-client` cannot do
 //! (client certificates, further headers, paths before `/v2`, refresh tokens) is done here too.
 
+mod client;
 mod endpoint;
+mod failure;
 mod token;
 
 use std::io;
@@ -114,7 +116,10 @@ impl RegistryError {
         match self {
             RegistryError::Unreachable { connect: true, .. } => CONNECT_TRIES,
             RegistryError::Unreachable { .. } => TRIES,
-            RegistryError::Status { status, .. } if matches!(status, 408 | 425 | 429 | 500..) => TRIES,
+            RegistryError::Status {
+                status: 408 | 425 | 429 | 500..,
+                ..
+            } => TRIES,
             _ => 1,
         }
     }
