@@ -102,6 +102,12 @@ impl Images {
         })
     }
 
+    /// Ends pulls that are under way and waits for the work in the background. Pulls fail from now on.
+    pub async fn close(&self) {
+        self.inner.flights.close();
+        self.drain().await;
+    }
+
     /// Waits for the work in the background: pulls under way, removals, counts.
     pub async fn drain(&self) {
         self.inner.tasks.close();
