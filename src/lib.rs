@@ -19,6 +19,8 @@ pub mod config;
 pub mod core;
 pub mod cri;
 pub mod image;
+#[cfg(test)]
+mod layering;
 pub mod model;
 pub mod monitor;
 pub mod spec;

@@ -141,7 +141,7 @@ fn origin(registry: &str) -> Host {
 }
 
 /// Registries on this machine speak plain HTTP unless settings say otherwise.
-fn is_loopback(server: &str) -> bool {
+pub(super) fn is_loopback(server: &str) -> bool {
     let host = match server.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => server.split(':').next().unwrap_or_default(),

@@ -188,6 +188,11 @@ impl Images {
         Ok(())
     }
 
+    /// Where [`Images::volume_source`] will put a volume.
+    pub fn volume_path(&self, container_id: &str, path: &str) -> PathBuf {
+        self.inner.snapshots.volume_path(container_id, path)
+    }
+
     /// Makes a directory of a container's own for one volume that its image declares, filled with the image's content at
     /// that path, owner and mode. One that exists is returned as it is. [`Images::remove_snapshot`] removes it.
     ///

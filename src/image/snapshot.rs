@@ -228,13 +228,18 @@ impl Snapshots {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where the directory of a volume is, or will be.
+    pub(super) fn volume_path(&self, id: &str, path: &str) -> PathBuf {
+        let name = format!("{:016x}", xxh3_64(path.as_bytes()));
+        self.root.join("c").join(id).join("v").join(name)
+    }
+
     /// Makes the directory of a volume, with the image's content at its path. Blocks.
     pub(super) fn volume(&self, id: &str, path: &str) -> Result<VolumeSource, ImageError> {
         let held = self
             .held_of(id)
             .ok_or_else(|| ImageError::Missing(format!("snapshot of container {id}")))?;
-        let volumes = self.root.join("c").join(id).join("v");
-        let source = volumes.join(format!("{:016x}", xxh3_64(path.as_bytes())));
+        let source = self.volume_path(id, path);
         let volume = VolumeSource {
             destination: path.to_owned(),
             source: source.clone(),

@@ -7,7 +7,7 @@ use oci_client::Reference;
 use oci_client::client::{Certificate, CertificateEncoding, Client, ClientConfig, ClientProtocol};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
-use crate::image::hosts::Host;
+use crate::image::hosts::{Host, is_loopback};
 
 use super::RegistryError;
 
@@ -57,6 +57,20 @@ fn read(path: &Path, address: &str) -> Result<Vec<u8>, RegistryError> {
     })
 }
 
+/// Tells whether the environment names a proxy, which `oci-client` would use for this machine's own registries too.
+pub(super) fn proxy_in_environment() -> bool {
+    [
+        "http_proxy",
+        "HTTP_PROXY",
+        "https_proxy",
+        "HTTPS_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+    ]
+    .iter()
+    .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
 /// Makes the client for what `oci-client` does not do.
 pub(super) fn http_client(
     host: &Host,
@@ -83,6 +97,10 @@ pub(super) fn http_client(
         .read_timeout(timeout)
         .default_headers(headers)
         .tls_danger_accept_invalid_certs(host.skip_verify);
+    // As other clients do: a proxy's loopback is not ours.
+    if is_loopback(address) {
+        builder = builder.no_proxy();
+    }
     let mut roots = Vec::new();
     for pem in certificates {
         let parsed = reqwest::Certificate::from_pem_bundle(pem);

@@ -17,12 +17,12 @@ use tokio::sync::Mutex;
 use crate::image::{
     credentials::{Credentials, Keyring},
     digest::Digest,
-    hosts::Host,
+    hosts::{Host, is_loopback},
     manifest::MANIFEST_TYPES,
     name::{Name, Version},
 };
 
-use super::client::{ClientConfigSource, certificates, http_client};
+use super::client::{ClientConfigSource, certificates, http_client, proxy_in_environment};
 use super::failure::{envelope_error, reason_of, shorten};
 use super::token::{self, Authorization};
 use super::{ByteStream, Fetched, RegistryError};
@@ -73,7 +73,8 @@ impl Endpoint {
         let certificates = certificates(&host, &address)?;
         let http = http_client(&host, &address, &certificates, timeout)?;
         let credentials = keyring.for_host(&address, name.registry(), host.origin);
-        let beyond = has_path || !host.headers.is_empty() || !host.client.is_empty();
+        let past_proxy = is_loopback(&address) && proxy_in_environment();
+        let beyond = has_path || past_proxy || !host.headers.is_empty() || !host.client.is_empty();
         let oci = (!beyond).then(|| ClientConfigSource {
             plain_http,
             skip_verify: host.skip_verify,

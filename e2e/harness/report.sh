@@ -1,0 +1,53 @@
+# shellcheck shell=bash
+# How a part of the test run reports: every check passes or fails under a name, and test.sh adds them up.
+# Sourced, never run.
+
+# Where the results go: a line "pass N NAME" or "fail N NAME" each. test.sh names the file.
+CORACLE_RESULTS=${CORACLE_RESULTS:-/dev/null}
+FAILED=0
+
+# pass NAME [N]: N checks (1) passed.
+pass() {
+	echo "pass ${2:-1} $1" >>"$CORACLE_RESULTS"
+	say "ok    $1"
+}
+
+# fail NAME [N]: N checks (1) failed.
+fail() {
+	echo "fail ${2:-1} $1" >>"$CORACLE_RESULTS"
+	say "FAIL  $1"
+	FAILED=$((FAILED + ${2:-1}))
+}
+
+# check NAME COMMAND...: passes when the command does; its output is shown only when it fails.
+check() {
+	local name=$1 output
+	shift
+	if output=$("$@" 2>&1); then
+		pass "$name"
+	else
+		fail "$name"
+		tail -n 40 <<<"$output" >&2
+	fi
+}
+
+# cargo_tests NAME ARG...: runs cargo test and counts what its harness counted.
+cargo_tests() {
+	local name=$1 log rc=0 passed failed
+	shift
+	log=$(mktemp)
+	say "running $name"
+	cargo test --locked "$@" >"$log" 2>&1 || rc=$?
+	passed=$(awk '/^test result:/ { n += $4 } END { print n + 0 }' "$log")
+	failed=$(awk '/^test result:/ { n += $6 } END { print n + 0 }' "$log")
+	[ "$passed" = 0 ] || pass "$passed $name" "$passed"
+	[ "$failed" = 0 ] || fail "$failed $name" "$failed"
+	if [ "$rc" != 0 ]; then
+		[ "$failed" != 0 ] || fail "$name"
+		grep -vE '^test .* \.\.\. ok$|^ +Compiling ' "$log" | tail -n 80 >&2
+	fi
+	rm -f "$log"
+}
+
+# finish: the part's exit status.
+finish() { [ "$FAILED" = 0 ]; }

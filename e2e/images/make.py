@@ -1,0 +1,29 @@
+#!/usr/bin/env python3
+"""make.py REGISTRY WORK SET [NGINX]: makes a set of test images and pushes them to the registry at HOST:PORT.
+
+SET is `suite` (all that the tests name; NGINX is the unpacked package) or `large` (for measuring pulls). WORK is a
+scratch directory. Standard library only."""
+
+import json
+import sys
+
+import catalogue
+import large
+from registry import Registry
+
+
+def main(address, work, kind, *more):
+    """Runs the command line."""
+    registry = Registry(address)
+    if kind == "suite":
+        catalogue.push_all(registry, work, *more)
+    elif kind == "large":
+        print(json.dumps(large.push(registry)))
+    else:
+        raise SystemExit(f"no such set of images: {kind}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 4:
+        raise SystemExit(__doc__)
+    main(*sys.argv[1:])

@@ -1,0 +1,131 @@
+#!/bin/bash
+# A real kubelet with static pods: probes, restarts with back-off, adoption after its own restart, removal.
+# KUBELET_SECONDS says how long the pod is watched (120).
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=hack/lib.sh
+. "$here/../../hack/lib.sh"
+# shellcheck source=e2e/harness/report.sh
+. "$here/../harness/report.sh"
+# shellcheck source=e2e/harness/node.sh
+. "$here/../harness/node.sh"
+
+# What a kubelet sets for the whole machine, whatever namespaces it is in.
+readonly SYSCTLS=(vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops
+	kernel.keys.root_maxkeys kernel.keys.root_maxbytes)
+
+restore_machine() {
+	local line
+	for line in "${SAVED[@]}"; do sysctl -q -w "$line" || true; done
+	remove_cgroups kubepods
+	leave_node
+}
+
+if [ -z "${CORACLE_NODE-}" ]; then
+	for cgroup in $(cgroups kubepods); do
+		[ -z "$(find "$cgroup" -name cgroup.procs -exec cat {} +)" ] || die "a kubelet has pods on this machine ($cgroup)"
+	done
+	"$ROOT/hack/tools.sh" kubelet
+	KUBELET=$("$ROOT/hack/tools.sh" --dir kubelet)/kubelet
+	export KUBELET
+	SAVED=()
+	for name in "${SYSCTLS[@]}"; do
+		value=$(sysctl -n "$name" 2>/dev/null) && SAVED+=("$name=$value")
+	done
+fi
+prepare_node
+NODE_EXIT=restore_machine enter_node "$here/run.sh" "$@"
+
+start_kubelet() {
+	"$KUBELET" --config "$NODE/kubelet.yaml" --hostname-override node1 --node-ip 10.99.0.1 --root-dir /var/lib/kubelet \
+		--cert-dir "$NODE/disk/certs" -v 2 >>"$NODE/kubelet.log" 2>&1 </dev/null &
+	KUBELET_PID=$!
+}
+
+stop_kubelet() {
+	kill "$KUBELET_PID"
+	wait "$KUBELET_PID" || true
+}
+
+pods() { python3 -B "$here/pods.py" "$@"; }
+value() { python3 -B "$here/pods.py" --print "$1"; }
+
+# within SECONDS NAME EXPRESSION: passes as soon as the expression about the pods holds.
+within() {
+	local limit=$((SECONDS + $1)) name=$2 log=$NODE/pods.log
+	while ! pods "$3" >"$log" 2>&1; do
+		if [ "$SECONDS" -ge "$limit" ]; then
+			fail "$name (not within $1 s)"
+			tail -n 60 "$log" >&2
+			tail -n 15 "$NODE/kubelet.log" >&2
+			runtime_log_tail 40
+			return 1
+		fi
+		sleep 0.5
+	done
+	pass "$name"
+}
+
+# our_errors: the kubelet's error lines that no line of the allow-list matches.
+our_errors() { grep -E '^E[0-9]{4} ' "$NODE/kubelet.log" | grep -vEf <(grep -v '^#' "$here/allowed-errors.txt") || true; }
+
+node_up
+mkdir -p "$NODE/manifests" disk/{kubelet,log,certs} /var/lib/kubelet
+mount --bind disk/kubelet /var/lib/kubelet
+mount --bind disk/log /var/log
+start_runtime
+sed -e "s|SOCKET|$SOCKET|; s|NODE/|$NODE/|" "$here/config.yaml" >"$NODE/kubelet.yaml"
+# Root disks are slow here and the tests' images small: pull before the clock runs.
+for image in nginx:1.14-2 busybox:1.29-2; do
+	"$CRI_TOOLS/crictl" --image-endpoint "unix://$SOCKET" --runtime-endpoint "unix://$SOCKET" pull \
+		"registry.k8s.io/e2e-test-images/$image" >/dev/null
+done
+start_kubelet
+cp "$here/pod.yaml" "$NODE/manifests/"
+
+within 60 "both containers start, and both probes succeed" \
+	'ready(web) and failing and pod.get("podIP", "").startswith("10.88.")' || exit 1
+since=$SECONDS
+check "the host's port leads to the pod" \
+	python3 -c 'import urllib.request; assert b"nginx" in urllib.request.urlopen("http://10.99.0.1:8081/", timeout=5).read()'
+within 30 "the failing container is restarted" 'failing["restartCount"] >= 1'
+within 60 "its exit code and last words are told" \
+	'failing.get("lastState", {}).get("terminated", {}).get("exitCode") == 3 and failing["lastState"]["terminated"]["message"] == "reason\n"'
+left=$((since + ${KUBELET_SECONDS:-120} - SECONDS))
+say "watching for $left s more"
+[ "$left" -le 0 ] || sleep "$left"
+within 5 "the probed container was never restarted" 'ready(web) and web["restartCount"] == 0'
+restarts=$(value 'failing["restartCount"]')
+check "the kubelet backs off, longer each time" grep -q 'back-off 40s restarting failed container=failing' "$NODE/kubelet.log"
+if [ "$restarts" -ge 3 ] && [ "$restarts" -le 6 ]; then
+	pass "back-off slows the restarts down"
+else
+	fail "back-off slows the restarts down ($restarts restarts)"
+fi
+
+before=$(value 'web["containerID"]')
+stop_kubelet
+start_kubelet
+within 60 "a restarted kubelet adopts the pod" "ready(web) and web['containerID'] == '$before' and web['restartCount'] == 0"
+sleep 10
+within 5 "and leaves it alone" "ready(web) and web['containerID'] == '$before' and web['restartCount'] == 0"
+
+rm "$NODE/manifests/pod.yaml"
+within 60 "without its manifest the pod goes" 'not pods'
+listed() { "$CRI_TOOLS/crictl" --runtime-endpoint "unix://$SOCKET" "$@" -q; }
+# The kubelet's own clean-up of what it stopped runs once a minute.
+limit=$((SECONDS + 90))
+while [ -n "$(listed ps -a)" ] && [ "$SECONDS" -lt "$limit" ]; do sleep 1; done
+check "no container is left" test -z "$(listed ps -a)"
+check "no pod is ready" test -z "$(listed pods --state ready)"
+stop_kubelet
+
+errors=$(our_errors)
+if [ -z "$errors" ]; then
+	pass "the kubelet's log has no error of ours"
+else
+	fail "the kubelet's log has errors of ours"
+	cut -c1-400 <<<"$errors" | head -n 20 >&2
+fi
+[ "$FAILED" = 0 ] || runtime_log_tail 40
+finish

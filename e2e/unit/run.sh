@@ -1,0 +1,22 @@
+#!/bin/bash
+# Format, lints, unit tests and documentation tests: what needs no daemon.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=hack/lib.sh
+. hack/lib.sh
+# shellcheck source=e2e/harness/report.sh
+. e2e/harness/report.sh
+need_rust
+
+mapfile -t scripts < <(find .ci hack e2e -type f '(' -name '*.sh' -o -path .ci/run ')' | sort)
+check "shell scripts are clean" shellcheck -x "${scripts[@]}"
+check "python scripts compile" python3 -c '
+import ast, pathlib
+for path in pathlib.Path("e2e").rglob("*.py"):
+    ast.parse(path.read_text(), str(path))'
+check "the format is rustfmt's" cargo fmt --check
+say "running clippy"
+check "clippy has no complaint" cargo clippy --locked --quiet --all-targets -- -D warnings
+cargo_tests "unit tests" --lib --bins
+cargo_tests "documentation tests" --doc
+finish

@@ -1,0 +1,20 @@
+#!/bin/bash
+# install.sh [PART...]: installs the Debian or Ubuntu packages that building and the named parts of hack/test.sh need.
+# Does nothing, quickly, when all is there.
+set -euo pipefail
+# shellcheck source=hack/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+need_rust
+for part in "$@"; do
+	case $part in
+	unit) packages shellcheck python3 ;;
+	grpc | critest | crictl | kubelet | bench)
+		# busybox, not busybox-static (the two exclude each other): the tests' images need its dynamic build.
+		packages python3 busybox procps util-linux iproute2 iptables nftables e2fsprogs mount
+		need_go
+		;;
+	guest) packages python3 busybox qemu-system-x86 mmdebstrap cpio e2fsprogs ;;
+	*) die "no such part: $part" ;;
+	esac
+done

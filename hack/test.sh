@@ -1,0 +1,48 @@
+#!/bin/bash
+# test.sh [PART...]: installs what the tests need and runs them: all parts, or those named.
+#
+#   unit     format, lints, unit and documentation tests
+#   grpc     the daemon over gRPC: every call, good and bad input
+#   critest  Kubernetes' conformance suite for CRI runtimes, unmodified
+#   crictl   the CRI client that operators use
+#   kubelet  a real kubelet with static pods
+#   guest    the daemon as a systemd service in a virtual machine with cgroup v2
+#
+# The last line is the count: "N passed, N failed". Whatever is built or fetched is kept in ~/.cache/coracle
+# (CORACLE_CACHE says otherwise), nothing in the checkout.
+set -euo pipefail
+# shellcheck source=hack/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+readonly ALL=(unit grpc critest crictl kubelet guest)
+# What a run without arguments does.
+readonly DEFAULT=(unit)
+
+case ${1-} in -h | --help)
+	sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
+	exit
+	;;
+esac
+[ $# -gt 0 ] || set -- "${DEFAULT[@]}"
+for part in "$@"; do
+	case " ${ALL[*]} " in *" $part "*) ;; *) die "no such part: $part (there are: ${ALL[*]})" ;; esac
+	[ "$part" = unit ] || need_root
+done
+
+"$ROOT/hack/install.sh" "$@"
+CORACLE_RESULTS=$(mktemp)
+export CORACLE_RESULTS
+trap 'rm -f "$CORACLE_RESULTS"' EXIT
+
+for part in "$@"; do
+	started=$SECONDS failures=$(grep -c '^fail' "$CORACLE_RESULTS" || true)
+	say "== $part"
+	if "$ROOT/e2e/$part/run.sh"; then
+		say "== $part passed ($((SECONDS - started)) s)"
+	else
+		# A part that broke before it could name a failure is one.
+		[ "$(grep -c '^fail' "$CORACLE_RESULTS" || true)" -gt "$failures" ] || echo "fail 1 $part" >>"$CORACLE_RESULTS"
+		say "== $part failed ($((SECONDS - started)) s)"
+	fi
+done
+awk '{ n[$1] += $2 } END { printf "%d passed, %d failed\n", n["pass"], n["fail"]; exit n["fail"] > 0 || n["pass"] == 0 }' "$CORACLE_RESULTS"

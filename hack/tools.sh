@@ -1,0 +1,88 @@
+#!/bin/bash
+# tools.sh [NAME...]: builds the Go programs that the tests drive Coracle with, from the pinned modules below e2e/tools/.
+# tools.sh --dir NAME: prints the directory that NAME's programs are in, and builds nothing.
+#
+# Each module's programs go to CACHE/tools/NAME-VERSION-HASH/, HASH being of what pins them, so that what is there is
+# never built twice and never stale. Nothing here is part of Coracle.
+set -euo pipefail
+# shellcheck source=hack/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+readonly NAMES=(cri-tools cni-plugins kubelet bench)
+
+# pinned NAME: the version of the module that NAME exists for.
+pinned() {
+	case $1 in
+	cri-tools) module_version "$1" sigs.k8s.io/cri-tools ;;
+	cni-plugins) module_version "$1" github.com/containernetworking/plugins ;;
+	kubelet) module_version "$1" k8s.io/kubernetes ;;
+	bench) module_version "$1" k8s.io/cri-api ;;
+	*) die "no such tool: $1 (there are: ${NAMES[*]})" ;;
+	esac
+}
+
+# module_version NAME MODULE: what NAME's go.mod requires of MODULE.
+module_version() {
+	awk -v m="$2" '{ sub(/^require /, ""); sub(/^[ \t]+/, "") } $1 == m && $2 ~ /^v/ { print $2; exit }' \
+		"$ROOT/e2e/tools/$1/go.mod"
+}
+
+# tool_dir NAME
+tool_dir() {
+	local hash
+	hash=$(cd "$ROOT/e2e/tools/$1" && find . -maxdepth 1 -type f '(' -name 'go.*' -o -name '*.go' ')' | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-8)
+	echo "$CACHE/tools/$1-$(pinned "$1")-$hash"
+}
+
+# The builders: each leaves its programs in the directory $1; they run in the module's own directory.
+build_cri_tools() {
+	local stamp
+	stamp="-s -w -X sigs.k8s.io/cri-tools/pkg/version.Version=$(pinned cri-tools)"
+	go test -c -trimpath -ldflags "$stamp" -o "$1/critest" sigs.k8s.io/cri-tools/cmd/critest
+	go build -trimpath -ldflags "$stamp" -o "$1/" sigs.k8s.io/cri-tools/cmd/crictl
+	go build -trimpath -ldflags '-s -w' -o "$1/" github.com/onsi/ginkgo/v2/ginkgo
+}
+
+build_cni_plugins() { go build -trimpath -ldflags '-s -w' -o "$1/" tool; }
+
+build_kubelet() {
+	local version stamp='-s -w' package
+	version=$(pinned kubelet)
+	for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+		stamp+=" -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=$(cut -d. -f2 <<<"$version")"
+		stamp+=" -X $package.gitTreeState=clean -X $package.gitCommit=none -X $package.buildDate=1970-01-01T00:00:00Z"
+	done
+	go build -trimpath -ldflags "$stamp" -o "$1/" k8s.io/kubernetes/cmd/kubelet
+}
+
+build_bench() { go build -trimpath -ldflags '-s -w' -o "$1/" .; }
+
+# build NAME: unless it is there already.
+build() {
+	local dir started=$SECONDS
+	dir=$(tool_dir "$1")
+	[ ! -d "$dir" ] || return 0
+	say "building $1 $(pinned "$1") (kept in $dir)"
+	mkdir -p "$CACHE/tools"
+	rm -rf "$dir.new"
+	mkdir "$dir.new"
+	(
+		cd "$ROOT/e2e/tools/$1"
+		export CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false' GOTOOLCHAIN=local GOWORK=off
+		"build_${1//-/_}" "$dir.new"
+	)
+	mv "$dir.new" "$dir"
+	say "built $1 in $((SECONDS - started)) s"
+}
+
+if [ "${1-}" = --dir ]; then
+	[ $# = 2 ] || die "usage: tools.sh --dir NAME"
+	tool_dir "$2"
+	exit
+fi
+need_go
+[ $# -gt 0 ] || set -- "${NAMES[@]}"
+for name in "$@"; do
+	[ -n "$(pinned "$name")" ] || die "$name: its go.mod pins no version"
+	build "$name"
+done

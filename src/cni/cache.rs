@@ -1,0 +1,290 @@
+//! Attachments on disk: what `DEL` needs to undo an `ADD` after a restart, and with the configuration changed or gone.
+//!
+//! An entry is written before the first plugin runs and rewritten with the result, so that no address a plugin
+//! reserved is ever unaccounted for. One file for each network, container and interface,
+//! `<container>:<network>:<interface>.json` (no name has a colon). The directory must survive a reboot: what plugins
+//! reserve on disk does.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::cni::{Attachment, NetworkConf};
+
+/// The format of an entry; a later one is refused rather than misread.
+const FORMAT: u32 = 1;
+
+/// What is known of one attachment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    pub(super) format: u32,
+    pub(super) attachment: Attachment,
+    pub(super) network: String,
+    pub(super) netns: PathBuf,
+    /// `CNI_ARGS`, joined.
+    pub(super) args: String,
+    pub(super) capabilities: Map<String, Value>,
+    /// The file `conf` was read from, for messages.
+    pub(super) source: PathBuf,
+    pub(super) conf: Value,
+    /// How many plugins may have run, counted from the first.
+    pub(super) begun: usize,
+    /// The result so far; of the whole list once `complete`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) result: Option<Value>,
+    #[serde(default)]
+    pub(super) complete: bool,
+}
+
+impl Entry {
+    /// Returns the entry of an attachment of which any plugin of `conf` may have run.
+    pub(super) fn begin(conf: &NetworkConf, attachment: Attachment, netns: PathBuf) -> Self {
+        Self {
+            format: FORMAT,
+            attachment,
+            network: conf.name().to_owned(),
+            netns,
+            args: String::new(),
+            capabilities: Map::new(),
+            source: conf.source().to_owned(),
+            conf: conf.raw().clone(),
+            begun: conf.plugins().len(),
+            result: None,
+            complete: false,
+        }
+    }
+}
+
+/// The directory of the entries.
+#[derive(Clone, Debug)]
+pub(super) struct Cache {
+    dir: PathBuf,
+}
+
+/// An entry's file, told by its name alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) attachment: Attachment,
+    pub(super) network: String,
+    pub(super) path: PathBuf,
+}
+
+impl Cache {
+    /// Opens the directory, making it where it is missing.
+    pub(super) fn open(dir: PathBuf) -> Result<Self, CacheError> {
+        fs::create_dir_all(&dir).map_err(|source| CacheError::Directory {
+            path: dir.clone(),
+            source,
+        })?;
+        Ok(Self { dir })
+    }
+
+    /// Writes an entry, durably, in place of an earlier one.
+    pub(super) fn store(&self, entry: &Entry) -> Result<(), CacheError> {
+        let path = self.path(&entry.attachment, &entry.network);
+        let text = serde_json::to_vec(entry).expect("an entry's maps have string keys");
+        write_durably(&self.dir, &path, &text).map_err(|source| CacheError::Write { path, source })
+    }
+
+    /// Removes an entry; one that is gone already is removed.
+    pub(super) fn remove(&self, named: &Named) -> Result<(), CacheError> {
+        match fs::remove_file(&named.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CacheError::Write {
+                path: named.path.clone(),
+                source: error,
+            }),
+            // Not synced: an entry that comes back after a power cut is deleted again, which harms nothing.
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads an entry.
+    pub(super) fn read(&self, named: &Named) -> Result<Entry, CacheError> {
+        let path = || named.path.clone();
+        let text = fs::read(&named.path).map_err(|source| CacheError::Read { path: path(), source })?;
+        let entry: Entry =
+            serde_json::from_slice(&text).map_err(|source| CacheError::Damaged { path: path(), source })?;
+        if entry.format != FORMAT {
+            return Err(CacheError::Format {
+                path: path(),
+                format: entry.format,
+            });
+        }
+        Ok(entry)
+    }
+
+    /// Lists every entry.
+    pub(super) fn list(&self) -> Result<Vec<Named>, CacheError> {
+        let failed = |source| CacheError::Directory {
+            path: self.dir.clone(),
+            source,
+        };
+        let mut found = Vec::new();
+        for file in fs::read_dir(&self.dir).map_err(failed)? {
+            let path = file.map_err(failed)?.path();
+            found.extend(name(path));
+        }
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(found)
+    }
+
+    /// Lists the entries of one attachment: one, unless its network was renamed between two attempts.
+    pub(super) fn find(&self, attachment: &Attachment) -> Result<Vec<Named>, CacheError> {
+        let mut found = self.list()?;
+        found.retain(|named| named.attachment == *attachment);
+        Ok(found)
+    }
+
+    fn path(&self, attachment: &Attachment, network: &str) -> PathBuf {
+        self.dir.join(format!(
+            "{}:{network}:{}.json",
+            attachment.id(),
+            attachment.ifname()
+        ))
+    }
+}
+
+/// Reads the name of an entry's file; other files, and those half written, have none.
+fn name(path: PathBuf) -> Option<Named> {
+    if path.extension() != Some(OsStr::new("json")) {
+        return None;
+    }
+    let stem = path.file_stem()?.to_str()?;
+    let (id, rest) = stem.split_once(':')?;
+    let (network, ifname) = rest.split_once(':')?;
+    let attachment = Attachment::new(id, ifname).ok()?;
+    Some(Named {
+        attachment,
+        network: network.to_owned(),
+        path,
+    })
+}
+
+/// Replaces `path` with `text`: a reader, or a restart after a power cut, sees the old file or the new one.
+pub(super) fn write_durably(dir: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut temporary = path.to_owned().into_os_string();
+    temporary.push(".new");
+    let written = (|| {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        File::open(dir)?.sync_all()
+    })();
+    if written.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Why the entry of an attachment could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// The directory cannot be made or listed.
+    #[error("cannot list attachments in {path}", path = path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The entry cannot be written or removed.
+    #[error("cannot record attachment in {path}", path = path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The entry cannot be read.
+    #[error("cannot read attachment {path}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The entry's text is not one.
+    #[error("attachment {path} is damaged", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where it stops making sense.
+        source: serde_json::Error,
+    },
+    /// A later version of this runtime wrote it.
+    #[error("attachment {path} has format {format}, which is not known", path = path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn entry(id: &str, ifname: &str, network: &str) -> Entry {
+        let text = format!(r#"{{"cniVersion":"1.0.0","name":"{network}","type":"bridge"}}"#);
+        let conf = NetworkConf::parse(Path::new("a.conf"), text.as_bytes()).unwrap();
+        Entry::begin(&conf, Attachment::new(id, ifname).unwrap(), "/netns/a".into())
+    }
+
+    #[test]
+    fn an_entry_is_found_again_by_its_attachment_and_only_by_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path().join("made")).unwrap();
+        let stored = entry("a", "eth0", "net-1.x");
+        for other in [
+            &stored,
+            &entry("a", "eth1", "net-1.x"),
+            &entry("b", "eth0", "net-1.x"),
+        ] {
+            cache.store(other).unwrap();
+        }
+
+        let found = cache.find(&stored.attachment).unwrap();
+
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].network, "net-1.x");
+        assert_eq!(cache.read(&found[0]).unwrap(), stored);
+        cache.remove(&found[0]).unwrap();
+        cache.remove(&found[0]).unwrap();
+        assert_eq!(cache.list().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_half_written_file_is_no_entry_and_a_damaged_one_is_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path().to_owned()).unwrap();
+        fs::write(dir.path().join("a:net:eth0.json.new"), "{").unwrap();
+        fs::write(dir.path().join("b:net:eth0.json"), "{").unwrap();
+        let mut later = serde_json::to_value(entry("c", "eth0", "net")).unwrap();
+        later["format"] = 2.into();
+        fs::write(dir.path().join("c:net:eth0.json"), later.to_string()).unwrap();
+
+        let found = cache.list().unwrap();
+
+        assert_eq!(found.len(), 2);
+        assert!(matches!(cache.read(&found[0]), Err(CacheError::Damaged { .. })));
+        assert!(matches!(
+            cache.read(&found[1]),
+            Err(CacheError::Format { format: 2, .. })
+        ));
+    }
+}

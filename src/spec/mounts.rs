@@ -1,0 +1,256 @@
+//! Every mount of a container, in the order they are made, and which trees are staged for it.
+//!
+//! The file systems that make a container a Linux machine come first, then binds, parents before children. Whatever
+//! comes from the host is *staged*: the create worker attaches a copy of the tree below the staging directory, with
+//! read-only flags and propagation of its own, and libcontainer binds it from there. Two reasons: the worker's lean
+//! mount namespace does not see the host's later mounts, and libcontainer drops the propagation of single mounts.
+//! The copy stays in its peer group, and so does the bind, as long as `rootfsPropagation` is wide enough.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Mount as OciMount;
+
+use crate::model::{Mount, MountPropagation, Namespace};
+
+use super::Input;
+use super::devices::bound;
+use super::error::SpecError;
+use super::filesystems::{DEV, SHM, filesystems, mount};
+
+/// Where a host `/dev` waits until libcontainer has made its own nodes, which must not end up in the host's.
+const HOST_DEV: &str = "/dev/.host";
+/// What may be bound below `/proc`: files of figures, as lxcfs shows them per container. Anything else could make the
+/// last stage's own writes there go nowhere.
+const PROC_FILES: [&str; 8] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+];
+
+/// A tree of the host, to be attached below the staging directory before libcontainer is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StagedMount {
+    /// Its name below the staging directory, a number.
+    pub index: usize,
+    /// The host path to copy the tree of, without links in it.
+    pub source: PathBuf,
+    /// Where it ends up in the container.
+    pub destination: String,
+    /// Its top mount is read-only.
+    pub readonly: bool,
+    /// So are the mounts below.
+    pub recursive_readonly: bool,
+    /// How later mounts travel, for the whole tree.
+    pub propagation: MountPropagation,
+}
+
+/// The mounts of a container.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mounts {
+    pub(super) mounts: Vec<OciMount>,
+    pub(super) staged: Vec<StagedMount>,
+    pub(super) late: Vec<(PathBuf, PathBuf)>,
+}
+
+/// A tree of the host to be bound, before it has a number.
+struct Wanted {
+    destination: String,
+    source: PathBuf,
+    readonly: bool,
+    recursive_readonly: bool,
+    propagation: MountPropagation,
+}
+
+/// Works out all mounts.
+pub(super) fn mounts(input: &Input<'_>, cgroup: &str) -> Result<Mounts, SpecError> {
+    let mut wanted = asked(input)?;
+    wanted.extend(implied(input, &wanted));
+    // Parents before children; equal ones as they came, so that the last one is on top.
+    wanted.sort_by_key(|w| depth(&w.destination));
+    let privileged = input.linux().security.privileged;
+
+    let mut out = Mounts {
+        mounts: filesystems(&input.host.cgroups, cgroup, privileged),
+        ..Mounts::default()
+    };
+    out.mounts.retain(|mount| !replaced(mount.destination(), &wanted));
+    let host_dev = wanted.iter().any(|w| w.destination == DEV);
+    if host_dev {
+        out.late.push((HOST_DEV.into(), DEV.into()));
+    }
+    for (index, mut bind) in wanted.into_iter().enumerate() {
+        if host_dev {
+            bind.destination = below_host_dev(bind.destination);
+        }
+        out.mounts
+            .push(bind_of(&bind, input.staging.join(index.to_string())));
+        out.staged.push(bind.stage(index));
+    }
+    Ok(out)
+}
+
+/// Whether a mount of ours gives way to a wanted one at or above its place. `/dev` itself stays: libcontainer fills
+/// it before the host's is moved there.
+fn replaced(own: &Path, wanted: &[Wanted]) -> bool {
+    wanted
+        .iter()
+        .any(|w| own.starts_with(&w.destination) && own != Path::new(DEV))
+}
+
+/// The widest propagation any mount needs. libcontainer gives it to every mount, which leaves a private tree private
+/// and lets others keep what they were staged with. Its spelling has no `r`.
+pub(super) fn rootfs_propagation(staged: &[StagedMount]) -> &'static str {
+    let any = |propagation| staged.iter().any(|s| s.propagation == propagation);
+    if any(MountPropagation::Bidirectional) {
+        "shared"
+    } else if any(MountPropagation::HostToContainer) {
+        "slave"
+    } else {
+        "private"
+    }
+}
+
+/// What configuration and image ask for.
+fn asked(input: &Input<'_>) -> Result<Vec<Wanted>, SpecError> {
+    let mounts = &input.config.mounts;
+    if mounts.len() != input.binds.len() {
+        let problem = format!(
+            "has {} entries, {} were looked up",
+            mounts.len(),
+            input.binds.len()
+        );
+        return Err(SpecError::invalid("mounts", problem));
+    }
+    let mut wanted = vec![];
+    for (n, (mount, source)) in mounts.iter().zip(input.binds).enumerate() {
+        check(mount, n)?;
+        wanted.push(Wanted {
+            destination: destination(&mount.container_path, &format!("mounts[{n}].container_path"))?,
+            source: source.clone(),
+            readonly: mount.readonly,
+            recursive_readonly: mount.recursive_read_only,
+            propagation: mount.propagation,
+        });
+    }
+    for volume in input.volumes {
+        let destination = destination(&volume.container_path, "the image's volumes")?;
+        if !wanted.iter().any(|w| w.destination == destination) {
+            wanted.push(Wanted::plain(destination, volume.source.clone()));
+        }
+    }
+    Ok(wanted)
+}
+
+/// What follows from other settings: shared memory of the host's IPC namespace, devices outside `/dev`.
+fn implied(input: &Input<'_>, asked: &[Wanted]) -> Vec<Wanted> {
+    let mut wanted: Vec<Wanted> = bound(input.devices)
+        .map(|d| Wanted::plain(d.path.to_string_lossy().into_owned(), d.host_path.clone()))
+        .collect();
+    let shares_memory = input.linux().namespaces.ipc == Namespace::Host;
+    if shares_memory && !asked.iter().any(|w| w.destination == SHM || w.destination == DEV) {
+        wanted.push(Wanted::plain(SHM.to_owned(), SHM.into()));
+    }
+    wanted
+}
+
+/// Refuses what CRI refuses: no path, recursive read-only without read-only or with propagation.
+fn check(mount: &Mount, n: usize) -> Result<(), SpecError> {
+    let field = |name: &str| format!("mounts[{n}].{name}");
+    if !mount.host_path.starts_with('/') {
+        return Err(SpecError::invalid(field("host_path"), "is not an absolute path"));
+    }
+    if mount.recursive_read_only && !mount.readonly {
+        return Err(SpecError::invalid(
+            field("recursive_read_only"),
+            "is set without readonly",
+        ));
+    }
+    if mount.recursive_read_only && mount.propagation != MountPropagation::Private {
+        let problem = "is set with a propagation other than private";
+        return Err(SpecError::invalid(field("recursive_read_only"), problem));
+    }
+    Ok(())
+}
+
+/// Cleans a path of the container by its letters alone; links are followed later, inside the root.
+fn destination(path: &str, field: &str) -> Result<String, SpecError> {
+    if !path.starts_with('/') {
+        return Err(SpecError::invalid(
+            field,
+            format!("{path:?} is not an absolute path"),
+        ));
+    }
+    let mut parts: Vec<&str> = vec![];
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => _ = parts.pop(),
+            part => parts.push(part),
+        }
+    }
+    if parts.is_empty() {
+        return Err(SpecError::invalid(field, "is the root directory"));
+    }
+    let path = format!("/{}", parts.join("/"));
+    if parts[0] == "proc" && !PROC_FILES.contains(&path.as_str()) {
+        return Err(SpecError::invalid(
+            field,
+            format!("is {path:?}: only figures of /proc can be replaced"),
+        ));
+    }
+    Ok(path)
+}
+
+fn depth(path: &str) -> usize {
+    path.matches('/').count()
+}
+
+/// Moves a path at or below `/dev` to where the host's `/dev` waits.
+fn below_host_dev(path: String) -> String {
+    match path.strip_prefix(DEV) {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{HOST_DEV}{rest}"),
+        _ => path,
+    }
+}
+
+impl Wanted {
+    fn plain(destination: String, source: PathBuf) -> Wanted {
+        Wanted {
+            destination,
+            source,
+            readonly: false,
+            recursive_readonly: false,
+            propagation: MountPropagation::Private,
+        }
+    }
+
+    fn stage(self, index: usize) -> StagedMount {
+        StagedMount {
+            index,
+            source: self.source,
+            destination: self.destination,
+            readonly: self.readonly,
+            recursive_readonly: self.recursive_readonly,
+            propagation: self.propagation,
+        }
+    }
+}
+
+fn bind_of(bind: &Wanted, source: PathBuf) -> OciMount {
+    let propagation = match bind.propagation {
+        MountPropagation::Private => "rprivate",
+        MountPropagation::HostToContainer => "rslave",
+        MountPropagation::Bidirectional => "rshared",
+    };
+    let access = match (bind.readonly, bind.recursive_readonly) {
+        (_, true) => "rro",
+        (true, false) => "ro",
+        (false, false) => "rw",
+    };
+    mount(&bind.destination, "bind", source, &["rbind", propagation, access])
+}

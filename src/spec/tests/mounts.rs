@@ -1,0 +1,478 @@
+//! Mounts, namespaces and devices.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::{LinuxNamespaceType, Mount as OciMount};
+
+use super::{Fixture, host_v1};
+use crate::model::MountPropagation;
+use crate::spec::{DeviceKind, DeviceNode, Output, Volume};
+
+fn mounts(out: &Output) -> &[OciMount] {
+    out.spec.mounts().as_ref().unwrap()
+}
+
+/// `destination type source options` of each mount.
+fn lines(out: &Output) -> Vec<String> {
+    mounts(out)
+        .iter()
+        .map(|m| {
+            format!(
+                "{} {} {} {}",
+                m.destination().display(),
+                m.typ().as_deref().unwrap_or("-"),
+                m.source().as_ref().unwrap().display(),
+                m.options().as_ref().unwrap().join(",")
+            )
+        })
+        .collect()
+}
+
+fn destinations(out: &Output) -> Vec<String> {
+    mounts(out)
+        .iter()
+        .map(|m| m.destination().display().to_string())
+        .collect()
+}
+
+#[test]
+fn cgroup_v1_is_never_a_cgroup_mount_and_read_only_unless_privileged() {
+    let v1 = |security: &str| {
+        let mut f = Fixture::new(&format!(
+            r#"{{"linux":{{"security":{{{security}}},"cgroupParent":"a/b"}}}}"#
+        ));
+        f.host = host_v1();
+        f.output()
+    };
+    let out = v1("");
+
+    let own: Vec<_> = lines(&out)
+        .into_iter()
+        .filter(|l| l.starts_with("/sys/fs/cgroup"))
+        .collect();
+    let of = |name: &str, hierarchy: &str| {
+        format!(
+            "/sys/fs/cgroup/{name} bind /sys/fs/cgroup/{hierarchy}/a/b/0123456789abcdef rbind,ro,nosuid,noexec,nodev"
+        )
+    };
+    assert_eq!(
+        own[0],
+        "/sys/fs/cgroup tmpfs tmpfs nosuid,noexec,nodev,mode=755,size=64k"
+    );
+    assert_eq!(
+        own[1..],
+        [
+            of("cpu,cpuacct", "cpu,cpuacct"),
+            of("cpu", "cpu,cpuacct"),
+            of("cpuacct", "cpu,cpuacct"),
+            of("memory", "memory"),
+            of("devices", "devices"),
+        ]
+    );
+    assert_eq!(out.cgroup, "/a/b/0123456789abcdef");
+    assert!(
+        mounts(&v1(r#""privileged":true"#))
+            .iter()
+            .all(|m| m.typ().as_deref() != Some("cgroup"))
+    );
+    assert!(
+        lines(&v1(r#""privileged":true"#))
+            .iter()
+            .any(|l| l.contains("memory") && l.contains("rbind,rw"))
+    );
+}
+
+#[test]
+fn cgroup_v2_and_sysfs_are_read_only_unless_privileged() {
+    let of = |security: &str| {
+        lines(&Fixture::new(&format!(r#"{{"linux":{{"security":{{{security}}}}}}}"#)).output())
+    };
+
+    let (plain, privileged) = (of(""), of(r#""privileged":true"#));
+
+    assert!(plain.contains(&"/sys sysfs sysfs nosuid,noexec,nodev,ro".to_owned()));
+    assert!(plain.contains(&"/sys/fs/cgroup cgroup cgroup nosuid,noexec,nodev,relatime,ro".to_owned()));
+    assert!(privileged.contains(&"/sys sysfs sysfs nosuid,noexec,nodev,rw".to_owned()));
+    assert!(privileged.contains(&"/sys/fs/cgroup cgroup cgroup nosuid,noexec,nodev,relatime,rw".to_owned()));
+}
+
+#[test]
+fn binds_are_staged_in_order_of_depth_with_their_own_flags() {
+    let out = Fixture::new(
+        r#"{"mounts":[
+            {"containerPath":"/a/b/c","hostPath":"/h1","readonly":true},
+            {"containerPath":"/x//y/./z/..","hostPath":"/h2","propagation":1},
+            {"containerPath":"/a","hostPath":"/h3","readonly":true,"recursiveReadOnly":true}]}"#,
+    )
+    .output();
+
+    let binds: Vec<_> = lines(&out).into_iter().filter(|l| l.contains(" bind ")).collect();
+    assert_eq!(
+        binds,
+        [
+            "/a bind /run/c/staging/0 rbind,rprivate,rro",
+            "/x/y bind /run/c/staging/1 rbind,rslave,rw",
+            "/a/b/c bind /run/c/staging/2 rbind,rprivate,ro",
+        ]
+    );
+    let staged: Vec<_> = out
+        .staged
+        .iter()
+        .map(|s| {
+            (
+                s.index,
+                s.source.to_str().unwrap(),
+                s.readonly,
+                s.recursive_readonly,
+                s.propagation,
+            )
+        })
+        .collect();
+    assert_eq!(
+        staged,
+        [
+            (0, "/h3", true, true, MountPropagation::Private),
+            (1, "/h2", false, false, MountPropagation::HostToContainer),
+            (2, "/h1", true, false, MountPropagation::Private),
+        ]
+    );
+}
+
+#[test]
+fn the_root_propagates_as_widely_as_any_mount_needs() {
+    for (modes, expected) in [
+        ("", "private"),
+        ("0", "private"),
+        ("01", "slave"),
+        ("120", "shared"),
+    ] {
+        let mounts: Vec<String> = modes
+            .chars()
+            .map(|m| format!(r#"{{"containerPath":"/m{m}","hostPath":"/h","propagation":{m}}}"#))
+            .collect();
+        let out = Fixture::new(&format!(r#"{{"mounts":[{}]}}"#, mounts.join(","))).output();
+        let linux = out.spec.linux().as_ref().unwrap();
+        assert_eq!(linux.rootfs_propagation().as_deref(), Some(expected), "{modes}");
+    }
+}
+
+#[test]
+fn an_asked_for_mount_replaces_ours_and_what_lies_below_it() {
+    let of = |path: &str| {
+        let config = format!(r#"{{"mounts":[{{"containerPath":"{path}","hostPath":"/h"}}]}}"#);
+        destinations(&Fixture::new(&config).output())
+    };
+    let ours = [
+        "/proc",
+        "/dev",
+        "/dev/pts",
+        "/dev/shm",
+        "/dev/mqueue",
+        "/sys",
+        "/sys/fs/cgroup",
+    ];
+
+    assert_eq!(destinations(&Fixture::new("{}").output()), ours);
+    assert_eq!(
+        of("/dev/shm/"),
+        [
+            "/proc",
+            "/dev",
+            "/dev/pts",
+            "/dev/mqueue",
+            "/sys",
+            "/sys/fs/cgroup",
+            "/dev/shm"
+        ]
+    );
+    assert_eq!(
+        of("/sys"),
+        ["/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys"]
+    );
+}
+
+#[test]
+fn a_hosts_dev_waits_aside_until_libcontainer_has_filled_its_own() {
+    let out = Fixture::new(
+        r#"{"mounts":[
+            {"containerPath":"/dev/termination-log","hostPath":"/t"},
+            {"containerPath":"/dev","hostPath":"/dev"},
+            {"containerPath":"/device","hostPath":"/d"}]}"#,
+    )
+    .output();
+
+    assert_eq!(
+        destinations(&out),
+        [
+            "/proc",
+            "/dev",
+            "/sys",
+            "/sys/fs/cgroup",
+            "/dev/.host",
+            "/device",
+            "/dev/.host/termination-log"
+        ]
+    );
+    assert_eq!(out.late, [(PathBuf::from("/dev/.host"), PathBuf::from("/dev"))]);
+    assert_eq!(lines(&out)[1].split(' ').nth(1), Some("tmpfs"));
+}
+
+#[test]
+fn volumes_of_the_image_are_bound_where_nothing_else_is() {
+    let mut f = Fixture::new(r#"{"mounts":[{"containerPath":"/data","hostPath":"/h"}]}"#);
+    f.volumes = ["/data", "/cache"]
+        .map(|path| Volume {
+            container_path: path.to_owned(),
+            source: format!("/vol{path}").into(),
+        })
+        .to_vec();
+
+    let sources: Vec<_> = f
+        .output()
+        .staged
+        .into_iter()
+        .map(|s| (s.destination, s.source))
+        .collect();
+
+    let expected = [("/data", "/h"), ("/cache", "/vol/cache")];
+    assert_eq!(sources, expected.map(|(d, s)| (d.to_owned(), PathBuf::from(s))));
+}
+
+#[test]
+fn mounts_that_cannot_be_made_are_refused_by_field() {
+    let rows = [
+        (
+            r#""hostPath":"/h""#,
+            r#"mounts[0].container_path "" is not an absolute path"#,
+        ),
+        (
+            r#""hostPath":"/h","containerPath":"a""#,
+            r#"mounts[0].container_path "a" is not an absolute path"#,
+        ),
+        (
+            r#""hostPath":"/h","containerPath":"/a/..""#,
+            "mounts[0].container_path is the root directory",
+        ),
+        (
+            r#""hostPath":"/h","containerPath":"/proc/""#,
+            r#"mounts[0].container_path is "/proc": only figures of /proc can be replaced"#,
+        ),
+        (
+            r#""hostPath":"/h","containerPath":"/a/../proc/self""#,
+            r#"mounts[0].container_path is "/proc/self": only figures of /proc can be replaced"#,
+        ),
+        (
+            r#""containerPath":"/a""#,
+            "mounts[0].host_path is not an absolute path",
+        ),
+        (
+            r#""hostPath":"/h","containerPath":"/a","recursiveReadOnly":true"#,
+            "mounts[0].recursive_read_only is set without readonly",
+        ),
+        (
+            r#""hostPath":"/h","containerPath":"/a","recursiveReadOnly":true,"readonly":true,"propagation":1"#,
+            "mounts[0].recursive_read_only is set with a propagation other than private",
+        ),
+        (
+            r#""hostPath":"/h","containerPath":"/a","recursiveReadOnly":true,"readonly":true,"propagation":2"#,
+            "mounts[0].recursive_read_only is set with a propagation other than private",
+        ),
+    ];
+    for (mount, expected) in rows {
+        assert_eq!(
+            Fixture::new(&format!(r#"{{"mounts":[{{{mount}}}]}}"#)).refused(),
+            expected,
+            "{mount}"
+        );
+    }
+}
+
+#[test]
+fn namespaces_are_made_joined_or_left_to_the_host() {
+    let out = Fixture::new(
+        r#"{"hostname":"h","linux":{"namespaces":{"network":{"join":"/run/n"},"pid":"host","uts":{"join":"/run/u"}}}}"#,
+    )
+    .output();
+
+    let namespaces = out.spec.linux().as_ref().unwrap().namespaces().clone().unwrap();
+    let got: Vec<_> = namespaces
+        .iter()
+        .map(|n| (n.typ(), n.path().as_ref().map(|p| p.display().to_string())))
+        .collect();
+    assert_eq!(
+        got,
+        [
+            (LinuxNamespaceType::Mount, None),
+            (LinuxNamespaceType::Cgroup, None),
+            (LinuxNamespaceType::Network, Some("/run/n".to_owned())),
+            (LinuxNamespaceType::Ipc, None),
+            (LinuxNamespaceType::Uts, Some("/run/u".to_owned())),
+        ]
+    );
+    assert_eq!(out.spec.hostname(), &None);
+    assert!(out.process.env.contains(&b"HOSTNAME=h".to_vec()));
+}
+
+#[test]
+fn a_container_without_a_hostname_is_called_by_its_id() {
+    let out = Fixture::new("{}").output();
+
+    assert_eq!(out.spec.hostname().as_deref(), Some("0123456789ab"));
+}
+
+#[test]
+fn the_hosts_shared_memory_comes_with_its_ipc_namespace() {
+    let out = Fixture::new(r#"{"linux":{"namespaces":{"ipc":"host"}}}"#).output();
+
+    assert_eq!(out.staged.len(), 1);
+    assert_eq!(
+        (out.staged[0].destination.as_str(), out.staged[0].source.to_str()),
+        ("/dev/shm", Some("/dev/shm"))
+    );
+    assert_eq!(destinations(&out).iter().filter(|d| *d == "/dev/shm").count(), 1);
+}
+
+#[test]
+fn kernel_parameters_need_a_namespace_of_the_containers_own() {
+    let with = |namespaces: &str, name: &str| {
+        Fixture::new(&format!(
+            r#"{{"linux":{{"namespaces":{{{namespaces}}},"sysctls":{{"{name}":"1"}}}}}}"#
+        ))
+    };
+    let set = |name: &str| {
+        with("", name)
+            .output()
+            .spec
+            .linux()
+            .as_ref()
+            .unwrap()
+            .sysctl()
+            .clone()
+            .unwrap()
+    };
+    for (given, written) in [
+        ("net.ipv4.ip_forward", "net.ipv4.ip_forward"),
+        ("net/ipv4/ip_forward", "net.ipv4.ip_forward"),
+        ("kernel.shm_rmid_forced", "kernel.shm_rmid_forced"),
+        ("fs.mqueue.msg_max", "fs.mqueue.msg_max"),
+        ("kernel.domainname", "kernel.domainname"),
+    ] {
+        assert_eq!(set(given).keys().collect::<Vec<_>>(), [written]);
+    }
+    let own = |what: &str, name: &str| {
+        format!(r#"linux.sysctls["{name}"] needs {what} namespace of the container's own"#)
+    };
+    let not = |name: &str| format!(r#"linux.sysctls["{name}"] is not a namespaced kernel parameter"#);
+    let rows = [
+        (r#""network":"host""#, "net.a", own("a network", "net.a")),
+        (r#""network":{"join":"/n"}"#, "net.a", own("a network", "net.a")),
+        (r#""ipc":"host""#, "kernel.sem", own("an IPC", "kernel.sem")),
+        (
+            r#""uts":"host""#,
+            "kernel.domainname",
+            own("a UTS", "kernel.domainname"),
+        ),
+        ("", "kernel.core_pattern", not("kernel.core_pattern")),
+        ("", "vm.swappiness", not("vm.swappiness")),
+        ("", "net..a", not("net..a")),
+        (
+            "",
+            "net/../kernel/x",
+            r#"linux.sysctls["net/../kernel/x"] mixes dots and slashes, which cannot be set"#.to_owned(),
+        ),
+    ];
+    for (namespaces, name, expected) in rows {
+        assert_eq!(with(namespaces, name).refused(), expected);
+    }
+}
+
+fn node(path: &str, kind: DeviceKind, access: &str) -> DeviceNode {
+    DeviceNode {
+        host_path: format!("/host{path}").into(),
+        path: path.into(),
+        kind,
+        major: 10,
+        minor: 229,
+        mode: 0o100_660,
+        uid: 0,
+        gid: 6,
+        access: access.to_owned(),
+    }
+}
+
+#[test]
+fn devices_become_nodes_rules_and_outside_dev_binds() {
+    let mut f = Fixture::new("{}");
+    f.devices = vec![
+        node("/dev/fuse", DeviceKind::Char, "rw"),
+        node("/dev/pts/7", DeviceKind::Char, "rw"),
+        node("/opt/disk", DeviceKind::Block, "r"),
+        node("/dev/fifo", DeviceKind::Fifo, "rwm"),
+    ];
+    let out = f.output();
+
+    let linux = out.spec.linux().as_ref().unwrap();
+    let nodes = linux.devices().as_ref().unwrap();
+    let paths: Vec<_> = nodes.iter().map(|d| d.path().display().to_string()).collect();
+    assert_eq!(paths, ["/dev/fuse", "/dev/fifo"]);
+    assert_eq!((nodes[0].file_mode(), nodes[0].gid()), (Some(0o660), Some(6)));
+    assert_eq!(out.staged[0].source.to_str(), Some("/host/opt/disk"));
+    let rules: Vec<_> = rules(&out);
+    assert_eq!(rules[..3], ["deny a *:* rwm", "allow c *:* m", "allow b *:* m"]);
+    assert!(rules.contains(&"allow c 1:3 rwm".to_owned()) && rules.contains(&"allow c 136:* rwm".to_owned()));
+    assert_eq!(
+        rules[12..],
+        ["allow c 10:229 rw", "allow c 10:229 rw", "allow b 10:229 r"]
+    );
+}
+
+fn rules(out: &Output) -> Vec<String> {
+    let resources = out.spec.linux().as_ref().unwrap().resources().as_ref().unwrap();
+    let rules = resources.devices().as_ref().unwrap();
+    let verb = |allow| if allow { "allow" } else { "deny" };
+    rules
+        .iter()
+        .map(|rule| format!("{} {rule}", verb(rule.allow())))
+        .collect()
+}
+
+#[test]
+fn a_privileged_container_may_use_any_device_and_has_nothing_hidden() {
+    let out = Fixture::new(
+        r#"{"linux":{"security":{"privileged":true,"maskedPaths":["/m"],"readonlyPaths":["/r"],
+            "seccomp":"runtimeDefault"}}}"#,
+    )
+    .output();
+
+    let linux = out.spec.linux().as_ref().unwrap();
+    assert_eq!(rules(&out), ["allow a *:* rwm"]);
+    assert_eq!(linux.masked_paths().as_deref(), Some(&[][..]));
+    assert_eq!(linux.readonly_paths().as_deref(), Some(&[][..]));
+    assert!(out.seccomp.is_none());
+}
+
+#[test]
+fn a_malformed_device_is_refused_by_field() {
+    let rows = [
+        (
+            r#""hostPath":"d","containerPath":"/d","permissions":"r""#,
+            "host_path is not an absolute path",
+        ),
+        (
+            r#""hostPath":"/d","containerPath":"d","permissions":"r""#,
+            "container_path is not an absolute path",
+        ),
+        (
+            r#""hostPath":"/d","containerPath":"/d","permissions":"x""#,
+            r#"permissions "x" is not made of r, w and m"#,
+        ),
+        (
+            r#""hostPath":"/d","containerPath":"/d""#,
+            r#"permissions "" is not made of r, w and m"#,
+        ),
+    ];
+    for (device, expected) in rows {
+        let f = Fixture::new(&format!(r#"{{"devices":[{{{device}}}]}}"#));
+        assert_eq!(f.refused(), format!("devices[0].{expected}"));
+    }
+}
