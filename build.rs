@@ -1,4 +1,5 @@
-//! Generates the CRI types, clients and servers from `proto/`, and the descriptor the tests compare.
+//! Generates types, clients and servers from `proto/`: CRI, with the descriptor the tests compare, and our admin
+//! service.
 
 use std::{env, error::Error, path::PathBuf};
 
@@ -9,5 +10,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         .btree_map(".")
         .file_descriptor_set_path(out.join("cri-v1.bin"))
         .compile_protos(&["proto/runtime/v1/api.proto"], &["proto"])?;
+    tonic_prost_build::configure().compile_protos(&["proto/coracle/admin/v1/admin.proto"], &["proto"])?;
     Ok(())
 }

@@ -1,1 +1,18 @@
 //! The composition root: wires the layers, serves, drains.
+
+pub mod admin;
+pub mod client;
+pub mod lock;
+pub mod offline;
+
+mod attended;
+mod error;
+mod images;
+mod node;
+mod notify;
+mod serve;
+mod shutdown;
+
+pub use attended::{Attach, Attended};
+pub use error::AppError;
+pub use serve::serve;

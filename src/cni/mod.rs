@@ -6,13 +6,13 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | [`conflist`] | configurations: loading, validating, deriving what one plugin is given |
-//! | [`exec`] | one run of one plugin |
-//! | [`result`] | what `ADD` answers, in each version of the format |
-//! | [`cache`] | attachments on disk, so that `DEL` works after a restart and without the configuration |
-//! | [`network`], [`attach`] | the handle, and its verbs |
-//! | [`watch`], [`keeper`] | directories watched, and the task that keeps the handle's view current |
-//! | [`template`] | a configuration generated from address ranges |
+//! | `conflist`, `version` | configurations: loading, validating, deriving what one plugin is given |
+//! | `exec` | one run of one plugin |
+//! | `result` | what `ADD` answers, in each version of the format |
+//! | `cache` | attachments on disk, so that `DEL` works after a restart and without the configuration |
+//! | `network`, `attach` | the handle, and its verbs; `request` and `error` are what goes in and comes out |
+//! | `watch`, `keeper` | directories watched, and the task that keeps the handle's view current |
+//! | `template` | a configuration generated from address ranges |
 
 mod attach;
 mod cache;
@@ -34,7 +34,7 @@ pub use conflist::{ConfError, NetworkConf};
 pub use error::NetworkError;
 pub use exec::{ExecError, PluginReport, Verb};
 pub use keeper::Keeper;
-pub use network::{DEFAULT_DEADLINE, Network, Settings, Status};
+pub use network::{DEFAULT_DEADLINE, Network, PluginVersions, Settings, Status};
 pub use request::{
     AddRequest, Attachment, Bandwidth, Capabilities, Cidr, DelRequest, DnsConfig, PortMapping, Protocol,
     RequestError,

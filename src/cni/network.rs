@@ -6,14 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use serde::Deserialize;
+use serde_json::json;
 use tokio::sync::{Notify, RwLock, watch};
+use tokio::time::Instant;
 
 use crate::cni::cache::{Cache, write_durably};
 use crate::cni::error::chain;
-use crate::cni::exec::PluginPath;
+use crate::cni::exec::{PluginPath, Run};
 use crate::cni::keeper::Keeper;
 use crate::cni::watch::DirWatch;
-use crate::cni::{Cidr, NetworkConf, NetworkError, TemplateError, TemplateOutcome, conflist, template};
+use crate::cni::{
+    Cidr, NetworkConf, NetworkError, ResultError, TemplateError, TemplateOutcome, Verb, Version, conflist,
+    template,
+};
 
 /// How long one verb over all plugins may take unless configured: attaching and, after a failure, detaching again
 /// both fit into the four minutes after which a node agent asks anew.
@@ -54,6 +60,22 @@ impl Status {
     pub fn is_ready(&self) -> bool {
         matches!(self, Self::Ready { .. })
     }
+}
+
+/// Which versions of the specification a plugin speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginVersions {
+    /// The plugin's type.
+    pub plugin: String,
+    /// The versions, as it writes them.
+    pub versions: Vec<String>,
+}
+
+/// What a plugin answers to `VERSION`.
+#[derive(Deserialize)]
+struct Supported {
+    #[serde(rename = "supportedVersions")]
+    versions: Vec<String>,
 }
 
 /// The handle to the network; clones share it.
@@ -141,6 +163,46 @@ impl Network {
     /// Returns the configuration in use.
     pub fn conf(&self) -> Option<Arc<NetworkConf>> {
         self.shared.view.load().conf.clone()
+    }
+
+    /// Asks each plugin which versions of the specification it speaks (`VERSION`), in the order of the configuration.
+    /// For diagnosis: nothing else runs it.
+    ///
+    /// # Errors
+    ///
+    /// [`NetworkError::NotConfigured`], or what the first plugin that cannot tell did instead.
+    pub async fn plugin_versions(&self) -> Result<Vec<PluginVersions>, NetworkError> {
+        let view = self.shared.view();
+        let conf = view.conf.clone().ok_or_else(|| NetworkError::NotConfigured {
+            reason: view.reason(),
+        })?;
+        let deadline = Instant::now() + self.shared.settings.deadline;
+        let run = Run {
+            verb: Verb::Version,
+            path: &self.shared.path,
+            subject: None,
+            deadline,
+        };
+        let mut all = Vec::new();
+        for plugin in conf.plugin_types() {
+            let answer = run
+                .plugin(plugin, &json!({"cniVersion": Version::NEWEST.as_str()}))
+                .await?;
+            let plugin = plugin.to_owned();
+            match serde_json::from_slice::<Supported>(&answer) {
+                Ok(supported) => all.push(PluginVersions {
+                    plugin,
+                    versions: supported.versions,
+                }),
+                Err(source) => {
+                    return Err(NetworkError::Result {
+                        plugin,
+                        source: ResultError::Shape(source),
+                    });
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// Takes the ranges this node's addresses come from: with a template and no configuration but our own, writes one.

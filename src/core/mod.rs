@@ -1,1 +1,144 @@
-//! The runtime core: implements the reduced model over images, specification and monitors.
+//! The runtime core: implements the reduced model's [`RuntimeService`] and [`Stats`] over images, specification and
+//! monitors.
+//!
+//! [`Core`] holds handles and no logic: one file a verb. Each call that moves a container through its life runs in a
+//! task of the core's own, so that a caller who gives up leaves nothing half done; [`Core::close`] waits for them.
+//! Containers outlive the core: their monitors do, and [`Core::open`] finds them again.
+
+mod attended;
+mod create;
+mod devices;
+mod exec;
+mod files;
+mod host;
+mod info;
+mod lookup;
+mod observe;
+mod record;
+mod recover;
+mod registry;
+mod remove;
+mod service;
+mod start;
+mod stats;
+mod stop;
+mod teardown;
+mod update;
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio_util::task::TaskTracker;
+
+use crate::image::Images;
+use crate::model::{Error, Result};
+use crate::spec::Host;
+use crate::state::Store;
+use crate::sys::zygote::Zygote;
+use registry::Registry;
+
+pub use create::Streams;
+pub use host::host;
+
+/// Where the core keeps what, and its defaults.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Directory for what a reboot may take: bundles, sockets, observations. On tmpfs in production.
+    pub run_dir: PathBuf,
+    /// Parent of the cgroups of containers that name none.
+    pub cgroup_parent: String,
+    /// Most processes a container may have; 0 is no limit.
+    pub pids_limit: i64,
+    /// What this machine has, for the specification.
+    pub host: Host,
+}
+
+/// The runtime core. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Core {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    images: Images,
+    store: Store,
+    zygote: Arc<Zygote>,
+    registry: Registry,
+    /// Calls under way that their callers may give up on, and one observer a living container.
+    tasks: TaskTracker,
+}
+
+impl Core {
+    /// Opens the core and finds the containers of its predecessor again.
+    ///
+    /// # Errors
+    /// When the runtime directory or the record store cannot be used. A single container's trouble is no error: it is
+    /// logged, and the container's state tells.
+    pub async fn open(settings: Settings, images: Images, store: Store, zygote: Arc<Zygote>) -> Result<Core> {
+        let containers = settings.run_dir.join("containers");
+        files::private_dir(&containers)
+            .map_err(|e| Error::internal(format!("cannot make {}", containers.display())).because(e))?;
+        let (registry, tasks) = (Registry::default(), TaskTracker::new());
+        let core = Core {
+            inner: Arc::new(Inner {
+                settings,
+                images,
+                store,
+                zygote,
+                registry,
+                tasks,
+            }),
+        };
+        core.recover().await?;
+        Ok(core)
+    }
+
+    /// Waits for the calls under way. Containers and their monitors go on.
+    pub async fn close(&self) {
+        self.inner.tasks.close();
+        // Observers wait for the end of containers; they are given up, the next core takes over.
+        for entry in self.inner.registry.all() {
+            let _idle = entry.operation.lock().await;
+        }
+    }
+
+    /// The directory of one container below the runtime directory.
+    fn directory(&self, id: &str) -> PathBuf {
+        self.inner.settings.run_dir.join("containers").join(id)
+    }
+
+    /// Directory of libcontainer's own state.
+    fn engine_dir(&self) -> PathBuf {
+        self.inner.settings.run_dir.join("engine")
+    }
+
+    /// Directory of compiled system call filters.
+    fn filter_dir(&self) -> PathBuf {
+        self.inner.settings.run_dir.join("seccomp")
+    }
+
+    /// Runs a call in a task of its own: it goes on when the caller has gone.
+    async fn detached<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let task = self.inner.tasks.spawn(call);
+        task.await
+            .unwrap_or_else(|e| Err(Error::internal("call ended badly").because(e)))
+    }
+}
+
+/// Nanoseconds since the epoch.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Puts an input/output error in words.
+fn failed(what: &str, path: &Path, error: std::io::Error) -> Error {
+    Error::internal(format!("cannot {what} {}", path.display())).because(error)
+}

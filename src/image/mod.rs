@@ -1,1 +1,37 @@
-//! Images: references, registries, pull, unpack, layers and image records.
+//! Images: references, registries, pull, unpack, layers, image records, and the writable layers above them.
+//!
+//! Mounts nothing: a [`Snapshot`] names directories, and whoever runs the container mounts them in a mount namespace of
+//! its own. Runs no process.
+
+mod content;
+mod copy;
+mod credentials;
+mod digest;
+mod error;
+mod fetch;
+mod flight;
+mod hosts;
+mod import;
+mod index;
+mod layers;
+mod manifest;
+mod merged;
+mod name;
+mod progress;
+mod pull;
+mod record;
+mod registry;
+mod service;
+mod settings;
+mod settle;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod unpack;
+mod usage;
+
+pub use progress::{LayerProgress, PullProgress};
+pub use record::{ImageRecord, LayerRef};
+pub use service::{Images, Imported};
+pub use settings::{Platform, Settings};
+pub use snapshot::{Snapshot, VolumeSource};

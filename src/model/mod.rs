@@ -8,6 +8,38 @@
 //! Types keep the fields and the JSON of the reduced Go API they mirror; what CRI needs beyond it are further
 //! fields, absent from the JSON while unset. What the pair leaves out is in two narrow traits, so that each consumer
 //! sees only its own: [`Stats`] and [`Filesystem`].
+//!
+//! A container runs through the pair alone, and no pod is anywhere:
+//!
+//! ```
+//! use coracle::model::*;
+//!
+//! async fn run<R: RuntimeService, I: ImageService>(runtime: &R, images: &I, name: &str) -> Result<i32> {
+//!     let image = Some(ImageSpec::named(name));
+//!     images.pull_image(PullImageRequest { image: image.clone(), auth: None }).await?;
+//!
+//!     let config = Some(ContainerConfig { image, command: vec!["true".into()], ..Default::default() });
+//!     let request = CreateContainerRequest { config, ..Default::default() };
+//!     let container_id = runtime.create_container(request).await?.container_id;
+//!     runtime.start_container(StartContainerRequest { container_id: container_id.clone() }).await?;
+//!
+//!     let stop = StopContainerRequest { container_id: container_id.clone(), timeout: 10 };
+//!     runtime.stop_container(stop).await?;
+//!     let ask = ContainerStatusRequest { container_id: container_id.clone(), verbose: false };
+//!     let status = runtime.container_status(ask).await?.status.unwrap_or_default();
+//!     assert_eq!(status.state, ContainerState::Exited);
+//!
+//!     runtime.remove_container(RemoveContainerRequest { container_id }).await?;
+//!     Ok(status.exit_code)
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<()> {
+//! let fake = fake::Fake::with_images(["registry.example/hello:1"]);
+//! assert_eq!(run(&fake, &fake, "registry.example/hello:1").await?, 143);
+//! # Ok(())
+//! # }
+//! ```
 
 mod config;
 mod container;

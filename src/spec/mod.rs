@@ -16,7 +16,8 @@
 //! | `user` | ids and groups, by the image's passwd and group files |
 //! | `capabilities` | the five sets |
 //! | `namespaces` | namespaces, hostname, kernel parameters |
-//! | `mounts` | every mount, and which are staged |
+//! | `filesystems` | `/proc`, `/dev`, `/sys`, cgroups |
+//! | `mounts` | binds, staged trees, the order of all |
 //! | `devices` | nodes and access rules |
 //! | `resources` | limits and weights of the cgroup |
 //! | `seccomp` | the default filter, and files of the user's |
@@ -25,6 +26,7 @@
 mod capabilities;
 mod devices;
 mod error;
+mod filesystems;
 mod host;
 mod mounts;
 mod namespaces;
@@ -104,8 +106,8 @@ pub struct Output {
     pub seccomp: Option<LinuxSeccomp>,
     /// Trees to attach below [`Input::staging`] before libcontainer is called, in order.
     pub staged: Vec<StagedMount>,
-    /// Mounts of the container to move, from and to, as the first process's last stage begins: those that would be
-    /// in libcontainer's way at their final place.
+    /// Paths of the container to bind with everything below, from and to, as the first process's last stage begins:
+    /// what would be in libcontainer's way at its final place. Not to be moved: a mount below a shared one cannot be.
     pub late: Vec<(PathBuf, PathBuf)>,
     /// Who the first process is.
     pub user: ContainerUser,
@@ -132,39 +134,14 @@ pub fn generate(input: &Input<'_>) -> Result<Output, SpecError> {
     let linux = input.linux();
     let mut warnings = vec![];
     devices::check(&input.config.devices)?;
-
     let hostname = namespaces::hostname(input.config, &linux, input.id)?;
     let identity = identity(input)?;
     let process = first_process(input, hostname.as_deref(), &identity, &mut warnings)?;
     let cgroup = cgroup_path(&linux.cgroup_parent, input)?;
     let mounts = mounts::mounts(input, &cgroup)?;
-    let limits = resources::resources(
-        linux.resources.as_ref().unwrap_or(&Default::default()),
-        input.host,
-    )?;
-    warnings.extend(limits.warnings);
+    let engine = engine_linux(input, &cgroup, &mounts.staged, &mut warnings)?;
     let seccomp = filter(input, &process)?;
-    let stop_signal = stop_signal(input)?;
-
-    let mut oci_limits = limits.linux;
-    oci_limits.set_devices(Some(devices::rules(input.devices, linux.security.privileged)));
-    let mut oci_linux = Linux::default();
-    let (masked, readonly) = match linux.security.privileged {
-        true => (vec![], vec![]),
-        false => (
-            linux.security.masked_paths.clone(),
-            linux.security.readonly_paths.clone(),
-        ),
-    };
-    oci_linux
-        .set_namespaces(Some(namespaces::namespaces(&linux.namespaces)))
-        .set_cgroups_path(Some(cgroup.clone().into()))
-        .set_resources(Some(oci_limits))
-        .set_devices(Some(devices::nodes(input.devices)))
-        .set_sysctl(namespaces::sysctls(&linux)?)
-        .set_masked_paths(Some(masked))
-        .set_readonly_paths(Some(readonly))
-        .set_rootfs_propagation(Some(mounts::rootfs_propagation(&mounts.staged).to_owned()));
+    let stop_signal = stop_signal(input, &mut warnings)?;
 
     let mut root = Root::default();
     root.set_path(input.rootfs.to_owned())
@@ -174,9 +151,9 @@ pub fn generate(input: &Input<'_>) -> Result<Output, SpecError> {
         .set_root(Some(root))
         .set_mounts(Some(mounts.mounts))
         .set_hostname(hostname)
+        .set_annotations(None)
         .set_process(Some(engine_process(&process)))
-        .set_linux(Some(oci_linux));
-
+        .set_linux(Some(engine));
     Ok(Output {
         spec,
         user: ContainerUser {
@@ -192,6 +169,38 @@ pub fn generate(input: &Input<'_>) -> Result<Output, SpecError> {
         cgroup,
         warnings,
     })
+}
+
+/// The part of the specification that is Linux's own.
+fn engine_linux(
+    input: &Input<'_>,
+    cgroup: &str,
+    staged: &[StagedMount],
+    warnings: &mut Vec<String>,
+) -> Result<Linux, SpecError> {
+    let linux = input.linux();
+    let security = &linux.security;
+    let asked = linux.resources.clone().unwrap_or_default();
+    let mut limits = resources::resources(&asked, input.host)?;
+    warnings.append(&mut limits.warnings);
+    limits
+        .linux
+        .set_devices(Some(devices::rules(input.devices, security.privileged)));
+    let hidden = |paths: &[String]| match security.privileged {
+        true => Some(vec![]),
+        false => Some(paths.to_vec()),
+    };
+    let mut engine = Linux::default();
+    engine
+        .set_namespaces(Some(namespaces::namespaces(&linux.namespaces)))
+        .set_cgroups_path(Some(cgroup.into()))
+        .set_resources(Some(limits.linux))
+        .set_devices(Some(devices::nodes(input.devices)))
+        .set_sysctl(namespaces::sysctls(&linux)?)
+        .set_masked_paths(hidden(&security.masked_paths))
+        .set_readonly_paths(hidden(&security.readonly_paths))
+        .set_rootfs_propagation(Some(mounts::rootfs_propagation(staged).to_owned()));
+    Ok(engine)
 }
 
 fn identity(input: &Input<'_>) -> Result<user::Identity, SpecError> {
@@ -303,13 +312,17 @@ fn filter(input: &Input<'_>, process: &Process) -> Result<Option<LinuxSeccomp>, 
     }
 }
 
-fn stop_signal(input: &Input<'_>) -> Result<Signal, SpecError> {
+/// The configuration's signal; else the image's, which no caller can mend, so that a wrong one is passed over.
+fn stop_signal(input: &Input<'_>, warnings: &mut Vec<String>) -> Result<Signal, SpecError> {
     if !input.config.stop_signal.is_empty() {
         return Signal::parse("stop_signal", &input.config.stop_signal);
     }
-    let of_image = input.image.and_then(|i| i.stop_signal().as_deref());
-    Signal::parse(
-        "the image's stop signal",
-        of_image.filter(|s| !s.is_empty()).unwrap_or(STOP_SIGNAL),
-    )
+    let of_image = input.image.and_then(|i| i.stop_signal().as_deref()).unwrap_or("");
+    if !of_image.is_empty() {
+        match Signal::parse("the image's stop signal", of_image) {
+            Ok(signal) => return Ok(signal),
+            Err(error) => warnings.push(format!("{error}, {STOP_SIGNAL} is used")),
+        }
+    }
+    Signal::parse("stop_signal", STOP_SIGNAL)
 }

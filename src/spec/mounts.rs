@@ -8,20 +8,29 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Mount as OciMount, MountBuilder};
+use oci_spec::runtime::Mount as OciMount;
 
 use crate::model::{Mount, MountPropagation, Namespace};
 
 use super::Input;
 use super::devices::bound;
 use super::error::SpecError;
-use super::host::{Cgroups, Hierarchy};
+use super::filesystems::{DEV, SHM, filesystems, mount};
 
 /// Where a host `/dev` waits until libcontainer has made its own nodes, which must not end up in the host's.
 const HOST_DEV: &str = "/dev/.host";
-const DEV: &str = "/dev";
-const SHM: &str = "/dev/shm";
-const CGROUP: &str = "/sys/fs/cgroup";
+/// What may be bound below `/proc`: files of figures, as lxcfs shows them per container. Anything else could make the
+/// last stage's own writes there go nowhere.
+const PROC_FILES: [&str; 8] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+];
 
 /// A tree of the host, to be attached below the staging directory before libcontainer is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,15 +75,11 @@ pub(super) fn mounts(input: &Input<'_>, cgroup: &str) -> Result<Mounts, SpecErro
     let privileged = input.linux().security.privileged;
 
     let mut out = Mounts {
-        mounts: system(privileged),
+        mounts: filesystems(&input.host.cgroups, cgroup, privileged),
         ..Mounts::default()
     };
-    out.mounts.extend(match &input.host.cgroups {
-        Cgroups::V2 { .. } => vec![cgroup2(privileged)],
-        Cgroups::V1(hierarchies) => cgroup1(hierarchies, cgroup, privileged),
-    });
-    let host_dev = wanted.iter().any(|w| w.destination == DEV);
     out.mounts.retain(|mount| !replaced(mount.destination(), &wanted));
+    let host_dev = wanted.iter().any(|w| w.destination == DEV);
     if host_dev {
         out.late.push((HOST_DEV.into(), DEV.into()));
     }
@@ -191,13 +196,14 @@ fn destination(path: &str, field: &str) -> Result<String, SpecError> {
     if parts.is_empty() {
         return Err(SpecError::invalid(field, "is the root directory"));
     }
-    if parts[0] == "proc" && parts.len() == 1 {
+    let path = format!("/{}", parts.join("/"));
+    if parts[0] == "proc" && !PROC_FILES.contains(&path.as_str()) {
         return Err(SpecError::invalid(
             field,
-            "is /proc, which is always the container's own",
+            format!("is {path:?}: only figures of /proc can be replaced"),
         ));
     }
-    Ok(format!("/{}", parts.join("/")))
+    Ok(path)
 }
 
 fn depth(path: &str) -> usize {
@@ -247,101 +253,4 @@ fn bind_of(bind: &Wanted, source: PathBuf) -> OciMount {
         (false, false) => "rw",
     };
     mount(&bind.destination, "bind", source, &["rbind", propagation, access])
-}
-
-fn mount(destination: &str, kind: &str, source: impl Into<PathBuf>, options: &[&str]) -> OciMount {
-    MountBuilder::default()
-        .destination(destination)
-        .typ(kind)
-        .source(source)
-        .options(options.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>())
-        .build()
-        .expect("a mount with a destination is complete")
-}
-
-/// The file systems every container has.
-fn system(privileged: bool) -> Vec<OciMount> {
-    const QUIET: [&str; 3] = ["nosuid", "noexec", "nodev"];
-    let with = |more: &[&'static str]| [&QUIET, more].concat();
-    let sysfs = if privileged { with(&["rw"]) } else { with(&["ro"]) };
-    vec![
-        mount("/proc", "proc", "proc", &QUIET),
-        mount(
-            DEV,
-            "tmpfs",
-            "tmpfs",
-            &["nosuid", "strictatime", "mode=755", "size=65536k"],
-        ),
-        mount(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            // Group 5 is tty in every distribution; without it a terminal's owner could not be written to.
-            &[
-                "nosuid",
-                "noexec",
-                "newinstance",
-                "ptmxmode=0666",
-                "mode=0620",
-                "gid=5",
-            ],
-        ),
-        mount(SHM, "tmpfs", "shm", &with(&["mode=1777", "size=65536k"])),
-        mount("/dev/mqueue", "mqueue", "mqueue", &QUIET),
-        mount("/sys", "sysfs", "sysfs", &sysfs),
-    ]
-}
-
-fn cgroup2(privileged: bool) -> OciMount {
-    let access = if privileged { "rw" } else { "ro" };
-    mount(
-        CGROUP,
-        "cgroup",
-        "cgroup",
-        &["nosuid", "noexec", "nodev", "relatime", access],
-    )
-}
-
-/// The container's own directory of each v1 hierarchy, bound read-only. Never a mount of type `cgroup`: there
-/// libcontainer ignores `ro`, and binds the host's root of a hierarchy that it does not manage.
-fn cgroup1(hierarchies: &[Hierarchy], cgroup: &str, privileged: bool) -> Vec<OciMount> {
-    let access = if privileged { "rw" } else { "ro" };
-    let options = ["rbind", access, "nosuid", "noexec", "nodev"];
-    let mut mounts = vec![mount(
-        CGROUP,
-        "tmpfs",
-        "tmpfs",
-        &["nosuid", "noexec", "nodev", "mode=755", "size=64k"],
-    )];
-    for hierarchy in hierarchies {
-        let source = hierarchy.mountpoint.join(cgroup.trim_start_matches('/'));
-        for name in names(hierarchy) {
-            mounts.push(mount(
-                &format!("{CGROUP}/{name}"),
-                "bind",
-                source.clone(),
-                &options,
-            ));
-        }
-    }
-    mounts
-}
-
-/// The names a hierarchy is looked for under: its mount point's, and each controller's of a joint one.
-fn names(hierarchy: &Hierarchy) -> Vec<String> {
-    let own = hierarchy
-        .mountpoint
-        .file_name()
-        .map(|n| n.to_string_lossy().into_owned());
-    let mut names: Vec<String> = own.into_iter().collect();
-    if hierarchy.controllers.len() > 1 {
-        let missing: Vec<_> = hierarchy
-            .controllers
-            .iter()
-            .filter(|c| !names.contains(c))
-            .cloned()
-            .collect();
-        names.extend(missing);
-    }
-    names
 }

@@ -46,7 +46,7 @@ pub struct Process {
 
 /// A further process of a container: another command, otherwise as the first.
 ///
-/// It inherits the container's terminal type only with a terminal of its own.
+/// With a terminal of its own it gets a TERM, if the container has none.
 pub fn exec_process(container: &Process, cmd: &[String], tty: bool) -> Process {
     let mut process = Process {
         args: cmd.to_vec(),
@@ -97,6 +97,12 @@ pub(super) fn env(
         env.set(b"HOSTNAME", hostname.as_bytes());
     }
     for entry in image.and_then(|i| i.env().as_ref()).into_iter().flatten() {
+        if entry.contains('\0') {
+            return Err(SpecError::invalid(
+                "the image's environment",
+                "contains a NUL character",
+            ));
+        }
         if let Some((name, value)) = entry.split_once('=') {
             env.set(name.as_bytes(), value.as_bytes());
         }
@@ -148,6 +154,9 @@ impl Environment {
 
 /// The working directory: the configuration's, else the image's, else `/`.
 pub(super) fn cwd(config: &ContainerConfig, image: Option<&ImageConfig>) -> Result<String, SpecError> {
+    if config.working_dir.contains('\0') {
+        return Err(SpecError::invalid("working_dir", "contains a NUL character"));
+    }
     if !config.working_dir.is_empty() {
         if !config.working_dir.starts_with('/') {
             return Err(SpecError::invalid("working_dir", "is not an absolute path"));
@@ -155,6 +164,10 @@ pub(super) fn cwd(config: &ContainerConfig, image: Option<&ImageConfig>) -> Resu
         return Ok(config.working_dir.clone());
     }
     let of_image = image.and_then(|i| i.working_dir().as_deref()).unwrap_or("");
+    if of_image.contains('\0') {
+        let problem = "contains a NUL character";
+        return Err(SpecError::invalid("the image's working directory", problem));
+    }
     Ok(match of_image.starts_with('/') {
         true => of_image.to_owned(),
         false => format!("/{of_image}"),

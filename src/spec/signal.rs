@@ -55,6 +55,14 @@ pub struct Signal {
 }
 
 impl Signal {
+    /// Reads what [`Signal::name`] wrote.
+    ///
+    /// # Errors
+    /// Names the text.
+    pub fn from_name(name: &str) -> Result<Signal, SpecError> {
+        Signal::parse("stop_signal", name)
+    }
+
     /// Reads `SIGTERM`, `term`, `15`, `SIGRTMIN+3`, `SIGRTMINPLUS3`, `SIGRTMAX-2`.
     ///
     /// # Errors

@@ -1,1 +1,32 @@
 //! Thin kernel wrappers, and the only `unsafe` code of the crate.
+//!
+//! Safe wrappers of `rustix` and `nix` are used where they exist; a wrapper here either narrows one of them to what
+//! the crate needs, or says why neither will do. [`zygote`] is the client of the process that forks monitors.
+
+#![allow(unsafe_code)]
+
+pub mod caps;
+pub mod cgroup;
+pub mod command;
+pub mod credentials;
+pub mod fds;
+pub mod fork;
+pub mod fs;
+pub mod heap;
+pub mod image;
+pub mod loopback;
+pub mod message;
+pub mod mount;
+pub mod namespace;
+pub mod pidfd;
+pub mod pipe;
+pub mod proc;
+pub mod pty;
+pub mod rlimit;
+pub mod seccomp;
+pub mod signal;
+pub mod socket;
+mod step;
+pub mod zygote;
+
+pub use step::step;

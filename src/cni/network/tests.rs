@@ -194,3 +194,28 @@ async fn a_stopped_keeper_leaves_the_last_view() {
         }
     );
 }
+
+#[tokio::test]
+async fn plugins_tell_their_versions_when_asked() {
+    let fake = Fake::new();
+    fake.plugin(
+        "a",
+        r#"echo '{"cniVersion":"1.1.0","supportedVersions":["0.4.0","1.0.0"]}'"#,
+    );
+    fake.conf("10.conflist", &conflist("1.0.0", &["a"]));
+    let (network, _keeper) = Network::open(fake.settings()).await.unwrap();
+
+    let told = network.plugin_versions().await.unwrap();
+    fake.plugin("a", "echo '{}'");
+    let untold = network.plugin_versions().await.unwrap_err();
+
+    let versions = vec!["0.4.0".to_owned(), "1.0.0".to_owned()];
+    assert_eq!(
+        told,
+        [PluginVersions {
+            plugin: "a".to_owned(),
+            versions
+        }]
+    );
+    assert_eq!(untold.to_string(), "plugin a answered no valid result");
+}

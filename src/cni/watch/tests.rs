@@ -100,3 +100,35 @@ async fn where_a_link_leads_may_come_and_go() {
     fs::write(path("far/away/file"), "1").unwrap();
     told(&mut watch, "a file in it").await;
 }
+
+#[tokio::test]
+async fn a_removal_is_told_while_something_keeps_the_directory_open() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("dir");
+    fs::create_dir(&dir).unwrap();
+    let mut watch = DirWatch::new(vec![dir.clone()]);
+    let _open = fs::File::open(&dir).unwrap();
+
+    fs::remove_dir(&dir).unwrap();
+    fs::create_dir(&dir).unwrap();
+    told(&mut watch, "its removal and return").await;
+    fs::write(dir.join("file"), "1").unwrap();
+    told(&mut watch, "a file in it").await;
+}
+
+#[tokio::test]
+async fn a_link_that_is_turned_elsewhere_is_followed() {
+    let root = tempfile::tempdir().unwrap();
+    let path = |name: &str| root.path().join(name);
+    for name in ["old", "new"] {
+        fs::create_dir(path(name)).unwrap();
+    }
+    symlink("old", path("dir")).unwrap();
+    let mut watch = DirWatch::new(vec![path("dir")]);
+
+    symlink("new", path("link")).unwrap();
+    fs::rename(path("link"), path("dir")).unwrap();
+    told(&mut watch, "the turn").await;
+    fs::write(path("new/file"), "1").unwrap();
+    told(&mut watch, "a file where it leads now").await;
+}

@@ -31,7 +31,7 @@ use crate::cri::{
     },
 };
 
-/// What a server serves: the CRI services and gRPC health.
+/// What a server serves: the CRI services, gRPC health, and what is added to them.
 #[derive(Clone)]
 pub struct Services {
     routes: Routes,
@@ -58,6 +58,13 @@ impl Services {
             health,
             names: vec!["", RuntimeServiceServer::<R>::NAME, ImageServiceServer::<I>::NAME],
         }
+    }
+
+    /// Serves more on the same socket: what `add` puts beside the routes.
+    #[must_use]
+    pub fn with(self, add: impl FnOnce(Routes) -> Routes) -> Self {
+        let routes = add(self.routes);
+        Self { routes, ..self }
     }
 
     async fn report(&self, status: ServingStatus) {

@@ -7,7 +7,7 @@ use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSyscall,
     LinuxSyscallBuilder,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::{Context, SpecError, architectures};
 
@@ -17,15 +17,15 @@ use super::{Context, SpecError, architectures};
 struct Profile {
     default_action: LinuxSeccompAction,
     default_errno_ret: Option<u32>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     architectures: Vec<Arch>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     arch_map: Vec<ArchMap>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     flags: Vec<LinuxSeccompFilterFlag>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     syscalls: Vec<Rule>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     listener_path: String,
 }
 
@@ -43,7 +43,7 @@ struct Rule {
     /// Of the oldest form, which has one call in each rule.
     #[serde(default)]
     name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     names: Vec<String>,
     action: LinuxSeccompAction,
     errno_ret: Option<u32>,
@@ -65,6 +65,11 @@ struct Conditions {
     caps: Option<Vec<String>>,
     #[serde(default)]
     min_kernel: Option<String>,
+}
+
+/// Go writes a list that was never filled as `null`.
+fn or_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(from).map(Option::unwrap_or_default)
 }
 
 /// Reads a profile and settles its conditions for one container.

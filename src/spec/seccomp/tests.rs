@@ -187,6 +187,17 @@ fn an_oci_profile_keeps_its_architectures_and_flags() {
 }
 
 #[test]
+fn lists_that_are_null_are_empty() {
+    let text = r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":null,"archMap":null,"flags":null,
+        "syscalls":[{"names":["chmod"],"action":"SCMP_ACT_ERRNO","args":null,"includes":{},"excludes":{"caps":null}}]}"#;
+
+    let filter = parse(text, &with(&[])).unwrap();
+
+    assert_eq!(names(&filter), ["chmod"]);
+    assert_eq!(filter.architectures(), &Some(architectures()));
+}
+
+#[test]
 fn what_is_no_profile_is_refused_with_the_cause() {
     let rows = [
         ("", "seccomp profile is malformed"),

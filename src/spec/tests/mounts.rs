@@ -255,7 +255,11 @@ fn mounts_that_cannot_be_made_are_refused_by_field() {
         ),
         (
             r#""hostPath":"/h","containerPath":"/proc/""#,
-            "mounts[0].container_path is /proc, which is always the container's own",
+            r#"mounts[0].container_path is "/proc": only figures of /proc can be replaced"#,
+        ),
+        (
+            r#""hostPath":"/h","containerPath":"/a/../proc/self""#,
+            r#"mounts[0].container_path is "/proc/self": only figures of /proc can be replaced"#,
         ),
         (
             r#""containerPath":"/a""#,

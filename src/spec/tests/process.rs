@@ -124,12 +124,14 @@ fn the_stop_signal_is_the_configurations_else_the_images_else_sigterm() {
         ("{}", "", "SIGTERM"),
         ("{}", "SIGQUIT", "SIGQUIT"),
         ("{}", "SIGRTMIN+3", "SIGRTMIN+3"),
+        ("{}", "SIGNOPE", "SIGTERM"),
         (r#"{"stopSignal":"SIGUSR1"}"#, "SIGQUIT", "SIGUSR1"),
     ];
     for (config, of_image, expected) in rows {
         let image = format!(r#"{{"Cmd":["x"],"StopSignal":"{of_image}"}}"#);
         let out = Fixture::new(config).image(&image).output();
         assert_eq!(out.stop_signal.name(), expected);
+        assert_eq!(out.warnings.len(), usize::from(of_image == "SIGNOPE"));
     }
 }
 

@@ -1,0 +1,188 @@
+//! The node: one disk, one network, CNI plugins, and names for what the daemons on it use.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The node's own address, on a bridge: what host ports are bound to.
+pub(crate) const NODE_IP: &str = "10.99.0.1";
+
+static NODE: OnceLock<Node> = OnceLock::new();
+
+/// The machine that the tests run on, as far as it is theirs.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Directory of logs, configuration and the disk's image.
+    pub(crate) directory: PathBuf,
+    /// A file system of its own, ext4 where the machine has loop devices.
+    pub(crate) disk: PathBuf,
+    /// On tmpfs. Its path is short, as those of sockets must be.
+    pub(crate) run: PathBuf,
+    next: AtomicU32,
+}
+
+/// The node that [`Node::build`] made.
+pub(crate) fn node() -> &'static Node {
+    NODE.get().expect("the node is built before the first test")
+}
+
+impl Node {
+    /// Builds the node, in the namespaces of this process.
+    pub(crate) fn build(directory: PathBuf) {
+        leave_own_cgroups();
+        let node = Node {
+            disk: directory.join("disk"),
+            run: "/run".into(),
+            next: AtomicU32::new(0),
+            directory,
+        };
+        node.mount_disk();
+        shell("mount -t tmpfs -o mode=755 run /run");
+        node.bring_up_network();
+        node.write_cni_config();
+        NODE.set(node).expect("the node is built once");
+    }
+
+    /// A number no one else on the node has.
+    pub(crate) fn number(&self) -> u32 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Parent of the cgroups of all that the daemons here start.
+    pub(crate) fn cgroup_parent(&self) -> String {
+        cgroup_parent(&self.directory)
+    }
+
+    /// Directory of the node's network configuration.
+    pub(crate) fn cni_conf(&self) -> PathBuf {
+        self.directory.join("cni/conf")
+    }
+
+    fn mount_disk(&self) {
+        fs::create_dir_all(&self.disk).unwrap();
+        let (image, disk) = (self.directory.join("disk.img"), &self.disk);
+        let loop_device = format!(
+            "truncate -s 4G {image} && mke2fs -q -t ext4 -E lazy_itable_init=1 {image} && mount -o loop,noatime {image} {disk}",
+            image = image.display(),
+            disk = disk.display(),
+        );
+        if !run(&loop_device) {
+            eprintln!("no loop device: state lies on tmpfs instead of ext4");
+            shell(&format!("mount -t tmpfs -o size=4G disk {}", disk.display()));
+        }
+    }
+
+    fn bring_up_network(&self) {
+        shell(&format!(
+            "ip link set lo up && ip link add node0 type bridge && ip addr add {NODE_IP}/24 dev node0 && \
+             ip link set node0 up && ip route add default via 10.99.0.254 && \
+             echo 1 >/proc/sys/net/ipv4/ip_forward"
+        ));
+    }
+
+    fn write_cni_config(&self) {
+        let state = self.directory.join("cni/state");
+        fs::create_dir_all(self.cni_conf()).unwrap();
+        let config = serde_json::json!({
+            "cniVersion": "1.0.0", "name": "e2e", "plugins": [
+                {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true, "hairpinMode": true,
+                 "ipam": {"type": "host-local", "dataDir": state,
+                          "ranges": [[{"subnet": "10.88.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
+                {"type": "portmap", "capabilities": {"portMappings": true}},
+            ]
+        });
+        fs::write(self.cni_conf().join("10-e2e.conflist"), config.to_string()).unwrap();
+    }
+}
+
+/// Directory of CNI plugins: the one that the environment names, else the newest that was built for the tests, else
+/// Debian's.
+pub(crate) fn cni_plugins() -> PathBuf {
+    if let Some(given) = std::env::var_os("CORACLE_CNI_BIN") {
+        return given.into();
+    }
+    let built = cached("tools", "cni-plugins-");
+    built.unwrap_or_else(|| "/usr/lib/cni".into())
+}
+
+/// A directory of the tests' cache, by the beginning of its name.
+pub(crate) fn cached(kind: &str, prefix: &str) -> Option<PathBuf> {
+    let cache = std::env::var_os("CORACLE_CACHE").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/coracle")))?;
+    let entries = fs::read_dir(cache.join(kind)).ok()?.flatten();
+    let named = |path: &PathBuf| {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+    };
+    entries.map(|entry| entry.path()).filter(named).max()
+}
+
+/// Cgroup parent of the run in `directory`.
+pub(crate) fn cgroup_parent(directory: &Path) -> String {
+    format!("/{}", directory.file_name().unwrap().to_string_lossy())
+}
+
+/// Removes `parent` from every hierarchy, the deepest first. Nothing runs there any more.
+pub(crate) fn remove_cgroups(parent: &str) {
+    for hierarchy in hierarchies() {
+        for cgroup in cgroups_below(&hierarchy.join(parent.trim_start_matches('/')))
+            .iter()
+            .rev()
+        {
+            // What is busy for a moment longer shows in the next line of the caller's log.
+            if let Err(error) = fs::remove_dir(cgroup) {
+                eprintln!("cgroup {} stays: {error}", cgroup.display());
+            }
+        }
+    }
+}
+
+/// The roots of all mounted cgroup hierarchies.
+pub(crate) fn hierarchies() -> Vec<PathBuf> {
+    let root = PathBuf::from("/sys/fs/cgroup");
+    if root.join("cgroup.procs").exists() {
+        return vec![root];
+    }
+    let entries = fs::read_dir(&root).unwrap().flatten().map(|entry| entry.path());
+    entries
+        .filter(|path| path.join("cgroup.procs").exists())
+        .collect()
+}
+
+/// `top` and all cgroups below it, parents first; nothing when it does not exist.
+pub(crate) fn cgroups_below(top: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(top) else {
+        return Vec::new();
+    };
+    let mut found = vec![top.to_owned()];
+    let directories = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir());
+    found.extend(directories.flat_map(|path| cgroups_below(&path)));
+    found
+}
+
+/// The shell that started the tests may sit in a different cgroup in each hierarchy; a node's processes do not.
+fn leave_own_cgroups() {
+    for hierarchy in hierarchies() {
+        if let Err(error) = fs::write(hierarchy.join("cgroup.procs"), "0") {
+            eprintln!("cannot move to the root of {}: {error}", hierarchy.display());
+        }
+    }
+}
+
+/// Runs a shell command that must succeed.
+pub(crate) fn shell(command: &str) {
+    assert!(run(command), "failed: {command}");
+}
+
+fn run(command: &str) -> bool {
+    Command::new("sh")
+        .args(["-c", command])
+        .status()
+        .unwrap()
+        .success()
+}

@@ -1,0 +1,54 @@
+//! End-to-end tests: the real daemon, driven over gRPC on a node of its own.
+//!
+//! Not run by libtest's harness, which has no place for what comes before the first test and after the last one:
+//! [`harness::stage`] makes a node (namespaces, disk, network) and takes it down however the tests end. Needs root.
+//! Arguments are those of any test binary.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests panic on what they do not expect, and end with their process"
+)]
+
+mod harness;
+
+mod containers;
+mod exec;
+mod holes;
+mod logs;
+mod network;
+mod old_version;
+mod pods;
+mod process;
+mod pulls;
+mod refusals;
+mod resources;
+mod restart;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Trial;
+
+fn main() -> ExitCode {
+    harness::stage::main(tests)
+}
+
+fn tests() -> Vec<Trial> {
+    [
+        pods::tests(),
+        network::tests(),
+        containers::tests(),
+        logs::tests(),
+        exec::tests(),
+        process::tests(),
+        resources::tests(),
+        holes::tests(),
+        pulls::tests(),
+        refusals::tests(),
+        restart::tests(),
+        old_version::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

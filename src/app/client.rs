@@ -1,0 +1,4 @@
+//! What a client of a running daemon needs from the layers below: the command line names no other of them.
+
+pub use crate::cri::client::{ConnectError, channel};
+pub use crate::cri::wire::MAX_MESSAGE_BYTES;

@@ -1,0 +1,70 @@
+//! Why the daemon, or what stands in for it, could not be put together.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::lock::LockError;
+use crate::cni;
+use crate::cri::server::{BindError, ServeError};
+use crate::model;
+use crate::state::StateError;
+use crate::sys::zygote::ZygoteError;
+
+/// Why a part could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The state directory is another's.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The record store cannot be opened.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The image store cannot be opened. (The model's error tells its causes itself.)
+    #[error("cannot open the image store: {0}")]
+    Images(model::Error),
+    /// The containers of the last run cannot be taken over.
+    #[error("cannot open the runtime core: {0}")]
+    Core(model::Error),
+    /// The container was refused.
+    #[error("{0}")]
+    Container(model::Error),
+    /// The pods of the last run cannot be taken over.
+    #[error("cannot open the CRI adapter: {0}")]
+    Adapter(model::Error),
+    /// The network's directories cannot be used.
+    #[error("cannot open the network")]
+    Network(#[source] cni::NetworkError),
+    /// `/proc`, `/sys` or the cgroup file system cannot be read.
+    #[error("cannot tell what this machine has")]
+    Host(#[source] io::Error),
+    /// No zygote, no containers.
+    #[error(transparent)]
+    Zygote(ZygoteError),
+    /// The socket cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The server ended by itself.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// Signals could not be listened to.
+    #[error("cannot listen to signals")]
+    Signals(#[source] io::Error),
+    /// A second signal came while the first was obeyed.
+    #[error("told to end at once: calls under way are cut off")]
+    Aborted,
+    /// A directory cannot be made.
+    #[error("cannot make the directory {}", .path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The asynchronous runtime could not be started.
+    #[error("cannot start threads")]
+    Threads(#[source] io::Error),
+    /// The connection within this process failed.
+    #[error("cannot serve this command")]
+    Loopback(#[source] tonic::transport::Error),
+}

@@ -1,0 +1,111 @@
+//! The parts of a daemon, opened in the order in which they need each other and closed the other way round.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::admin::AdminService;
+use super::error::AppError;
+use super::images::{image_root, open_images, open_records};
+use crate::cni::{self, DEFAULT_DEADLINE, Keeper, Network};
+use crate::config::Config;
+use crate::core::{self, Core};
+use crate::cri::server::Services;
+use crate::cri::{self, Runtime, ZygotePinner};
+use crate::image::Images;
+use crate::state::Store;
+use crate::sys::zygote::Zygote;
+
+/// CRI over the core, the image store, the zygote's namespaces and CNI plugins.
+type Adapter = Runtime<Core, Images, ZygotePinner, Network>;
+
+/// Everything that answers calls.
+pub(super) struct Node {
+    records: Store,
+    images: Images,
+    keeper: Keeper,
+    core: Core,
+    adapter: Adapter,
+    admin: AdminService,
+}
+
+impl Node {
+    /// Opens every part. Each finds what its predecessor left: images, then containers, then pods, since a pod is
+    /// judged by its containers and a container by its image.
+    pub(super) async fn open(config: &Config, zygote: Arc<Zygote>) -> Result<Node, AppError> {
+        let records = open_records(config)?;
+        let images = open_images(config, &records).await?;
+        let (network, keeper) = Network::open(network(config)).await.map_err(AppError::Network)?;
+        let core = Core::open(
+            core_settings(config).map_err(AppError::Host)?,
+            images.clone(),
+            records.clone(),
+            Arc::clone(&zygote),
+        )
+        .await
+        .map_err(AppError::Core)?;
+        let adapter = Runtime::open(
+            Arc::new(core.clone()),
+            Arc::new(images.clone()),
+            ZygotePinner::new(zygote),
+            network,
+            records.clone(),
+            cri::Settings {
+                state_dir: config.state_dir.clone(),
+                run_dir: config.run_dir.clone(),
+            },
+        )
+        .await
+        .map_err(AppError::Adapter)?;
+        Ok(Node {
+            admin: AdminService::new(images.clone(), image_root(&config.state_dir)),
+            records,
+            images,
+            keeper,
+            core,
+            adapter,
+        })
+    }
+
+    /// What is served on the socket.
+    pub(super) fn services(&self) -> Services {
+        let adapter = Arc::new(self.adapter.clone());
+        let admin = self.admin.clone().into_server();
+        Services::new(Arc::clone(&adapter), adapter).with(|routes| routes.add_service(admin))
+    }
+
+    /// Finishes what is under way and writes what is to be written. Containers and their monitors go on.
+    pub(super) async fn close(self) {
+        self.adapter.drain().await;
+        self.core.close().await;
+        self.keeper.stop().await;
+        drop(self.images);
+        self.records.close().await;
+    }
+}
+
+fn network(config: &Config) -> cni::Settings {
+    cni::Settings {
+        conf_dir: config.cni.conf_dir.clone(),
+        plugin_dirs: config.cni.bin_dirs.clone(),
+        cache_dir: config.state_dir.join("cni"),
+        template: config.cni.conf_template.clone(),
+        deadline: DEFAULT_DEADLINE,
+    }
+}
+
+/// What the core is opened with.
+pub(super) fn core_settings(config: &Config) -> io::Result<core::Settings> {
+    let parent = text(&config.cgroup_parent);
+    Ok(core::Settings {
+        run_dir: config.run_dir.clone(),
+        host: core::host(&parent)?,
+        cgroup_parent: parent,
+        pids_limit: config.containers.pids_limit.into(),
+    })
+}
+
+/// A path of the configuration as text: validation has seen that it is UTF-8.
+pub(super) fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

@@ -1,0 +1,108 @@
+//! The daemon's life, from the lock to the last record.
+//!
+//! 1. Lock the state directory: a second daemon ends here, before it has touched anything.
+//! 2. Make the runtime directory; start the zygote, while this process has one thread.
+//! 3. Listen to signals; open every part, each with what its predecessor left ([`super::node`]).
+//! 4. Bind the socket, tell the service manager, serve.
+//! 5. First SIGTERM or SIGINT: no new calls, finish those under way, write the records, end with success.
+//! 6. Second one: end at once. No more is lost than by a crash, and a crash loses nothing that was answered.
+//!
+//! Containers go on in every case.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::Mode;
+
+use super::error::AppError;
+use super::lock::StateLock;
+use super::node::{Node, text};
+use super::notify;
+use super::shutdown::Shutdown;
+use crate::config::Config;
+use crate::cri::server::{bind, serve as serve_grpc};
+use crate::monitor::zygote;
+use crate::sys::zygote::{Zygote, ZygoteOptions};
+
+/// How long calls under way may take after the first signal.
+const DRAIN: Duration = Duration::from_secs(20);
+/// How long work that nobody waits for any more may take after the last call.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Serves until a signal ends it. Called before any thread exists.
+///
+/// # Errors
+/// Why it could not begin, or that it was told to end at once.
+pub fn serve(config: &Config) -> Result<(), AppError> {
+    // Modes are given where files are made, and mean what they say.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    let lock = StateLock::take(&config.state_dir)?;
+    make_run_directory(&config.run_dir)?;
+    let zygote = Arc::new(start_zygote(config)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(AppError::Threads)?;
+    let outcome = runtime.block_on(until_told(config, zygote));
+    match outcome {
+        Err(AppError::Aborted) => runtime.shutdown_background(),
+        _ => runtime.shutdown_timeout(LINGER),
+    }
+    drop(lock);
+    outcome
+}
+
+async fn until_told(config: &Config, zygote: Arc<Zygote>) -> Result<(), AppError> {
+    let shutdown = Shutdown::listen().map_err(AppError::Signals)?;
+    tokio::select! {
+        outcome = in_order(config, zygote, &shutdown) => outcome,
+        () = shutdown.abort() => Err(AppError::Aborted),
+    }
+}
+
+async fn in_order(config: &Config, zygote: Arc<Zygote>, shutdown: &Shutdown) -> Result<(), AppError> {
+    let node = Node::open(config, zygote).await?;
+    let listener = bind(&config.socket)?;
+    let told = shutdown.drain();
+    notify::ready();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        socket = %config.socket.display(),
+        state = %config.state_dir.display(),
+        "ready"
+    );
+    let served = serve_grpc(listener, node.services(), DRAIN, async {
+        told.await;
+        notify::stopping();
+        tracing::info!("told to end, finishing the calls under way");
+    })
+    .await;
+    node.close().await;
+    tracing::info!("ended; containers go on");
+    Ok(served?)
+}
+
+/// Who may use the socket must be able to reach it; what lies beside it is private by its own mode.
+pub(super) fn make_run_directory(path: &Path) -> Result<(), AppError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(path)
+        .map_err(|source| AppError::Directory {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+/// Starts the process that is forked for every container, in the cgroup of ours.
+pub(super) fn start_zygote(config: &Config) -> Result<Zygote, AppError> {
+    zygote::spawn(ZygoteOptions {
+        keep: vec![config.state_dir.clone(), config.run_dir.clone()],
+        cgroup: Some(text(&config.monitor_cgroup)),
+        ..ZygoteOptions::default()
+    })
+    .map_err(AppError::Zygote)
+}

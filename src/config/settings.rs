@@ -1,0 +1,223 @@
+//! The keys: one struct a table, one documented field a key, one `Default` for all.
+//!
+//! `settings!` keeps a field's documentation beside the field, so that it can be printed as well as read.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// One key of a table, and what its field's documentation says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Name in TOML; empty for a table that is a field of [`Config`].
+    pub name: &'static str,
+    /// The documentation, a line each, as written (with a leading space).
+    pub docs: &'static [&'static str],
+}
+
+/// Declares a table of settings and `KEYS`, its fields with their documentation.
+macro_rules! settings {
+    ($(#[$outer:meta])* pub struct $name:ident { $($(#[doc = $docs:literal])+ pub $key:ident: $kind:ty,)+ }) => {
+        $(#[$outer])*
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct $name { $($(#[doc = $docs])+ pub $key: $kind,)+ }
+
+        impl $name {
+            /// The fields of this table in the order of their declaration.
+            pub const KEYS: &[Key] = &[$(Key { name: stringify!($key), docs: &[$($docs),+] }),+];
+        }
+    };
+}
+
+settings! {
+    /// Everything that can be set. [`Config::default`] runs a node without any file.
+    pub struct Config {
+        /// Directory of what outlives a reboot: images, layers, records. Given to one daemon alone.
+        pub state_dir: PathBuf,
+        /// Directory of what does not outlive one: bundles, sockets, pinned namespaces. Best on a tmpfs.
+        pub run_dir: PathBuf,
+        /// Unix socket that the kubelet, crictl and this command line dial. At most 107 bytes long.
+        pub socket: PathBuf,
+        /// Parent of the cgroups of pods that name none, from the root of each hierarchy.
+        pub cgroup_parent: PathBuf,
+        /// Cgroup of the processes that watch over containers, from the root of each hierarchy. Never a pod's, so that
+        /// no pod pays for them or takes them along when it is killed.
+        pub monitor_cgroup: PathBuf,
+        /// What the daemon says about its work, on standard error.
+        pub log: Log,
+        /// Limits of every container.
+        pub containers: Containers,
+        /// Pod networks, made by CNI plugins.
+        pub cni: Cni,
+        /// Where images come from.
+        pub registry: Registry,
+    }
+}
+
+settings! {
+    /// Table `[log]`.
+    pub struct Log {
+        /// Least severe level that is written: `error`, `warn`, `info`, `debug` or `trace`. The environment
+        /// variable `CORACLE_LOG` overrides it, and may name modules: `info,coracle::image=debug`.
+        pub level: LogLevel,
+        /// `text` for people, `json` for collectors: one object a line.
+        pub format: LogFormat,
+    }
+}
+
+settings! {
+    /// Table `[containers]`.
+    pub struct Containers {
+        /// Most processes and threads that a container may have; 0 is no limit. The kubelet's `podPidsLimit` holds for
+        /// the pod as a whole, beside it.
+        pub pids_limit: u32,
+    }
+}
+
+settings! {
+    /// Table `[cni]`.
+    pub struct Cni {
+        /// Directory of network configurations. The first by name is used; it is watched, and may be missing:
+        /// then only pods in the host's network run.
+        pub conf_dir: PathBuf,
+        /// Directories that plugins are looked for in, in this order.
+        pub bin_dirs: Vec<PathBuf>,
+        /// Template of a network configuration. When set, the pod CIDR that the kubelet hands over is filled in
+        /// and the result is written to `conf_dir`. For clusters without a network add-on.
+        pub conf_template: Option<PathBuf>,
+    }
+}
+
+settings! {
+    /// Table `[registry]`.
+    pub struct Registry {
+        /// Directory of one folder a registry, each with a `hosts.toml`: mirrors, plain HTTP, certificates,
+        /// headers. Read anew at every pull.
+        pub config_dir: PathBuf,
+        /// Credentials in the format of Docker's `config.json`, for pulls that bring none. Read anew at every
+        /// pull.
+        pub auth_file: Option<PathBuf>,
+        /// Layers of one image that are fetched at the same time. At least 1.
+        pub max_parallel_layers: NonZeroUsize,
+    }
+}
+
+/// How severe an event must be to be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Someone must act.
+    Error,
+    /// Something went wrong and was put right.
+    Warn,
+    /// Each change of a container's or a pod's state.
+    #[default]
+    Info,
+    /// Decisions.
+    Debug,
+    /// Bytes.
+    Trace,
+}
+
+impl LogLevel {
+    /// The level's name in TOML.
+    pub fn name(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+/// What an event looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// A line of words.
+    #[default]
+    Text,
+    /// A line of JSON.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            state_dir: "/var/lib/coracle".into(),
+            run_dir: "/run/coracle".into(),
+            socket: "/run/coracle/coracle.sock".into(),
+            cgroup_parent: "/coracle".into(),
+            monitor_cgroup: "/coracle/monitors".into(),
+            log: Log {
+                level: LogLevel::Info,
+                format: LogFormat::Text,
+            },
+            containers: Containers { pids_limit: 0 },
+            cni: Cni {
+                conf_dir: "/etc/cni/net.d".into(),
+                bin_dirs: vec![
+                    "/opt/cni/bin".into(),
+                    "/usr/lib/cni".into(),
+                    "/usr/libexec/cni".into(),
+                ],
+                conf_template: None,
+            },
+            registry: Registry {
+                config_dir: "/etc/coracle/certs.d".into(),
+                auth_file: None,
+                max_parallel_layers: NonZeroUsize::new(3).expect("3 is not zero"),
+            },
+        }
+    }
+}
+
+// A table that is given in part takes the rest from here, and so from the one `Default` above.
+impl Default for Log {
+    fn default() -> Log {
+        Config::default().log
+    }
+}
+
+impl Default for Containers {
+    fn default() -> Containers {
+        Config::default().containers
+    }
+}
+
+impl Default for Cni {
+    fn default() -> Cni {
+        Config::default().cni
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Registry {
+        Config::default().registry
+    }
+}
+
+/// The tables of [`Config`] with their keys, as they are printed; the first has no name.
+pub(super) const TABLES: [(&str, &[Key]); 5] = [
+    ("", Config::KEYS),
+    ("log", Log::KEYS),
+    ("containers", Containers::KEYS),
+    ("cni", Cni::KEYS),
+    ("registry", Registry::KEYS),
+];
+
+/// Every key that takes a value, dotted.
+pub(super) fn leaves() -> impl Iterator<Item = (String, &'static Key)> {
+    TABLES.into_iter().flat_map(|(table, keys)| {
+        keys.iter()
+            .filter(move |key| !(table.is_empty() && TABLES.iter().any(|(name, _)| *name == key.name)))
+            .map(move |key| match table {
+                "" => (key.name.to_owned(), key),
+                _ => (format!("{table}.{}", key.name), key),
+            })
+    })
+}

@@ -1,0 +1,388 @@
+//! CreateContainer: image, writable layer, specification, bundle, monitor.
+//!
+//! The record is on disk before the first side effect; a creation that fails is taken apart whole, and one that is cut
+//! short by a crash is taken apart at the next start.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oci_spec::runtime::{LinuxPids, Spec};
+
+use super::lookup::{self, Joined};
+use super::record::{ContainerRecord, Observation, VERSION};
+use super::recover::PROCESS;
+use super::registry::{Entry, Live, Phase};
+use super::start::monitor_error;
+use super::{Core, failed, files, now};
+use crate::image::{ImageRecord, Snapshot};
+use crate::model::{ContainerConfig, CreateContainerRequest, Error, Result};
+use crate::monitor::MonitorClient;
+use crate::monitor::client::CreateDescriptors;
+use crate::monitor::protocol::{CreateRequest, Created, Overlay, Process, Stdio, TerminalSize};
+use crate::monitor::seccomp;
+use crate::spec::{self, Output, Volume};
+use crate::sys::cgroup::Cgroup;
+use crate::sys::zygote::PinRequest;
+use crate::sys::{mount, step};
+
+/// Where a container's standard streams go.
+#[derive(Debug, Default)]
+pub enum Streams {
+    /// To its log, by way of its monitor.
+    #[default]
+    Logged,
+    /// To these three descriptors.
+    Given([OwnedFd; 3]),
+    /// To a terminal whose master side the caller gets.
+    Terminal(TerminalSize),
+}
+
+impl Core {
+    pub(super) async fn create(&self, request: CreateContainerRequest) -> Result<String> {
+        let (id, _) = self.create_with(request, Streams::Logged).await?;
+        Ok(id)
+    }
+
+    /// Creates a container as [`RuntimeService::create_container`](crate::model::RuntimeService::create_container)
+    /// does, with its streams where the caller wants them. The second value is a terminal's master side.
+    ///
+    /// # Errors
+    /// As that call.
+    pub async fn create_with(
+        &self,
+        request: CreateContainerRequest,
+        streams: Streams,
+    ) -> Result<(String, Option<OwnedFd>)> {
+        let config = request
+            .config
+            .ok_or_else(|| Error::invalid("config is missing"))?;
+        let id = match request.container_id.is_empty() {
+            true => new_id(),
+            false => checked_id(request.container_id)?,
+        };
+        let core = self.clone();
+        self.detached(async move { core.create_now(id, config, streams).await })
+            .await
+    }
+
+    async fn create_now(
+        &self,
+        id: String,
+        config: ContainerConfig,
+        streams: Streams,
+    ) -> Result<(String, Option<OwnedFd>)> {
+        let image = self.image_of(&config)?;
+        // Everything that can be wrong with the request is found out before anything is made.
+        let plan = self.plan(&id, &config, &image).await?;
+        let record = record(&config, &image, &plan.output);
+        let entry = Arc::new(Entry::new(id.clone(), record, Phase::Creating));
+        self.inner.registry.insert(Arc::clone(&entry))?;
+        let _operation = entry.operation.lock().await;
+        match self.make(&entry, &image, plan, streams).await {
+            Ok((live, terminal)) => {
+                let monitor = live.monitor.clone();
+                entry.set_phase(Phase::Created(live));
+                self.follow(&entry, monitor);
+                Ok((id, terminal))
+            }
+            Err(error) => {
+                if let Err(left) = self.tear_down(&id, &entry.record.cgroup, None).await {
+                    tracing::error!(container = id, error = %left, "failed creation leaves something behind");
+                }
+                self.inner.registry.remove(&id);
+                Err(error.within(format!("cannot create container {id}")))
+            }
+        }
+    }
+
+    fn image_of(&self, config: &ContainerConfig) -> Result<Arc<ImageRecord>> {
+        let name = config
+            .image
+            .as_ref()
+            .map(|i| i.image.as_str())
+            .unwrap_or_default();
+        if name.is_empty() {
+            return Err(Error::invalid("config.image.image is empty"));
+        }
+        self.inner
+            .images
+            .resolve(name)
+            .ok_or_else(|| Error::not_found(format!("image {name} is not in the store")))
+    }
+
+    async fn plan(&self, id: &str, config: &ContainerConfig, image: &ImageRecord) -> Result<Plan> {
+        let mut config = config.clone();
+        let (directory, images) = (self.directory(id), &self.inner.images);
+        let found = lookup::find(&config, image, images).await?;
+        let joined = lookup::namespaces(&mut config)?;
+        let volumes = lookup::volumes(id, &config, image, images);
+        let (rootfs, staging) = (directory.join("rootfs"), directory.join("staging"));
+        let mut output = spec::generate(&spec::Input {
+            id,
+            config: &config,
+            image: image.config.config().as_ref(),
+            passwd: found.passwd.as_deref(),
+            group: found.group.as_deref(),
+            host: &self.inner.settings.host,
+            rootfs: &rootfs,
+            binds: &found.binds,
+            volumes: &volumes,
+            devices: &found.devices,
+            staging: &staging,
+            seccomp_profile: found.seccomp_profile.as_deref(),
+        })?;
+        limit_processes(&mut output.spec, self.inner.settings.pids_limit);
+        Ok(Plan {
+            joined,
+            volumes,
+            output,
+            rootfs,
+            staging,
+            tty: config.tty,
+            stdin: config.stdin,
+        })
+    }
+
+    /// Makes everything. What it leaves when it fails, the caller takes apart.
+    async fn make(
+        &self,
+        entry: &Entry,
+        image: &ImageRecord,
+        mut plan: Plan,
+        streams: Streams,
+    ) -> Result<(Live, Option<OwnedFd>)> {
+        let dir = self.directory(&entry.id);
+        step("create.record");
+        self.inner.store.put(&entry.id, &entry.record).await?;
+        step("create.snapshot");
+        let snapshot = self.inner.images.prepare(&entry.id, image).await?;
+        for volume in &plan.volumes {
+            self.inner
+                .images
+                .volume_source(&entry.id, &volume.container_path)
+                .await?;
+        }
+        step("create.directory");
+        let process = self.process(&plan.output).await?;
+        write_bundle(&dir, &plan, &process)?;
+        step("create.cgroup");
+        self.new_group(&plan.output.cgroup).await?;
+        if plan.joined.own_network {
+            step("create.network");
+            plan.joined.descriptors.push(self.new_network(&dir).await?);
+        }
+        step("create.monitor");
+        let wrap = |error| monitor_error(&entry.id, "create", error);
+        let monitor = MonitorClient::spawn(&self.inner.zygote, &dir)
+            .await
+            .map_err(wrap)?;
+        let namespaces = std::mem::take(&mut plan.joined.descriptors);
+        let (request, mut descriptors) = self.request(entry, &plan, &snapshot, process.clone(), streams)?;
+        descriptors.namespaces = namespaces;
+        let (created, terminal) = monitor.create(request, descriptors).await.map_err(wrap)?;
+        step("create.observation");
+        let live = live(monitor, &created, process);
+        let observation = Observation {
+            version: VERSION,
+            pid: live.pid,
+            start_time: live.start_time,
+            started_at: 0,
+        };
+        observation
+            .save(&dir)
+            .map_err(|e| failed("write below", &dir, e))?;
+        for warning in plan.output.warnings.iter().chain(&created.warnings) {
+            tracing::warn!(
+                container = entry.id,
+                warning,
+                "container is not quite as asked for"
+            );
+        }
+        Ok((live, terminal))
+    }
+
+    /// The cgroup, before libcontainer joins it: on version 1 its directories are bound into the container.
+    async fn new_group(&self, path: &str) -> Result<()> {
+        let group = path.to_owned();
+        let made = tokio::task::spawn_blocking(move || Cgroup::new(&group)?.create()).await;
+        let made = made.map_err(|e| Error::internal("cgroup").because(e))?;
+        made.map_err(|e| Error::internal(format!("cannot make cgroup {path}")).because(e))
+    }
+
+    /// A network namespace for this container alone, with its loopback up; the container is its only holder.
+    async fn new_network(&self, dir: &Path) -> Result<OwnedFd> {
+        let (zygote, pin) = (Arc::clone(&self.inner.zygote), dir.join("net"));
+        let made = tokio::task::spawn_blocking(move || -> Result<OwnedFd> {
+            let request = PinRequest {
+                net: Some(pin.clone()),
+                ..PinRequest::default()
+            };
+            zygote
+                .pin(request)
+                .map_err(|e| Error::internal("cannot make a network namespace").because(e))?;
+            let open = std::fs::File::open(&pin).map_err(|e| failed("open", &pin, e));
+            // The pin has done its work once the namespace is open.
+            mount::detach(&pin).map_err(|e| failed("unmount", &pin, e))?;
+            Ok(open?.into())
+        });
+        made.await
+            .map_err(|e| Error::internal("network namespace").because(e))?
+    }
+
+    /// The first process in the monitor's terms, its filter compiled.
+    async fn process(&self, output: &Output) -> Result<Process> {
+        let mut process = lookup::process(&output.process);
+        if let Some(profile) = output.seccomp.clone() {
+            let dir = self.filter_dir();
+            let compiled = tokio::task::spawn_blocking(move || seccomp::compile(&profile, &dir)).await;
+            let compiled = compiled.map_err(|e| Error::internal("compilation ended badly").because(e))?;
+            process.seccomp = Some(compiled.map_err(|e| Error::invalid("seccomp profile").because(e))?);
+        }
+        Ok(process)
+    }
+
+    fn request(
+        &self,
+        entry: &Entry,
+        plan: &Plan,
+        snapshot: &Snapshot,
+        process: Process,
+        streams: Streams,
+    ) -> Result<(CreateRequest, CreateDescriptors)> {
+        let dir = self.directory(&entry.id);
+        let logged = matches!(streams, Streams::Logged) && !entry.record.log_path.is_empty();
+        let mut descriptors = CreateDescriptors {
+            stdio: None,
+            trees: lookup::trees(&plan.output.staged)?,
+            namespaces: vec![],
+        };
+        let stdio = match streams {
+            Streams::Given(three) => {
+                descriptors.stdio = Some(three);
+                Stdio::Given
+            }
+            Streams::Terminal(size) => Stdio::Terminal(Some(size)),
+            Streams::Logged if plan.tty => Stdio::Terminal(None),
+            Streams::Logged => Stdio::Pipes {
+                stdin: plan.stdin,
+                stdin_once: entry.record.config.stdin_once,
+            },
+        };
+        let request = CreateRequest {
+            id: entry.id.clone(),
+            bundle: dir.join("bundle"),
+            state_root: self.engine_dir(),
+            cgroup: plan.output.cgroup.clone(),
+            stdio_owner: (process.uid, process.gid),
+            process,
+            stdio,
+            log: logged.then(|| PathBuf::from(&entry.record.log_path)),
+            rootfs: Some(overlay(snapshot, &plan.rootfs)),
+            staging: (!plan.output.staged.is_empty()).then(|| plan.staging.clone()),
+            trees: plan.output.staged.iter().map(lookup::staged).collect(),
+            namespaces: 0,
+        };
+        Ok((request, descriptors))
+    }
+}
+
+/// All that is known before anything is made.
+struct Plan {
+    joined: Joined,
+    volumes: Vec<Volume>,
+    output: Output,
+    rootfs: PathBuf,
+    staging: PathBuf,
+    tty: bool,
+    stdin: bool,
+}
+
+/// The runtime's own limit of processes, which CRI does not ask for.
+fn limit_processes(spec: &mut Spec, limit: i64) {
+    if limit <= 0 {
+        return;
+    }
+    let mut linux = spec.linux().clone().unwrap_or_default();
+    let mut resources = linux.resources().clone().unwrap_or_default();
+    let mut pids = LinuxPids::default();
+    pids.set_limit(limit);
+    resources.set_pids(Some(pids));
+    linux.set_resources(Some(resources));
+    spec.set_linux(Some(linux));
+}
+
+fn record(config: &ContainerConfig, image: &ImageRecord, output: &Output) -> ContainerRecord {
+    ContainerRecord {
+        version: VERSION,
+        image_id: image.id.clone(),
+        image_ref: image.repo_digests.first().unwrap_or(&image.id).clone(),
+        created_at: now(),
+        log_path: log_path(config),
+        cgroup: output.cgroup.clone(),
+        user: output.user.clone(),
+        stop_signal: output.stop_signal.name().to_owned(),
+        resources: config.linux.as_ref().and_then(|l| l.resources.clone()),
+        end: None,
+        config: config.clone(),
+    }
+}
+
+/// The log file's absolute path; empty without a log (CRI `ContainerConfig.log_path`).
+fn log_path(config: &ContainerConfig) -> String {
+    match (config.log_directory.as_str(), config.log_path.as_str()) {
+        ("", "") => String::new(),
+        (directory, path) => Path::new(directory).join(path).to_string_lossy().into_owned(),
+    }
+}
+
+fn write_bundle(dir: &Path, plan: &Plan, process: &Process) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        files::private_dir(dir)?;
+        for made in [&dir.join("bundle"), &plan.rootfs, &plan.staging] {
+            files::private_dir(made)?;
+        }
+        std::fs::write(
+            dir.join("bundle/config.json"),
+            serde_json::to_vec(&plan.output.spec)?,
+        )?;
+        std::fs::write(dir.join(PROCESS), serde_json::to_vec(process)?)
+    };
+    write().map_err(|e| failed("write below", dir, e))
+}
+
+fn overlay(snapshot: &Snapshot, target: &Path) -> Overlay {
+    Overlay {
+        lower: snapshot.lower.clone(),
+        upper: Some(snapshot.upper.clone()),
+        work: Some(snapshot.work.clone()),
+        target: target.to_owned(),
+        options: vec![],
+    }
+}
+
+fn live(monitor: MonitorClient, created: &Created, process: Process) -> Live {
+    Live {
+        monitor,
+        pid: u32::try_from(created.pid).unwrap_or(0),
+        start_time: created.start_time,
+        started_at: 0,
+        process: Arc::new(process),
+    }
+}
+
+/// An id of 256 random bits, in the form that every tool of the field expects.
+fn new_id() -> String {
+    let bits: [u8; 32] = rand::random();
+    bits.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn checked_id(id: String) -> Result<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match id.len() <= 128 && id.chars().all(plain) && !id.starts_with('.') {
+        true => Ok(id),
+        false => Err(Error::invalid(format!(
+            "container_id {id:?} is not made of letters, digits, '-', '_' and '.'"
+        ))),
+    }
+}

@@ -1,0 +1,222 @@
+//! What creation has to look up on the host before the specification can be written, and the translation between the
+//! specification's terms and the monitor's. Nothing here changes anything.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use super::devices;
+use super::failed;
+use crate::image::{ImageRecord, Images};
+use crate::model::{
+    ContainerConfig, Error, LinuxContainerConfig, MountPropagation, Namespace, Profile, Result,
+};
+use crate::monitor::protocol::{self, FIRST_NAMESPACE, Propagation, ReadOnly, Rlimit, StagedTree};
+use crate::spec::{self, DeviceNode, StagedMount, Volume};
+use crate::sys::mount;
+
+/// Files and facts that a container's specification depends on.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The image's `/etc/passwd`.
+    pub(super) passwd: Option<String>,
+    /// The image's `/etc/group`.
+    pub(super) group: Option<String>,
+    /// For each mount, the host path after following links.
+    pub(super) binds: Vec<PathBuf>,
+    pub(super) devices: Vec<DeviceNode>,
+    pub(super) seccomp_profile: Option<String>,
+}
+
+/// Looks everything up.
+///
+/// # Errors
+/// `InvalidArgument`, naming the field, when a path of the host is not there.
+pub(super) async fn find(config: &ContainerConfig, image: &ImageRecord, images: &Images) -> Result<Found> {
+    let passwd = text_file(images, image, "/etc/passwd").await?;
+    let group = text_file(images, image, "/etc/group").await?;
+    let config = config.clone();
+    // Paths of the host may lie on a network file system that hangs.
+    let on_host = tokio::task::spawn_blocking(move || find_on_host(&config)).await;
+    let found = on_host.map_err(|e| Error::internal("look-up ended badly").because(e))??;
+    Ok(Found {
+        passwd,
+        group,
+        ..found
+    })
+}
+
+async fn text_file(images: &Images, image: &ImageRecord, path: &str) -> Result<Option<String>> {
+    let bytes = images.read_file(image, path).await?;
+    Ok(bytes.map(|b| String::from_utf8_lossy(&b).into_owned()))
+}
+
+fn find_on_host(config: &ContainerConfig) -> Result<Found> {
+    let security = config.linux.as_ref().map(|l| &l.security);
+    let privileged = security.is_some_and(|s| s.privileged);
+    let seccomp_profile = match security.map(|s| &s.seccomp) {
+        Some(Profile::Localhost(path)) if !privileged => Some(profile(path)?),
+        _ => None,
+    };
+    let binds = config
+        .mounts
+        .iter()
+        .enumerate()
+        .map(|(n, m)| bind(n, &m.host_path))
+        .collect::<Result<_>>()?;
+    let mut found = devices::asked(&config.devices)?;
+    if privileged {
+        found.extend(devices::all().map_err(|e| failed("list", Path::new("/dev"), e))?);
+    }
+    Ok(Found {
+        binds,
+        devices: found,
+        seccomp_profile,
+        ..Found::default()
+    })
+}
+
+/// CRI `Mount.host_path`: an error when it does not exist, and its target when it is a symbolic link.
+fn bind(n: usize, path: &str) -> Result<PathBuf> {
+    let refused = |why: String| Error::invalid(format!("mounts[{n}].host_path {path:?} {why}"));
+    if !path.starts_with('/') {
+        return Err(refused("is not an absolute path".into()));
+    }
+    std::fs::canonicalize(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => refused("does not exist".into()),
+        _ => refused(format!("cannot be used: {error}")),
+    })
+}
+
+fn profile(path: &str) -> Result<String> {
+    std::fs::read_to_string(path)
+        .map_err(|e| Error::invalid(format!("seccomp profile {path:?} cannot be read")).because(e))
+}
+
+/// The namespaces to join, as descriptors, in the order of the numbers they get in a create worker.
+#[derive(Debug, Default)]
+pub(super) struct Joined {
+    pub(super) descriptors: Vec<OwnedFd>,
+    /// The container wants a network of its own: one more descriptor, to be made, comes last.
+    pub(super) own_network: bool,
+}
+
+/// Opens the namespaces that a configuration joins, and names them there by their descriptors: the pins are not visible
+/// where libcontainer runs. A network of the container's own is made by us as well, since its loopback must be up.
+///
+/// # Errors
+/// `InvalidArgument`, naming the namespace.
+pub(super) fn namespaces(config: &mut ContainerConfig) -> Result<Joined> {
+    let chosen = &mut config
+        .linux
+        .get_or_insert_with(LinuxContainerConfig::default)
+        .namespaces;
+    let mut joined = Joined::default();
+    let all = [
+        ("network", &mut chosen.network),
+        ("ipc", &mut chosen.ipc),
+        ("uts", &mut chosen.uts),
+        ("pid", &mut chosen.pid),
+    ];
+    for (name, namespace) in all {
+        let Namespace::Join(path) = namespace else {
+            continue;
+        };
+        let file = std::fs::File::open(&*path).map_err(|e| {
+            Error::invalid(format!("{name} namespace {} cannot be joined", path.display())).because(e)
+        })?;
+        *namespace = numbered(joined.descriptors.len());
+        joined.descriptors.push(file.into());
+    }
+    if chosen.network == Namespace::New {
+        chosen.network = numbered(joined.descriptors.len());
+        joined.own_network = true;
+    }
+    Ok(joined)
+}
+
+fn numbered(n: usize) -> Namespace {
+    Namespace::Join(format!("/proc/self/fd/{}", FIRST_NAMESPACE as usize + n).into())
+}
+
+/// The volumes that the image declares and no mount covers, at the directories they will have.
+pub(super) fn volumes(
+    id: &str,
+    config: &ContainerConfig,
+    image: &ImageRecord,
+    images: &Images,
+) -> Vec<Volume> {
+    let covered = |path: &str| config.mounts.iter().any(|m| same_path(&m.container_path, path));
+    let wanted = image.volumes().into_iter().filter(|path| !covered(path));
+    wanted
+        .map(|path| Volume {
+            source: images.volume_path(id, &path),
+            container_path: path,
+        })
+        .collect()
+}
+
+fn same_path(a: &str, b: &str) -> bool {
+    Path::new(a).components().eq(Path::new(b).components())
+}
+
+/// Copies the host's mount trees.
+///
+/// # Errors
+/// `InvalidArgument`, naming the path.
+pub(super) fn trees(staged: &[StagedMount]) -> Result<Vec<OwnedFd>> {
+    let copy = |s: &StagedMount| {
+        mount::clone_tree(&s.source)
+            .map_err(|e| Error::invalid(format!("{} cannot be mounted", s.source.display())).because(e))
+    };
+    staged.iter().map(copy).collect()
+}
+
+/// A staged mount in the monitor's terms.
+pub(super) fn staged(mount: &StagedMount) -> StagedTree {
+    StagedTree {
+        read_only: match (mount.readonly, mount.recursive_readonly) {
+            (_, true) => ReadOnly::Recursive,
+            (true, false) => ReadOnly::Yes,
+            (false, false) => ReadOnly::No,
+        },
+        propagation: match mount.propagation {
+            MountPropagation::Private => Propagation::Private,
+            MountPropagation::HostToContainer => Propagation::Slave,
+            MountPropagation::Bidirectional => Propagation::Shared,
+        },
+    }
+}
+
+/// The first process in the monitor's terms; its filter is added once it is compiled.
+pub(super) fn process(process: &spec::Process) -> protocol::Process {
+    protocol::Process {
+        args: process.args.clone(),
+        env: process.env.clone(),
+        cwd: process.cwd.clone(),
+        uid: process.uid,
+        gid: process.gid,
+        groups: process.groups.clone(),
+        capabilities: protocol::Capabilities {
+            bounding: process.capabilities.bounding,
+            effective: process.capabilities.effective,
+            inheritable: process.capabilities.inheritable,
+            ambient: process.capabilities.ambient,
+        },
+        no_new_privileges: process.no_new_privileges,
+        rlimits: process.rlimits.iter().map(limit).collect(),
+        oom_score_adj: Some(process.oom_score_adj),
+        seccomp: None,
+        umask: Some(process.umask),
+        apparmor: process.apparmor.clone(),
+        selinux: None,
+    }
+}
+
+fn limit(limit: &spec::Rlimit) -> Rlimit {
+    Rlimit {
+        resource: limit.resource,
+        soft: limit.soft,
+        hard: limit.hard,
+    }
+}

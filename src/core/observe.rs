@@ -1,0 +1,139 @@
+//! The end of containers: one task a living container waits for its monitor's word, stores the truth, and lets the
+//! monitor go. An ended container costs a record, no process.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::record::End;
+use super::registry::{Entry, Live, Phase};
+use super::{Core, now};
+use crate::monitor::MonitorClient;
+use crate::monitor::client::read_exit_record;
+use crate::monitor::protocol::ExitRecord;
+
+impl Core {
+    /// Follows a living container to its end. The task ends with the container, or with its monitor.
+    pub(super) fn follow(&self, entry: &Arc<Entry>, monitor: MonitorClient) {
+        let (core, entry) = (self.clone(), Arc::clone(entry));
+        self.inner.tasks.spawn(async move {
+            let mut exited = monitor.exited();
+            let told = exited
+                .wait_for(Option::is_some)
+                .await
+                .ok()
+                .and_then(|record| record.clone());
+            // The calls under way first: a start that fails tells more than the exit it causes.
+            let _operation = entry.operation.lock().await;
+            if matches!(entry.phase(), Phase::Ended(_)) {
+                return;
+            }
+            let end = match told {
+                Some(record) => ended(&record, entry.status().started_at),
+                None => core.lost(&entry).await,
+            };
+            core.end(&entry, end).await;
+        });
+    }
+
+    /// Stores how the container ended, tells those who wait, and releases monitor and cgroups.
+    ///
+    /// The caller holds the entry's operation lock.
+    pub(super) async fn end(&self, entry: &Arc<Entry>, end: End) {
+        let live = match entry.phase() {
+            Phase::Created(live) | Phase::Running(live) => Some(live),
+            Phase::Creating | Phase::Ended(_) => None,
+        };
+        tracing::info!(
+            container = entry.id,
+            code = end.exit_code,
+            reason = end.reason,
+            "container ended"
+        );
+        if !entry.set_phase(Phase::Ended(end)) {
+            return;
+        }
+        // The exit record in the runtime directory is the truth until this is on disk.
+        match self.store_end(entry).await {
+            Ok(()) => {
+                if let Some(live) = live {
+                    self.release(entry, &live).await;
+                }
+            }
+            Err(error) => tracing::error!(container = entry.id, %error, "end of container not stored"),
+        }
+    }
+
+    /// Writes the record with the end in it, for the time after the next reboot.
+    pub(super) async fn store_end(&self, entry: &Entry) -> crate::model::Result<()> {
+        let Phase::Ended(end) = entry.phase() else {
+            return Ok(());
+        };
+        let mut record = entry.record.clone();
+        record.resources = entry.resources();
+        record.end = Some(end);
+        self.inner.store.put(&entry.id, &record).await?;
+        Ok(())
+    }
+
+    async fn release(&self, entry: &Entry, live: &Live) {
+        if let Err(error) = live.monitor.delete().await {
+            // Removal tries again, and says so if it cannot.
+            tracing::warn!(container = entry.id, %error, "monitor of ended container not released");
+        }
+    }
+
+    /// The monitor is gone without a word: its record on disk tells, or nothing does.
+    pub(super) async fn lost(&self, entry: &Entry) -> End {
+        let started_at = entry.status().started_at;
+        if let Some(end) = stored_exit(&self.directory(&entry.id), started_at) {
+            return end;
+        }
+        // Never an orphan: what the monitor left running has no log, no reaper and no owner.
+        self.kill_group(&entry.record.cgroup).await;
+        unknown(
+            started_at,
+            "the monitor of the container died; the container was killed",
+        )
+    }
+}
+
+/// Reads the exit record that a monitor has left.
+pub(super) fn stored_exit(dir: &Path, started_at: i64) -> Option<End> {
+    match read_exit_record(dir) {
+        Ok(record) => record.map(|r| ended(&r, started_at)),
+        Err(error) => {
+            tracing::error!(dir = %dir.display(), %error, "exit record cannot be read");
+            None
+        }
+    }
+}
+
+/// An end that nobody can tell the code of. Invented success or failure would be worse than saying so.
+pub(super) fn unknown(started_at: i64, message: &str) -> End {
+    End {
+        started_at,
+        finished_at: now(),
+        exit_code: 255,
+        reason: "Unknown".into(),
+        message: message.into(),
+        unknown: true,
+    }
+}
+
+fn ended(record: &ExitRecord, started_at: i64) -> End {
+    let reason = match (record.oom_killed, &record.reason, record.code) {
+        // CRI: the kubelet looks for exactly this word.
+        (true, _, code) if code != 0 => "OOMKilled",
+        (_, Some(_), _) => "StartError",
+        (_, None, 0) => "Completed",
+        (_, None, _) => "Error",
+    };
+    End {
+        started_at: if reason == "StartError" { 0 } else { started_at },
+        finished_at: record.finished_at,
+        exit_code: record.code,
+        reason: reason.into(),
+        message: record.reason.clone().unwrap_or_default(),
+        unknown: false,
+    }
+}

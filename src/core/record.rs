@@ -1,0 +1,90 @@
+//! What is kept about a container: the record in the store, and the observation in the runtime directory.
+//!
+//! The record is written before the first side effect of creation and says what was wanted; once the container has
+//! ended it says how. The observation lives on the runtime directory's file system, which a reboot empties, and says
+//! what this boot has made of it. Neither knows processes: those are asked.
+
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::files;
+use crate::model::{ContainerConfig, ContainerUser, LinuxContainerResources};
+use crate::state::Record;
+
+/// Version of both shapes.
+pub(super) const VERSION: u32 = 1;
+
+/// What was asked for, and how it ended. Keyed by the container's id.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ContainerRecord {
+    pub(super) version: u32,
+    pub(super) config: ContainerConfig,
+    /// The image in use, by id.
+    pub(super) image_id: String,
+    /// The image in use, by a name with a digest if it has one.
+    pub(super) image_ref: String,
+    /// Nanoseconds since the epoch.
+    pub(super) created_at: i64,
+    /// Absolute path of the log file; empty without a log.
+    pub(super) log_path: String,
+    /// Path of its cgroup, from the root of each hierarchy.
+    pub(super) cgroup: String,
+    pub(super) user: ContainerUser,
+    pub(super) stop_signal: String,
+    /// Limits, as last set.
+    pub(super) resources: Option<LinuxContainerResources>,
+    /// Set once, when it has ended.
+    #[serde(default)]
+    pub(super) end: Option<End>,
+}
+
+impl Record for ContainerRecord {
+    const TABLE: &'static str = "containers";
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct End {
+    /// Nanoseconds since the epoch; 0: it never ran.
+    pub(super) started_at: i64,
+    /// Nanoseconds since the epoch.
+    pub(super) finished_at: i64,
+    pub(super) exit_code: i32,
+    /// `Completed`, `Error`, `OOMKilled`, `StartError` or `Unknown`.
+    pub(super) reason: String,
+    pub(super) message: String,
+    /// Its fate could not be known.
+    pub(super) unknown: bool,
+}
+
+/// What this boot has made of the container: present once creation is complete.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Observation {
+    pub(super) version: u32,
+    /// First process, on the host.
+    pub(super) pid: u32,
+    /// Start time of that process in clock ticks since boot: with the number it is unique.
+    pub(super) start_time: u64,
+    /// Nanoseconds since the epoch; 0: not started.
+    pub(super) started_at: i64,
+}
+
+const OBSERVATION: &str = "observed.json";
+
+impl Observation {
+    /// Reads the observation in a container's runtime directory; none when creation was never completed.
+    pub(super) fn load(dir: &Path) -> io::Result<Option<Observation>> {
+        match std::fs::read(dir.join(OBSERVATION)) {
+            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces the observation as a whole. Not synced: it means nothing after a reboot.
+    pub(super) fn save(&self, dir: &Path) -> io::Result<()> {
+        files::replace(&dir.join(OBSERVATION), &serde_json::to_vec(self)?)
+    }
+}

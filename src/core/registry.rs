@@ -1,0 +1,292 @@
+//! The containers that exist: a map that readers take a snapshot of, and one entry, with its own locks, a container.
+//!
+//! Reading takes no lock that a writer holds for longer than a pointer's copy; a list of ten thousand containers is
+//! a walk over a persistent map.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use rpds::RedBlackTreeMapSync;
+
+use super::record::{ContainerRecord, End};
+use crate::model::{
+    Container, ContainerFilter, ContainerState, ContainerStatus, Error, LinuxContainerResources, Result,
+};
+use crate::monitor::MonitorClient;
+use crate::monitor::protocol::Process;
+
+/// Where a container is in its life, and what is needed there.
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    /// Being made; not listed.
+    Creating,
+    /// Made, waiting for start.
+    Created(Live),
+    /// Its command runs.
+    Running(Live),
+    /// It has ended, or nobody can tell.
+    Ended(End),
+}
+
+/// A container with processes.
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    pub(super) monitor: MonitorClient,
+    pub(super) pid: u32,
+    pub(super) start_time: u64,
+    pub(super) started_at: i64,
+    /// The first process as the last stage ran it: what exec starts from.
+    pub(super) process: Arc<Process>,
+}
+
+/// What changes in a container's life.
+#[derive(Debug)]
+struct Changing {
+    phase: Phase,
+    resources: Option<LinuxContainerResources>,
+    stop_signalled: bool,
+    cpu: Option<(i64, u64)>,
+}
+
+/// One container.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) id: String,
+    pub(super) record: ContainerRecord,
+    changing: Mutex<Changing>,
+    /// Held by the calls that move the container through its life. Readers, stop and exec do not take it.
+    pub(super) operation: tokio::sync::Mutex<()>,
+    ended: tokio::sync::watch::Sender<bool>,
+}
+
+impl Entry {
+    pub(super) fn new(id: String, record: ContainerRecord, phase: Phase) -> Entry {
+        let resources = record.resources.clone();
+        let ended = tokio::sync::watch::Sender::new(matches!(phase, Phase::Ended(_)));
+        let changing = Changing {
+            phase,
+            resources,
+            stop_signalled: false,
+            cpu: None,
+        };
+        Entry {
+            id,
+            record,
+            changing: Mutex::new(changing),
+            operation: tokio::sync::Mutex::new(()),
+            ended,
+        }
+    }
+
+    fn changing<T>(&self, act: impl FnOnce(&mut Changing) -> T) -> T {
+        // Each change is one assignment, so a panic elsewhere leaves nothing half done.
+        act(&mut self.changing.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.changing(|c| c.phase.clone())
+    }
+
+    /// Moves on. An ended container stays as it ended: the first end counts.
+    pub(super) fn set_phase(&self, phase: Phase) -> bool {
+        let ends = matches!(phase, Phase::Ended(_));
+        let moved = self.changing(|c| {
+            if matches!(c.phase, Phase::Ended(_)) {
+                return false;
+            }
+            c.phase = phase;
+            true
+        });
+        if moved && ends {
+            self.ended.send_replace(true);
+        }
+        moved
+    }
+
+    /// Resolves when the container has ended.
+    pub(super) async fn ended(&self) {
+        // The sender is in `self`, so it cannot be gone.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    /// True for the first caller only: the stop signal is sent once.
+    pub(super) fn claim_stop_signal(&self) -> bool {
+        self.changing(|c| !std::mem::replace(&mut c.stop_signalled, true))
+    }
+
+    pub(super) fn resources(&self) -> Option<LinuxContainerResources> {
+        self.changing(|c| c.resources.clone())
+    }
+
+    pub(super) fn set_resources(&self, resources: LinuxContainerResources) {
+        self.changing(|c| c.resources = Some(resources));
+    }
+
+    /// Keeps a reading of processor time (when, nanoseconds used) and returns the one before.
+    pub(super) fn exchange_cpu(&self, reading: (i64, u64)) -> Option<(i64, u64)> {
+        self.changing(|c| c.cpu.replace(reading))
+    }
+
+    pub(super) fn state(&self) -> ContainerState {
+        self.changing(|c| match &c.phase {
+            Phase::Creating | Phase::Created(_) => ContainerState::Created,
+            Phase::Running(_) => ContainerState::Running,
+            Phase::Ended(end) if end.unknown => ContainerState::Unknown,
+            Phase::Ended(_) => ContainerState::Exited,
+        })
+    }
+
+    fn listed(&self) -> bool {
+        self.changing(|c| !matches!(c.phase, Phase::Creating))
+    }
+
+    pub(super) fn matches(&self, filter: &ContainerFilter) -> bool {
+        let config = &self.record.config;
+        filter.state.is_none_or(|wanted| wanted.state == self.state())
+            && filter
+                .label_selector
+                .iter()
+                .all(|(k, v)| config.labels.get(k) == Some(v))
+            && filter
+                .tag_selector
+                .iter()
+                .all(|(k, v)| config.tags.get(k) == Some(v))
+    }
+
+    pub(super) fn summary(&self) -> Container {
+        let config = &self.record.config;
+        Container {
+            id: self.id.clone(),
+            metadata: config.metadata.clone(),
+            image: config.image.clone(),
+            image_ref: self.record.image_ref.clone(),
+            state: self.state(),
+            created_at: self.record.created_at,
+            labels: config.labels.clone(),
+            image_id: self.record.image_id.clone(),
+            annotations: config.annotations.clone(),
+            tags: config.tags.clone(),
+        }
+    }
+
+    pub(super) fn status(&self) -> ContainerStatus {
+        let config = &self.record.config;
+        let mut status = ContainerStatus {
+            id: self.id.clone(),
+            metadata: config.metadata.clone(),
+            state: self.state(),
+            created_at: self.record.created_at,
+            image: config.image.clone(),
+            image_ref: self.record.image_ref.clone(),
+            labels: config.labels.clone(),
+            mounts: config.mounts.clone(),
+            log_path: self.record.log_path.clone(),
+            image_id: self.record.image_id.clone(),
+            annotations: config.annotations.clone(),
+            tags: config.tags.clone(),
+            user: Some(self.record.user.clone()),
+            resources: self.resources(),
+            stop_signal: self.record.stop_signal.clone(),
+            ..ContainerStatus::default()
+        };
+        match self.phase() {
+            Phase::Creating => {}
+            Phase::Created(live) | Phase::Running(live) => {
+                status.started_at = live.started_at;
+                status.pid = Some(live.pid);
+            }
+            Phase::Ended(end) => {
+                status.started_at = end.started_at;
+                status.finished_at = end.finished_at;
+                status.exit_code = end.exit_code;
+                status.reason = end.reason;
+                status.message = end.message;
+            }
+        }
+        status
+    }
+}
+
+/// All containers, by id.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    entries: ArcSwap<RedBlackTreeMapSync<String, Arc<Entry>>>,
+}
+
+impl Registry {
+    /// Adds a container.
+    ///
+    /// # Errors
+    /// `AlreadyExists`: the id is in use.
+    pub(super) fn insert(&self, entry: Arc<Entry>) -> Result<()> {
+        let previous = self.entries.rcu(|all| match all.contains_key(&entry.id) {
+            true => Arc::clone(all),
+            false => Arc::new(all.insert(entry.id.clone(), Arc::clone(&entry))),
+        });
+        match previous.contains_key(&entry.id) {
+            false => Ok(()),
+            true => {
+                let kind = crate::model::Kind::AlreadyExists;
+                Err(Error::new(kind, format!("container {} exists", entry.id)))
+            }
+        }
+    }
+
+    pub(super) fn remove(&self, id: &str) {
+        self.entries.rcu(|all| Arc::new(all.remove(id)));
+    }
+
+    /// Finds a container by its id, or by the unique beginning of it.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidArgument` when empty, or when several begin so.
+    pub(super) fn find(&self, id: &str) -> Result<Arc<Entry>> {
+        if id.is_empty() {
+            return Err(Error::invalid("container_id is empty"));
+        }
+        let all = self.entries.load();
+        if let Some(entry) = all.get(id) {
+            return Ok(Arc::clone(entry));
+        }
+        let mut begins = all
+            .range(id.to_owned()..)
+            .map(|(_, e)| e)
+            .take_while(|e| e.id.starts_with(id));
+        match (begins.next(), begins.next()) {
+            (Some(entry), None) => Ok(Arc::clone(entry)),
+            (Some(_), Some(_)) => Err(Error::invalid(format!("several containers begin with {id}"))),
+            (None, _) => Err(Error::not_found(format!("container {id} does not exist"))),
+        }
+    }
+
+    /// Takes those that match, without the ones still being made.
+    pub(super) fn select(&self, filter: Option<&ContainerFilter>) -> Vec<Arc<Entry>> {
+        let Some(filter) = filter else {
+            return self
+                .entries
+                .load()
+                .values()
+                .filter(|e| e.listed())
+                .cloned()
+                .collect();
+        };
+        if !filter.id.is_empty() {
+            let found = self.find(&filter.id).ok();
+            return found
+                .into_iter()
+                .filter(|e| e.listed() && e.matches(filter))
+                .collect();
+        }
+        self.entries
+            .load()
+            .values()
+            .filter(|e| e.listed() && e.matches(filter))
+            .cloned()
+            .collect()
+    }
+
+    /// Everything, also what is still being made.
+    pub(super) fn all(&self) -> Vec<Arc<Entry>> {
+        self.entries.load().values().cloned().collect()
+    }
+}

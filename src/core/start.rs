@@ -1,0 +1,115 @@
+//! StartContainer, ReopenContainerLog: what a created or running container's monitor is asked to do.
+
+use std::sync::Arc;
+
+use super::record::{End, Observation, VERSION};
+use super::registry::{Entry, Live, Phase};
+use super::{Core, now};
+use crate::model::{Error, Kind, Result};
+use crate::monitor::MonitorError;
+use crate::monitor::protocol::{Failure, FailureKind};
+use crate::sys::step;
+
+/// The exit code of a container whose command could not be executed.
+pub(super) const START_ERROR: i32 = 128;
+
+impl Core {
+    pub(super) async fn start(&self, entry: Arc<Entry>) -> Result<()> {
+        let core = self.clone();
+        self.detached(async move { core.start_now(&entry).await }).await
+    }
+
+    async fn start_now(&self, entry: &Arc<Entry>) -> Result<()> {
+        let _operation = entry.operation.lock().await;
+        let Phase::Created(mut live) = entry.phase() else {
+            let state = entry.state().name();
+            return Err(Error::precondition(format!(
+                "container {} is in state {state}",
+                entry.id
+            )));
+        };
+        step("start.monitor");
+        // Before the command: it may have ended before the answer is here.
+        live.started_at = now();
+        self.observe_start(entry, &live)?;
+        match live.monitor.start().await {
+            Ok(()) => {
+                entry.set_phase(Phase::Running(live));
+                Ok(())
+            }
+            Err(MonitorError::Failed(Failure {
+                kind: FailureKind::Command,
+                text,
+            })) => {
+                self.end(entry, start_error(&text)).await;
+                Err(Error::new(
+                    Kind::Internal,
+                    format!("cannot start container {}: {text}", entry.id),
+                ))
+            }
+            Err(error) => {
+                let text = error.to_string();
+                // Whatever it does now, nobody may think that it runs: it is killed, and told as ended.
+                if let Err(error) = live.monitor.kill_all().await {
+                    tracing::warn!(container = entry.id, %error, "container that did not start cannot be killed");
+                }
+                self.end(entry, start_error(&text)).await;
+                Err(monitor_error(&entry.id, "start", error))
+            }
+        }
+    }
+
+    fn observe_start(&self, entry: &Entry, live: &Live) -> Result<()> {
+        let (pid, start_time, started_at) = (live.pid, live.start_time, live.started_at);
+        let observation = Observation {
+            version: VERSION,
+            pid,
+            start_time,
+            started_at,
+        };
+        let dir = self.directory(&entry.id);
+        observation
+            .save(&dir)
+            .map_err(|e| super::failed("write below", &dir, e))
+    }
+
+    pub(super) async fn reopen_log(&self, id: &str) -> Result<()> {
+        let entry = self.inner.registry.find(id)?;
+        let Phase::Running(live) = entry.phase() else {
+            return Err(Error::precondition(format!(
+                "container {} is not running",
+                entry.id
+            )));
+        };
+        live.monitor
+            .reopen_log()
+            .await
+            .map_err(|e| monitor_error(&entry.id, "reopen the log of", e))
+    }
+}
+
+fn start_error(text: &str) -> End {
+    End {
+        started_at: 0,
+        finished_at: now(),
+        exit_code: START_ERROR,
+        reason: "StartError".into(),
+        message: format!("cannot start the command: {text}"),
+        unknown: false,
+    }
+}
+
+/// Puts a monitor's refusal in the model's terms.
+pub(super) fn monitor_error(id: &str, verb: &str, error: MonitorError) -> Error {
+    let kind = match &error {
+        MonitorError::Failed(failure) => match failure.kind {
+            FailureKind::Phase => Kind::FailedPrecondition,
+            FailureKind::Invalid => Kind::InvalidArgument,
+            FailureKind::Unsupported => Kind::Unimplemented,
+            FailureKind::Command | FailureKind::Runtime => Kind::Internal,
+        },
+        MonitorError::Unreachable { .. } | MonitorError::Gone(_) => Kind::Unavailable,
+        _ => Kind::Internal,
+    };
+    Error::new(kind, format!("cannot {verb} container {id}")).because(error)
+}

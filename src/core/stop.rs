@@ -1,0 +1,68 @@
+//! StopContainer: the stop signal once, patience, then SIGKILL.
+//!
+//! Stopping takes no lock: exec goes on during the grace period, and a second stop with less patience shortens the
+//! first one's wait, since whichever deadline comes first kills.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Core;
+use super::registry::{Entry, Live, Phase};
+use super::start::monitor_error;
+use crate::model::{Error, Kind, Result, StopContainerRequest};
+use crate::spec::Signal;
+
+/// How long the kernel gets to end a killed container before the caller is told that it has not.
+const KILL_PATIENCE: Duration = Duration::from_secs(60);
+
+impl Core {
+    pub(super) async fn stop(&self, request: &StopContainerRequest) -> Result<()> {
+        let entry = match self.inner.registry.find(&request.container_id) {
+            Ok(entry) => entry,
+            // CRI: "must not return an error if the container has already been stopped", nor if it is gone.
+            Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let Phase::Running(live) = entry.phase() else {
+            return Ok(());
+        };
+        let patience = Duration::from_secs(u64::try_from(request.timeout).unwrap_or(0));
+        if !patience.is_zero() {
+            self.ask_to_stop(&entry, &live).await?;
+            if tokio::time::timeout(patience, entry.ended()).await.is_ok() {
+                return Ok(());
+            }
+        }
+        self.kill(&entry, &live).await
+    }
+
+    async fn ask_to_stop(&self, entry: &Arc<Entry>, live: &Live) -> Result<()> {
+        if !entry.claim_stop_signal() {
+            return Ok(());
+        }
+        let signal = Signal::from_name(&entry.record.stop_signal)?;
+        match live.monitor.signal(signal.number()).await {
+            Ok(()) => Ok(()),
+            // It has just ended, or its monitor has: the wait that follows tells.
+            Err(error) => {
+                tracing::debug!(container = entry.id, %error, "stop signal not delivered");
+                Ok(())
+            }
+        }
+    }
+
+    /// Kills every process of the container and waits until it has ended.
+    pub(super) async fn kill(&self, entry: &Arc<Entry>, live: &Live) -> Result<()> {
+        let killed = live.monitor.kill_all().await;
+        match tokio::time::timeout(KILL_PATIENCE, entry.ended()).await {
+            Ok(()) => Ok(()),
+            Err(_) => match killed {
+                Err(error) => Err(monitor_error(&entry.id, "kill", error)),
+                Ok(()) => {
+                    let text = format!("container {} was killed and has not ended", entry.id);
+                    Err(Error::new(Kind::DeadlineExceeded, text))
+                }
+            },
+        }
+    }
+}

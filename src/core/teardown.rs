@@ -1,0 +1,114 @@
+//! Taking a container apart: every trace that creation can leave, whatever came of it. Each step is done, and each
+//! failure told, even when an earlier one failed; nothing to do is success, so that it may be repeated.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::record::ContainerRecord;
+use super::{Core, failed};
+use crate::model::{Error, Result};
+use crate::monitor::{MonitorClient, MonitorError};
+use crate::sys::cgroup::Cgroup;
+use crate::sys::step;
+
+/// How long killed processes may take to leave their cgroup.
+const DYING: Duration = Duration::from_secs(5);
+
+impl Core {
+    /// Removes monitor, processes, cgroups, bundle, writable layer and, last, the record.
+    ///
+    /// # Errors
+    /// All failures together; the record stays then, so that the next removal, or the next start, tries again.
+    pub(super) async fn tear_down(
+        &self,
+        id: &str,
+        cgroup: &str,
+        monitor: Option<MonitorClient>,
+    ) -> Result<()> {
+        let mut failures = vec![];
+        let dir = self.directory(id);
+        step("teardown.monitor");
+        if let Err(error) = self.delete_monitor(&dir, monitor).await {
+            failures.push(error.to_string());
+        }
+        step("teardown.cgroup");
+        if !cgroup.is_empty() {
+            failures.extend(self.remove_group(cgroup).await.err().map(|e| e.to_string()));
+        }
+        step("teardown.snapshot");
+        failures.extend(
+            self.inner
+                .images
+                .remove_snapshot(id)
+                .await
+                .err()
+                .map(|e| e.to_string()),
+        );
+        step("teardown.directory");
+        for dir in [self.engine_dir().join(id), dir] {
+            failures.extend(remove_tree(&dir).await.err().map(|e| e.to_string()));
+        }
+        if !failures.is_empty() {
+            return Err(Error::internal(format!(
+                "cannot remove container {id}: {}",
+                failures.join("; ")
+            )));
+        }
+        step("teardown.record");
+        self.inner.store.remove::<ContainerRecord>(id).await?;
+        Ok(())
+    }
+
+    async fn delete_monitor(
+        &self,
+        dir: &Path,
+        monitor: Option<MonitorClient>,
+    ) -> std::result::Result<(), MonitorError> {
+        let monitor = match monitor {
+            Some(monitor) => monitor,
+            None => match MonitorClient::connect(dir).await {
+                Ok(monitor) => monitor,
+                // It has ended with its container, or was never there.
+                Err(MonitorError::Unreachable { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            },
+        };
+        match monitor.delete().await {
+            // Gone before, or while, it was asked: what it would have done is done below.
+            Ok(()) | Err(MonitorError::Gone(_) | MonitorError::Unreachable { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn remove_group(&self, path: &str) -> Result<()> {
+        let path = path.to_owned();
+        let removal = tokio::task::spawn_blocking(move || {
+            let group = Cgroup::new(&path)?;
+            group.kill()?;
+            group
+                .remove(DYING)
+                .map_err(|e| io::Error::other(format!("cannot remove cgroup {path}: {e}")))
+        });
+        match removal.await {
+            Ok(result) => result.map_err(|e| Error::internal("cgroup").because(e)),
+            Err(error) => Err(Error::internal("removal of cgroup ended badly").because(error)),
+        }
+    }
+
+    /// Kills whatever is in a container's cgroups.
+    pub(super) async fn kill_group(&self, path: &str) {
+        let group = path.to_owned();
+        let killing = tokio::task::spawn_blocking(move || Cgroup::new(&group)?.kill());
+        if let Ok(Err(error)) = killing.await {
+            tracing::error!(cgroup = path, %error, "processes of a lost container cannot be killed");
+        }
+    }
+}
+
+async fn remove_tree(dir: &Path) -> Result<()> {
+    match tokio::fs::remove_dir_all(dir).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", dir, error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,242 @@
+//! A container's configuration, and what its sandbox adds to it.
+
+use std::path::{Path, PathBuf};
+
+use crate::cri::sandbox::{self, Config, Modes, PidMode, Record, TAG};
+use crate::cri::wire::v1;
+use crate::model::{
+    ContainerConfig, ContainerMetadata, Error, KeyValue, Kind, LinuxContainerConfig, LinuxContainerResources,
+    Namespace, Namespaces, Result, Security,
+};
+
+use super::image::required_image;
+use super::mounts::{devices, mounts};
+use super::resources::resources;
+use super::security::security;
+use super::{ADDED_MOUNTS_TAG, ATTEMPT_TAG, NAME_TAG, known, name, no_nul, required, signal};
+
+/// Where a container's PID namespace comes from, before a target container has been looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cri) enum PidSource {
+    /// From here.
+    Is(Namespace),
+    /// From the container of this id.
+    Target(String),
+}
+
+/// The identity of a container within its sandbox.
+///
+/// # Errors
+/// `InvalidArgument`, naming the field.
+pub(in crate::cri) fn metadata(config: &v1::ContainerConfig) -> Result<ContainerMetadata> {
+    let metadata = required(config.metadata.as_ref(), "config.metadata")?;
+    name(&metadata.name, "config.metadata.name")?;
+    Ok(ContainerMetadata {
+        name: metadata.name.clone(),
+        attempt: metadata.attempt,
+    })
+}
+
+/// Decides where a container's PID namespace comes from: from its own options, or else from its sandbox's.
+///
+/// # Errors
+/// `InvalidArgument`: it is to share what its sandbox does not have.
+pub(in crate::cri) fn pid_source(
+    config: &v1::ContainerConfig,
+    sandbox: &Record,
+    dir: &Path,
+) -> Result<PidSource> {
+    const FIELD: &str = "linux.security_context.namespace_options";
+    let context = config
+        .linux
+        .as_ref()
+        .and_then(|linux| linux.security_context.as_ref());
+    let own = sandbox.config.namespaces.pid;
+    let mode = match context.and_then(|context| context.namespace_options.as_ref()) {
+        None => own,
+        Some(options) => match known(options.pid, &format!("{FIELD}.pid"))? {
+            v1::NamespaceMode::Target if options.target_id.is_empty() => {
+                return Err(Error::invalid(format!("{FIELD}.target_id is empty")));
+            }
+            v1::NamespaceMode::Target => return Ok(PidSource::Target(options.target_id.clone())),
+            v1::NamespaceMode::Container => PidMode::Container,
+            v1::NamespaceMode::Node => PidMode::Node,
+            // The sandbox's: whatever that is, its containers share it, unless each has its own.
+            v1::NamespaceMode::Pod => own,
+        },
+    };
+    Ok(PidSource::Is(match mode {
+        PidMode::Pod if own == PidMode::Pod => Namespace::Join(dir.join("pid")),
+        PidMode::Pod | PidMode::Container => Namespace::New,
+        PidMode::Node => Namespace::Host,
+    }))
+}
+
+/// The model's configuration of a container in a sandbox, whose files are in `dir`.
+///
+/// # Errors
+/// `InvalidArgument` or `Unimplemented`, naming the field.
+pub(in crate::cri) fn container(
+    from: v1::ContainerConfig,
+    sandbox: &Record,
+    dir: &Path,
+    pid: Namespace,
+) -> Result<ContainerConfig> {
+    if !from.cdi_devices.is_empty() {
+        return Err(Error::new(Kind::Unimplemented, "CDI_devices is not supported"));
+    }
+    let metadata = metadata(&from)?;
+    let image = required_image(from.image, "config.image")?;
+    let linux = linux(from.linux.unwrap_or_default(), &sandbox.config, dir, pid)?;
+    let asked = mounts(from.mounts)?;
+    let modes: Modes = sandbox.config.namespaces;
+    let mut all = sandbox::mounts(dir, modes, linux.security.readonly_rootfs, &asked);
+    let tags = [
+        (TAG, sandbox.id.clone()),
+        (NAME_TAG, metadata.name.clone()),
+        (ATTEMPT_TAG, metadata.attempt.to_string()),
+        (ADDED_MOUNTS_TAG, all.len().to_string()),
+    ];
+    all.extend(asked);
+    let (log_directory, log_path) = log(&sandbox.config.log_directory, from.log_path)?;
+    Ok(ContainerConfig {
+        metadata: Some(metadata),
+        image: Some(image),
+        command: words(from.command, "config.command")?,
+        args: words(from.args, "config.args")?,
+        working_dir: from.working_dir,
+        envs: envs(from.envs)?,
+        mounts: all,
+        devices: devices(from.devices)?,
+        labels: from.labels,
+        stdin: from.stdin,
+        stdin_once: from.stdin_once,
+        tty: from.tty,
+        linux: Some(linux),
+        log_directory,
+        log_path,
+        annotations: from.annotations,
+        tags: tags.map(|(key, value)| (key.to_owned(), value)).into(),
+        stop_signal: signal::name(from.stop_signal, "config.stop_signal")?,
+        // The UTS namespace is the sandbox's.
+        hostname: String::new(),
+    })
+}
+
+fn linux(
+    from: v1::LinuxContainerConfig,
+    sandbox: &Config,
+    dir: &Path,
+    pid: Namespace,
+) -> Result<LinuxContainerConfig> {
+    let limits = match from.resources {
+        Some(limits) => resources(limits, "linux.resources")?,
+        None => LinuxContainerResources::default(),
+    };
+    let security: Security = security(from.security_context.unwrap_or_default(), sandbox.privileged)?;
+    let (network, ipc, uts) = sandbox::shared(sandbox.namespaces, dir);
+    Ok(LinuxContainerConfig {
+        resources: Some(limits),
+        security,
+        namespaces: Namespaces {
+            network,
+            ipc,
+            uts,
+            pid,
+        },
+        cgroup_parent: cgroup_parent(&sandbox.cgroup_parent),
+        // They were set when the namespaces were pinned.
+        sysctls: Default::default(),
+    })
+}
+
+/// A path as given; of a systemd slice's name the path that systemd gives it (systemd.slice(5): `a-b.slice` lies in
+/// `a.slice`).
+fn cgroup_parent(given: &str) -> String {
+    let Some(stem) = given.strip_suffix(".slice").filter(|stem| !stem.contains('/')) else {
+        return given.to_owned();
+    };
+    let mut path = String::new();
+    for (at, _) in stem.match_indices('-').chain([(stem.len(), "")]) {
+        path.push('/');
+        path.push_str(&stem[..at]);
+        path.push_str(".slice");
+    }
+    path
+}
+
+/// The log file's directory and its place below; without either there is no log.
+fn log(directory: &str, path: String) -> Result<(String, String)> {
+    if directory.is_empty() || path.is_empty() {
+        return Ok((String::new(), String::new()));
+    }
+    let odd = PathBuf::from(&path).components().any(|part| {
+        !matches!(
+            part,
+            std::path::Component::Normal(_) | std::path::Component::CurDir
+        )
+    });
+    if odd || path.contains('\0') {
+        return Err(Error::invalid(format!(
+            "config.log_path {path} is not below the log directory"
+        )));
+    }
+    Ok((directory.to_owned(), path))
+}
+
+fn words(from: Vec<String>, field: &str) -> Result<Vec<String>> {
+    for (index, word) in from.iter().enumerate() {
+        no_nul(word, &format!("{field}[{index}]"))?;
+    }
+    Ok(from)
+}
+
+fn envs(from: Vec<v1::KeyValue>) -> Result<Vec<KeyValue>> {
+    let one = |(index, env): (usize, v1::KeyValue)| {
+        let odd = env.key.is_empty() || env.key.contains(['=', '\0']);
+        if odd {
+            let key = env.key;
+            return Err(Error::invalid(format!(
+                "config.envs[{index}].key {key:?} is not a variable's name"
+            )));
+        }
+        if env.value.contains(&0) {
+            return Err(Error::invalid(format!(
+                "config.envs[{index}].value contains a NUL byte"
+            )));
+        }
+        Ok(KeyValue::new(env.key, &env.value))
+    };
+    from.into_iter().enumerate().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_becomes_the_path_that_systemd_gives_it() {
+        let check = |given: &str, expected: &str| assert_eq!(cgroup_parent(given), expected);
+
+        check("", "");
+        check("/kubepods/burstable/pod1", "/kubepods/burstable/pod1");
+        check("kubepods.slice", "/kubepods.slice");
+        check(
+            "kubepods-burstable-pod1_2.slice",
+            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1_2.slice",
+        );
+        check("/a/b.slice", "/a/b.slice");
+    }
+
+    #[test]
+    fn a_log_file_lies_below_its_directory() {
+        assert_eq!(
+            log("/var/log", "a/0.log".into()).unwrap(),
+            ("/var/log".into(), "a/0.log".into())
+        );
+        assert_eq!(log("", "0.log".into()).unwrap(), Default::default());
+        assert_eq!(log("/var/log", String::new()).unwrap(), Default::default());
+        assert!(log("/var/log", "../0.log".into()).is_err());
+        assert!(log("/var/log", "/0.log".into()).is_err());
+    }
+}

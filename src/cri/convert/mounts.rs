@@ -1,0 +1,99 @@
+//! Mounts and devices of a container.
+
+use crate::cri::wire::v1;
+use crate::model::{Device, Error, Kind, Mount, MountPropagation, Result};
+
+use super::{absolute, known};
+
+/// The model's mounts.
+///
+/// # Errors
+/// `InvalidArgument` or `Unimplemented`, naming the mount's field.
+pub(super) fn mounts(from: Vec<v1::Mount>) -> Result<Vec<Mount>> {
+    from.into_iter()
+        .enumerate()
+        .map(|(index, mount)| one(mount, &format!("mounts[{index}]")))
+        .collect()
+}
+
+fn one(from: v1::Mount, field: &str) -> Result<Mount> {
+    unsupported(&from, field)?;
+    absolute(&from.container_path, &format!("{field}.container_path"))?;
+    absolute(&from.host_path, &format!("{field}.host_path"))?;
+    let propagation: v1::MountPropagation = known(from.propagation, &format!("{field}.propagation"))?;
+    if from.recursive_read_only {
+        if !from.readonly {
+            return Err(Error::invalid(format!(
+                "{field}.recursive_read_only needs readonly"
+            )));
+        }
+        if propagation != v1::MountPropagation::PropagationPrivate {
+            return Err(Error::invalid(format!(
+                "{field}.recursive_read_only needs private propagation"
+            )));
+        }
+    }
+    Ok(Mount {
+        container_path: from.container_path,
+        host_path: from.host_path,
+        readonly: from.readonly,
+        propagation: match propagation {
+            v1::MountPropagation::PropagationPrivate => MountPropagation::Private,
+            v1::MountPropagation::PropagationHostToContainer => MountPropagation::HostToContainer,
+            v1::MountPropagation::PropagationBidirectional => MountPropagation::Bidirectional,
+        },
+        recursive_read_only: from.recursive_read_only,
+        selinux_relabel: from.selinux_relabel,
+    })
+}
+
+/// What cannot be honoured is refused, never passed over.
+fn unsupported(from: &v1::Mount, field: &str) -> Result<()> {
+    let fields = [
+        (from.image.is_some(), "image"),
+        (!from.image_sub_path.is_empty(), "image_sub_path"),
+        (!from.mount_options.is_empty(), "mount_options"),
+        (!from.uid_mappings.is_empty(), "uid_mappings"),
+        (!from.gid_mappings.is_empty(), "gid_mappings"),
+    ];
+    match fields.into_iter().find(|(set, _)| *set) {
+        Some((_, name)) => Err(Error::new(
+            Kind::Unimplemented,
+            format!("{field}.{name} is not supported"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The model's devices.
+///
+/// # Errors
+/// `InvalidArgument`, naming the device's field.
+pub(super) fn devices(from: Vec<v1::Device>) -> Result<Vec<Device>> {
+    from.into_iter()
+        .enumerate()
+        .map(|(index, device)| device_one(device, &format!("devices[{index}]")))
+        .collect()
+}
+
+fn device_one(from: v1::Device, field: &str) -> Result<Device> {
+    absolute(&from.host_path, &format!("{field}.host_path"))?;
+    let container_path = match from.container_path.is_empty() {
+        true => from.host_path.clone(),
+        false => from.container_path,
+    };
+    absolute(&container_path, &format!("{field}.container_path"))?;
+    if let Some(odd) = from.permissions.chars().find(|c| !"rwm".contains(*c)) {
+        return Err(Error::invalid(format!(
+            "{field}.permissions contains {odd:?}, not one of r, w, m"
+        )));
+    }
+    Ok(Device {
+        container_path,
+        host_path: from.host_path,
+        permissions: match from.permissions.is_empty() {
+            true => "rwm".to_owned(),
+            false => from.permissions,
+        },
+    })
+}

@@ -1,0 +1,113 @@
+//! The image service: each call is one of the model's.
+
+use tonic::{Request, Response, Status, async_trait};
+
+use crate::cri::convert;
+use crate::cri::runtime::{Runtime, Unsupported};
+use crate::cri::sandbox::{Network, Pinner};
+use crate::cri::status::{answer, unimplemented};
+use crate::cri::wire::v1::{self, image_service_server as rpc};
+use crate::model::{
+    self, ImageFilter, ImageStatusRequest, ListImagesRequest, PullImageRequest, RemoveImageRequest, Result,
+};
+
+type Answer<T> = std::result::Result<Response<T>, Status>;
+
+#[async_trait]
+impl<R, I, P, N> rpc::ImageService for Runtime<R, I, P, N>
+where
+    R: model::RuntimeService + model::Stats,
+    I: model::ImageService + model::Filesystem,
+    P: Pinner,
+    N: Network,
+{
+    async fn list_images(&self, request: Request<v1::ListImagesRequest>) -> Answer<v1::ListImagesResponse> {
+        answer(self.images_list(request.into_inner()).await)
+    }
+
+    type StreamImagesStream = Unsupported<v1::StreamImagesResponse>;
+
+    async fn stream_images(&self, _: Request<v1::StreamImagesRequest>) -> Answer<Self::StreamImagesStream> {
+        unimplemented("StreamImages")
+    }
+
+    async fn image_status(
+        &self,
+        request: Request<v1::ImageStatusRequest>,
+    ) -> Answer<v1::ImageStatusResponse> {
+        answer(self.image_report(request.into_inner()).await)
+    }
+
+    async fn pull_image(&self, request: Request<v1::PullImageRequest>) -> Answer<v1::PullImageResponse> {
+        answer(self.image_pull(request.into_inner()).await)
+    }
+
+    async fn remove_image(
+        &self,
+        request: Request<v1::RemoveImageRequest>,
+    ) -> Answer<v1::RemoveImageResponse> {
+        answer(self.image_remove(request.into_inner()).await)
+    }
+
+    async fn image_fs_info(&self, _: Request<v1::ImageFsInfoRequest>) -> Answer<v1::ImageFsInfoResponse> {
+        answer(self.filesystems().await)
+    }
+}
+
+impl<R, I, P, N> Runtime<R, I, P, N>
+where
+    I: model::ImageService + model::Filesystem,
+{
+    async fn images_list(&self, request: v1::ListImagesRequest) -> Result<v1::ListImagesResponse> {
+        // A filter that names nothing lists everything.
+        let named = request.filter.and_then(|filter| filter.image);
+        let named = named
+            .filter(|spec| !spec.image.is_empty())
+            .map(convert::image_spec);
+        let filter = named.map(|image| ImageFilter { image: Some(image) });
+        let listed = self.images.list_images(ListImagesRequest { filter }).await?;
+        Ok(v1::ListImagesResponse {
+            images: listed.images.into_iter().map(convert::image).collect(),
+        })
+    }
+
+    async fn image_report(&self, request: v1::ImageStatusRequest) -> Result<v1::ImageStatusResponse> {
+        let request = ImageStatusRequest {
+            image: Some(convert::required_image(request.image, "image")?),
+            verbose: request.verbose,
+        };
+        let answer = self.images.image_status(request).await?;
+        Ok(v1::ImageStatusResponse {
+            image: answer.image.map(convert::image),
+            info: answer.info,
+        })
+    }
+
+    async fn image_pull(&self, request: v1::PullImageRequest) -> Result<v1::PullImageResponse> {
+        let request = PullImageRequest {
+            image: Some(convert::required_image(request.image, "image")?),
+            auth: request.auth.map(convert::auth),
+        };
+        let pulled = self.images.pull_image(request).await?;
+        Ok(v1::PullImageResponse {
+            image_ref: pulled.image_ref,
+        })
+    }
+
+    async fn image_remove(&self, request: v1::RemoveImageRequest) -> Result<v1::RemoveImageResponse> {
+        let request = RemoveImageRequest {
+            image: Some(convert::required_image(request.image, "image")?),
+        };
+        self.images.remove_image(request).await?;
+        Ok(v1::RemoveImageResponse {})
+    }
+
+    async fn filesystems(&self) -> Result<v1::ImageFsInfoResponse> {
+        let systems = self.images.image_filesystems().await?;
+        let all = |systems: Vec<_>| systems.into_iter().map(convert::filesystem).collect();
+        Ok(v1::ImageFsInfoResponse {
+            image_filesystems: all(systems.images),
+            container_filesystems: all(systems.containers),
+        })
+    }
+}

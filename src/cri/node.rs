@@ -1,0 +1,125 @@
+//! The calls about the runtime itself: version, readiness, and what it agrees on with the kubelet.
+
+use serde_json::json;
+
+use crate::cri::runtime::Runtime;
+use crate::cri::sandbox::{Network, Pinner};
+use crate::cri::wire::v1;
+use crate::model::{self, NETWORK_READY, Result, RuntimeCondition, StatusRequest, VersionRequest};
+
+/// The version of the kubelet's runtime API. The kubelet insists on this answer.
+const KUBE_API_VERSION: &str = "0.1.0";
+
+impl<R, I, P, N> Runtime<R, I, P, N>
+where
+    R: model::RuntimeService + model::Stats,
+    I: model::ImageService + model::Filesystem,
+    P: Pinner,
+    N: Network,
+{
+    pub(super) async fn versions(&self, request: v1::VersionRequest) -> Result<v1::VersionResponse> {
+        let request = VersionRequest {
+            version: request.version,
+        };
+        let answer = self.containers.version(request).await?;
+        Ok(v1::VersionResponse {
+            version: KUBE_API_VERSION.to_owned(),
+            runtime_name: answer.runtime_name,
+            runtime_version: answer.runtime_version,
+            runtime_api_version: "v1".to_owned(),
+        })
+    }
+
+    /// Tells what is ready. From memory: this is asked every few seconds with a short deadline.
+    pub(super) async fn readiness(&self, request: v1::StatusRequest) -> Result<v1::StatusResponse> {
+        let verbose = request.verbose;
+        let answer = self.containers.status(StatusRequest { verbose }).await?;
+        let mut conditions: Vec<RuntimeCondition> = answer.conditions;
+        // The model's network is a container's own; the pods' is the adapter's.
+        conditions.retain(|condition| condition.kind != NETWORK_READY);
+        conditions.push(network_condition(self.sandboxes.network().ready()));
+        let mut info = answer.info;
+        if verbose {
+            info.insert("config".to_owned(), self.config_info());
+            info.insert(
+                "networkDebts".to_owned(),
+                json!(self.sandboxes.debts()).to_string(),
+            );
+        }
+        Ok(v1::StatusResponse {
+            status: Some(v1::RuntimeStatus {
+                conditions: conditions.into_iter().map(condition).collect(),
+            }),
+            info,
+            runtime_handlers: vec![v1::RuntimeHandler {
+                name: String::new(),
+                features: Some(v1::RuntimeHandlerFeatures {
+                    recursive_read_only_mounts: true,
+                    user_namespaces: false,
+                }),
+            }],
+            features: Some(v1::RuntimeFeatures {
+                supplemental_groups_policy: true,
+                user_namespaces_host_network: false,
+                mount_options: false,
+            }),
+        })
+    }
+
+    fn config_info(&self) -> String {
+        json!({
+            "stateDir": self.settings.state_dir,
+            "runDir": self.settings.run_dir,
+        })
+        .to_string()
+    }
+
+    /// The kubelet must make its pods' cgroups the way the runtime makes its own: by writing to the file system.
+    pub(super) fn agreement() -> v1::RuntimeConfigResponse {
+        v1::RuntimeConfigResponse {
+            linux: Some(v1::LinuxRuntimeConfiguration {
+                cgroup_driver: v1::CgroupDriver::Cgroupfs as i32,
+            }),
+        }
+    }
+
+    /// Takes the ranges of this node's pods, one for each family, separated by commas.
+    pub(super) async fn take_config(
+        &self,
+        request: v1::UpdateRuntimeConfigRequest,
+    ) -> Result<v1::UpdateRuntimeConfigResponse> {
+        let network = request.runtime_config.and_then(|config| config.network_config);
+        let text = network.map(|network| network.pod_cidr).unwrap_or_default();
+        let ranges: Vec<String> = text
+            .split(',')
+            .map(|range| range.trim().to_owned())
+            .filter(|range| !range.is_empty())
+            .collect();
+        if !ranges.is_empty() {
+            self.sandboxes.network().update_ranges(ranges).await?;
+        }
+        Ok(v1::UpdateRuntimeConfigResponse {})
+    }
+}
+
+fn network_condition(ready: std::result::Result<(), String>) -> RuntimeCondition {
+    let (status, reason, message) = match ready {
+        Ok(()) => (true, "", String::new()),
+        Err(message) => (false, "NetworkPluginNotReady", message),
+    };
+    RuntimeCondition {
+        kind: NETWORK_READY.to_owned(),
+        status,
+        reason: reason.to_owned(),
+        message,
+    }
+}
+
+fn condition(from: RuntimeCondition) -> v1::RuntimeCondition {
+    v1::RuntimeCondition {
+        r#type: from.kind,
+        status: from.status,
+        reason: from.reason,
+        message: from.message,
+    }
+}

@@ -1,0 +1,117 @@
+//! The calls about sandboxes, but for the work itself, which is in `sandbox`.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use crate::cri::convert;
+use crate::cri::runtime::Runtime;
+use crate::cri::sandbox::{Network, Pinner, Record, TAG};
+use crate::cri::wire::v1;
+use crate::model::{self, ContainerFilter, ContainerStatusRequest, Kind, ListContainersRequest, Result};
+
+impl<R, I, P, N> Runtime<R, I, P, N>
+where
+    R: model::RuntimeService + model::Stats,
+    I: model::ImageService + model::Filesystem,
+    P: Pinner,
+    N: Network,
+{
+    pub(super) async fn run_sandbox(
+        &self,
+        request: v1::RunPodSandboxRequest,
+    ) -> Result<v1::RunPodSandboxResponse> {
+        let config = convert::sandbox(request)?;
+        let pod_sandbox_id = self.sandboxes.run(config).await?;
+        Ok(v1::RunPodSandboxResponse { pod_sandbox_id })
+    }
+
+    pub(super) async fn stop_sandbox(
+        &self,
+        request: v1::StopPodSandboxRequest,
+    ) -> Result<v1::StopPodSandboxResponse> {
+        self.sandboxes.stop(&request.pod_sandbox_id).await?;
+        Ok(v1::StopPodSandboxResponse {})
+    }
+
+    pub(super) async fn remove_sandbox(
+        &self,
+        request: v1::RemovePodSandboxRequest,
+    ) -> Result<v1::RemovePodSandboxResponse> {
+        self.sandboxes.remove(&request.pod_sandbox_id).await?;
+        Ok(v1::RemovePodSandboxResponse {})
+    }
+
+    pub(super) async fn sandbox_report(
+        &self,
+        request: v1::PodSandboxStatusRequest,
+    ) -> Result<v1::PodSandboxStatusResponse> {
+        let record = self.sandboxes.get(&request.pod_sandbox_id)?.record;
+        let info = match request.verbose {
+            true => [("info".to_owned(), self.info(&record))].into(),
+            false => Default::default(),
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(v1::PodSandboxStatusResponse {
+            status: Some(convert::sandbox_status(&record)),
+            info,
+            containers_statuses: self.statuses_in(&record.id).await?,
+            timestamp: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
+        })
+    }
+
+    fn info(&self, record: &Record) -> String {
+        let debt = self.sandboxes.debts().remove(&record.id);
+        json!({
+            "sandbox": record,
+            "directory": self.sandboxes.dir(&record.id),
+            "networkDebt": debt,
+        })
+        .to_string()
+    }
+
+    /// The statuses of a sandbox's containers, so that the kubelet need not ask one by one.
+    async fn statuses_in(&self, sandbox: &str) -> Result<Vec<v1::ContainerStatus>> {
+        let filter = ContainerFilter {
+            tag_selector: [(TAG.to_owned(), sandbox.to_owned())].into(),
+            ..ContainerFilter::default()
+        };
+        let request = ListContainersRequest { filter: Some(filter) };
+        let mut statuses = vec![];
+        for container in self.containers.list_containers(request).await?.containers {
+            let request = ContainerStatusRequest {
+                container_id: container.id,
+                verbose: false,
+            };
+            match self.containers.container_status(request).await {
+                Ok(answer) => statuses.extend(answer.status.map(convert::container_status)),
+                // Removed in between.
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(statuses)
+    }
+
+    pub(super) fn list_sandboxes(
+        &self,
+        request: v1::ListPodSandboxRequest,
+    ) -> Result<v1::ListPodSandboxResponse> {
+        let filter = request.filter.unwrap_or_default();
+        let candidates = match filter.id.as_str() {
+            "" => self.sandboxes.all(),
+            // An id that is unknown, or begins several, matches nothing.
+            id => match self.sandboxes.find(id) {
+                Ok(Some(sandbox)) => vec![sandbox.record],
+                _ => vec![],
+            },
+        };
+        let state = convert::sandbox_state_filter(&filter)?;
+        let matches = |record: &&Arc<Record>| convert::sandbox_matches(record, state, &filter.label_selector);
+        let items = candidates.iter().filter(matches);
+        Ok(v1::ListPodSandboxResponse {
+            items: items.map(|record| convert::sandbox_item(record)).collect(),
+        })
+    }
+}

@@ -1,0 +1,373 @@
+//! The runtime service: each call is one line, and the line names the function that does it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::stream::Empty;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status, async_trait};
+
+use crate::cri::containers::Key;
+use crate::cri::flights::Flights;
+use crate::cri::sandbox::{Network, Parts, Pinner, Sandboxes};
+use crate::cri::status::{answer, unimplemented};
+use crate::cri::wire::v1::{self, runtime_service_server as rpc};
+use crate::model::{self, Result};
+use crate::state::Store;
+
+/// The stream of a call that is not implemented.
+pub(super) type Unsupported<T> = Empty<std::result::Result<T, Status>>;
+type Answer<T> = std::result::Result<Response<T>, Status>;
+
+/// The adapter: CRI v1 over a container runtime `R` and an image store `I`, with pods kept by itself. Clones share it.
+pub struct Runtime<R, I, P, N> {
+    pub(super) containers: Arc<R>,
+    pub(super) images: Arc<I>,
+    pub(super) sandboxes: Sandboxes<R, P, N>,
+    pub(super) creating: Flights<Key, String>,
+    pub(super) settings: Arc<Settings>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Where the adapter keeps what it keeps.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Survives a reboot; told to clients that ask.
+    pub state_dir: PathBuf,
+    /// Need not survive a reboot; sandboxes have their files and pins in `sandboxes` below it.
+    pub run_dir: PathBuf,
+}
+
+impl<R, I, P, N> Runtime<R, I, P, N>
+where
+    R: model::RuntimeService + model::Stats,
+    I: model::ImageService + model::Filesystem,
+    P: Pinner,
+    N: Network,
+{
+    /// Loads the sandboxes, repairs what the last run left half done, and is ready to serve.
+    ///
+    /// # Errors
+    /// `Internal`: the store cannot be read.
+    pub async fn open(
+        containers: Arc<R>,
+        images: Arc<I>,
+        pinner: P,
+        network: N,
+        store: Store,
+        settings: Settings,
+    ) -> Result<Self> {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let sandboxes = Sandboxes::open(Parts {
+            store,
+            containers: Arc::clone(&containers),
+            pinner,
+            network,
+            dir: settings.run_dir.join("sandboxes"),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        });
+        Ok(Runtime {
+            containers,
+            images,
+            sandboxes: sandboxes.await?,
+            creating: Flights::new(tasks.clone()),
+            settings: Arc::new(settings),
+            tasks,
+            stop,
+        })
+    }
+
+    /// Ends what has no end of its own, and returns when the work under way is done. Called after the last request.
+    pub async fn drain(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl<R, I, P, N> Clone for Runtime<R, I, P, N> {
+    fn clone(&self) -> Self {
+        Runtime {
+            containers: Arc::clone(&self.containers),
+            images: Arc::clone(&self.images),
+            sandboxes: self.sandboxes.clone(),
+            creating: self.creating.clone(),
+            settings: Arc::clone(&self.settings),
+            tasks: self.tasks.clone(),
+            stop: self.stop.clone(),
+        }
+    }
+}
+
+impl<R, I, P, N> fmt::Debug for Runtime<R, I, P, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl<R, I, P, N> rpc::RuntimeService for Runtime<R, I, P, N>
+where
+    R: model::RuntimeService + model::Stats,
+    I: model::ImageService + model::Filesystem,
+    P: Pinner,
+    N: Network,
+{
+    async fn version(&self, request: Request<v1::VersionRequest>) -> Answer<v1::VersionResponse> {
+        answer(self.versions(request.into_inner()).await)
+    }
+
+    async fn run_pod_sandbox(
+        &self,
+        request: Request<v1::RunPodSandboxRequest>,
+    ) -> Answer<v1::RunPodSandboxResponse> {
+        answer(self.run_sandbox(request.into_inner()).await)
+    }
+
+    async fn stop_pod_sandbox(
+        &self,
+        request: Request<v1::StopPodSandboxRequest>,
+    ) -> Answer<v1::StopPodSandboxResponse> {
+        answer(self.stop_sandbox(request.into_inner()).await)
+    }
+
+    async fn remove_pod_sandbox(
+        &self,
+        request: Request<v1::RemovePodSandboxRequest>,
+    ) -> Answer<v1::RemovePodSandboxResponse> {
+        answer(self.remove_sandbox(request.into_inner()).await)
+    }
+
+    async fn pod_sandbox_status(
+        &self,
+        request: Request<v1::PodSandboxStatusRequest>,
+    ) -> Answer<v1::PodSandboxStatusResponse> {
+        answer(self.sandbox_report(request.into_inner()).await)
+    }
+
+    async fn list_pod_sandbox(
+        &self,
+        request: Request<v1::ListPodSandboxRequest>,
+    ) -> Answer<v1::ListPodSandboxResponse> {
+        answer(self.list_sandboxes(request.into_inner()))
+    }
+
+    async fn create_container(
+        &self,
+        request: Request<v1::CreateContainerRequest>,
+    ) -> Answer<v1::CreateContainerResponse> {
+        answer(self.create(request.into_inner()).await)
+    }
+
+    async fn start_container(
+        &self,
+        request: Request<v1::StartContainerRequest>,
+    ) -> Answer<v1::StartContainerResponse> {
+        answer(self.start(request.into_inner()).await)
+    }
+
+    async fn stop_container(
+        &self,
+        request: Request<v1::StopContainerRequest>,
+    ) -> Answer<v1::StopContainerResponse> {
+        answer(self.stop(request.into_inner()).await)
+    }
+
+    async fn remove_container(
+        &self,
+        request: Request<v1::RemoveContainerRequest>,
+    ) -> Answer<v1::RemoveContainerResponse> {
+        answer(self.remove(request.into_inner()).await)
+    }
+
+    async fn list_containers(
+        &self,
+        request: Request<v1::ListContainersRequest>,
+    ) -> Answer<v1::ListContainersResponse> {
+        answer(self.list(request.into_inner()).await)
+    }
+
+    async fn container_status(
+        &self,
+        request: Request<v1::ContainerStatusRequest>,
+    ) -> Answer<v1::ContainerStatusResponse> {
+        answer(self.container_report(request.into_inner()).await)
+    }
+
+    async fn update_container_resources(
+        &self,
+        request: Request<v1::UpdateContainerResourcesRequest>,
+    ) -> Answer<v1::UpdateContainerResourcesResponse> {
+        answer(self.update(request.into_inner()).await)
+    }
+
+    async fn reopen_container_log(
+        &self,
+        request: Request<v1::ReopenContainerLogRequest>,
+    ) -> Answer<v1::ReopenContainerLogResponse> {
+        answer(self.reopen_log(request.into_inner()).await)
+    }
+
+    async fn exec_sync(&self, request: Request<v1::ExecSyncRequest>) -> Answer<v1::ExecSyncResponse> {
+        answer(self.run_command(request.into_inner()).await)
+    }
+
+    async fn container_stats(
+        &self,
+        request: Request<v1::ContainerStatsRequest>,
+    ) -> Answer<v1::ContainerStatsResponse> {
+        answer(self.measure(request.into_inner()).await)
+    }
+
+    async fn list_container_stats(
+        &self,
+        request: Request<v1::ListContainerStatsRequest>,
+    ) -> Answer<v1::ListContainerStatsResponse> {
+        answer(self.measure_all(request.into_inner()).await)
+    }
+
+    async fn update_runtime_config(
+        &self,
+        request: Request<v1::UpdateRuntimeConfigRequest>,
+    ) -> Answer<v1::UpdateRuntimeConfigResponse> {
+        answer(self.take_config(request.into_inner()).await)
+    }
+
+    async fn status(&self, request: Request<v1::StatusRequest>) -> Answer<v1::StatusResponse> {
+        answer(self.readiness(request.into_inner()).await)
+    }
+
+    async fn runtime_config(
+        &self,
+        _: Request<v1::RuntimeConfigRequest>,
+    ) -> Answer<v1::RuntimeConfigResponse> {
+        answer(Ok(Self::agreement()))
+    }
+
+    // Not implemented yet; each says so by name.
+
+    type StreamPodSandboxesStream = Unsupported<v1::StreamPodSandboxesResponse>;
+
+    async fn stream_pod_sandboxes(
+        &self,
+        _: Request<v1::StreamPodSandboxesRequest>,
+    ) -> Answer<Self::StreamPodSandboxesStream> {
+        unimplemented("StreamPodSandboxes")
+    }
+
+    type StreamContainersStream = Unsupported<v1::StreamContainersResponse>;
+
+    async fn stream_containers(
+        &self,
+        _: Request<v1::StreamContainersRequest>,
+    ) -> Answer<Self::StreamContainersStream> {
+        unimplemented("StreamContainers")
+    }
+
+    async fn exec(&self, _: Request<v1::ExecRequest>) -> Answer<v1::ExecResponse> {
+        unimplemented("Exec")
+    }
+
+    async fn attach(&self, _: Request<v1::AttachRequest>) -> Answer<v1::AttachResponse> {
+        unimplemented("Attach")
+    }
+
+    async fn port_forward(&self, _: Request<v1::PortForwardRequest>) -> Answer<v1::PortForwardResponse> {
+        unimplemented("PortForward")
+    }
+
+    type StreamContainerStatsStream = Unsupported<v1::StreamContainerStatsResponse>;
+
+    async fn stream_container_stats(
+        &self,
+        _: Request<v1::StreamContainerStatsRequest>,
+    ) -> Answer<Self::StreamContainerStatsStream> {
+        unimplemented("StreamContainerStats")
+    }
+
+    async fn pod_sandbox_stats(
+        &self,
+        _: Request<v1::PodSandboxStatsRequest>,
+    ) -> Answer<v1::PodSandboxStatsResponse> {
+        unimplemented("PodSandboxStats")
+    }
+
+    async fn list_pod_sandbox_stats(
+        &self,
+        _: Request<v1::ListPodSandboxStatsRequest>,
+    ) -> Answer<v1::ListPodSandboxStatsResponse> {
+        unimplemented("ListPodSandboxStats")
+    }
+
+    type StreamPodSandboxStatsStream = Unsupported<v1::StreamPodSandboxStatsResponse>;
+
+    async fn stream_pod_sandbox_stats(
+        &self,
+        _: Request<v1::StreamPodSandboxStatsRequest>,
+    ) -> Answer<Self::StreamPodSandboxStatsStream> {
+        unimplemented("StreamPodSandboxStats")
+    }
+
+    async fn checkpoint_container(
+        &self,
+        _: Request<v1::CheckpointContainerRequest>,
+    ) -> Answer<v1::CheckpointContainerResponse> {
+        unimplemented("CheckpointContainer")
+    }
+
+    async fn checkpoint_pod(
+        &self,
+        _: Request<v1::CheckpointPodRequest>,
+    ) -> Answer<v1::CheckpointPodResponse> {
+        unimplemented("CheckpointPod")
+    }
+
+    async fn restore_pod(&self, _: Request<v1::RestorePodRequest>) -> Answer<v1::RestorePodResponse> {
+        unimplemented("RestorePod")
+    }
+
+    type GetContainerEventsStream = Unsupported<v1::ContainerEventResponse>;
+
+    async fn get_container_events(
+        &self,
+        _: Request<v1::GetEventsRequest>,
+    ) -> Answer<Self::GetContainerEventsStream> {
+        unimplemented("GetContainerEvents")
+    }
+
+    async fn list_metric_descriptors(
+        &self,
+        _: Request<v1::ListMetricDescriptorsRequest>,
+    ) -> Answer<v1::ListMetricDescriptorsResponse> {
+        unimplemented("ListMetricDescriptors")
+    }
+
+    async fn list_pod_sandbox_metrics(
+        &self,
+        _: Request<v1::ListPodSandboxMetricsRequest>,
+    ) -> Answer<v1::ListPodSandboxMetricsResponse> {
+        unimplemented("ListPodSandboxMetrics")
+    }
+
+    type StreamPodSandboxMetricsStream = Unsupported<v1::StreamPodSandboxMetricsResponse>;
+
+    async fn stream_pod_sandbox_metrics(
+        &self,
+        _: Request<v1::StreamPodSandboxMetricsRequest>,
+    ) -> Answer<Self::StreamPodSandboxMetricsStream> {
+        unimplemented("StreamPodSandboxMetrics")
+    }
+
+    async fn update_pod_sandbox_resources(
+        &self,
+        _: Request<v1::UpdatePodSandboxResourcesRequest>,
+    ) -> Answer<v1::UpdatePodSandboxResourcesResponse> {
+        unimplemented("UpdatePodSandboxResources")
+    }
+}

@@ -1,0 +1,204 @@
+//! The trivial sandbox: a record, pinned namespaces, a network attachment. No process, no image, no container.
+//!
+//! ```text
+//!  run            attached            stop
+//! -----> Making ----------> Ready ------------> NotReady ---remove---> (gone)
+//!           |                 ^                    ^
+//!           |                 | a repeat of run    |
+//!           |                 | returns its id     |
+//!           +--- failed, or the daemon ended: undone and gone,
+//!                or, if that fails too, kept ------+
+//! ```
+//!
+//! A sandbox is on disk before its first side effect, so that nothing it made is ever without an owner. Containers
+//! belong to it by a tag that only the adapter understands.
+
+mod debts;
+mod files;
+mod namespaces;
+mod network;
+mod pins;
+mod plugins;
+mod record;
+mod recover;
+mod registry;
+mod run;
+mod stop;
+mod undo;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cri::flights::Flights;
+use crate::model::{self, Error, Result};
+use crate::state::Store;
+
+pub(super) use debts::Debt;
+pub(super) use files::mounts;
+pub use namespaces::{Held, PinRequest, Pinner};
+pub(super) use namespaces::{check_sysctls, shared};
+pub use network::{AttachRequest, Network};
+pub use pins::ZygotePinner;
+pub(super) use record::{Config, Dns, Key, Mode, Modes, Phase, PidMode, Port, Protocol, Record};
+pub(super) use registry::Sandbox;
+use undo::gather;
+
+/// The tag that says which sandbox a container belongs to.
+pub(super) const TAG: &str = "cri.sandbox";
+
+/// All sandboxes, and what it takes to run and stop them. Clones share everything.
+#[derive(Debug)]
+pub(super) struct Sandboxes<R, P, N> {
+    shared: Arc<Shared<R, P, N>>,
+}
+
+impl<R, P, N> Clone for Sandboxes<R, P, N> {
+    fn clone(&self) -> Self {
+        Sandboxes {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Shared<R, P, N> {
+    registry: registry::Registry,
+    store: Store,
+    containers: Arc<R>,
+    pinner: P,
+    network: Arc<N>,
+    debts: Arc<debts::Debts>,
+    /// The sandboxes' directories are here, by id. Need not survive a reboot.
+    dir: PathBuf,
+    running: Flights<Key, String>,
+    stopping: Flights<String, ()>,
+    removing: Flights<String, ()>,
+}
+
+/// What sandboxes are made with.
+pub(super) struct Parts<R, P, N> {
+    pub(super) store: Store,
+    pub(super) containers: Arc<R>,
+    pub(super) pinner: P,
+    pub(super) network: N,
+    pub(super) dir: PathBuf,
+    /// Owns every task.
+    pub(super) tasks: TaskTracker,
+    /// Ends the tasks that have no end of their own.
+    pub(super) stop: CancellationToken,
+}
+
+impl<R, P, N> Sandboxes<R, P, N>
+where
+    R: model::RuntimeService,
+    P: Pinner,
+    N: Network,
+{
+    /// Loads the sandboxes and cleans up those that were being made.
+    ///
+    /// # Errors
+    /// `Internal`: the store cannot be read.
+    pub(super) async fn open(parts: Parts<R, P, N>) -> Result<Self> {
+        let Parts {
+            store,
+            containers,
+            pinner,
+            network,
+            dir,
+            tasks,
+            stop,
+        } = parts;
+        let network = Arc::new(network);
+        let debts = debts::Debts::load(store.clone())?;
+        let shared = Arc::new(Shared {
+            registry: registry::Registry::default(),
+            store,
+            containers,
+            pinner,
+            network: Arc::clone(&network),
+            debts: Arc::clone(&debts),
+            dir,
+            running: Flights::new(tasks.clone()),
+            stopping: Flights::new(tasks.clone()),
+            removing: Flights::new(tasks.clone()),
+        });
+        let sandboxes = Sandboxes { shared };
+        sandboxes.recover().await?;
+        tasks.spawn(debts.pay(network, stop));
+        Ok(sandboxes)
+    }
+
+    /// The sandbox of an id, or of the unique beginning of one, that is past its making.
+    pub(super) fn find(&self, id: &str) -> Result<Option<Sandbox>> {
+        if id.is_empty() {
+            return Err(Error::invalid("pod_sandbox_id is empty"));
+        }
+        let found = self.shared.registry.find(id)?;
+        Ok(found.filter(|sandbox| sandbox.record.phase != Phase::Making))
+    }
+
+    /// As [`Sandboxes::find`]; an unknown id is an error.
+    pub(super) fn get(&self, id: &str) -> Result<Sandbox> {
+        let unknown = || Error::not_found(format!("no pod sandbox {id}"));
+        self.find(id)?.ok_or_else(unknown)
+    }
+
+    /// Every sandbox past its making.
+    pub(super) fn all(&self) -> Vec<Arc<Record>> {
+        let mut records = self.shared.registry.all();
+        records.retain(|record| record.phase != Phase::Making);
+        records
+    }
+
+    /// What the network plugins may still hold for sandboxes that were stopped.
+    pub(super) fn debts(&self) -> BTreeMap<String, Debt> {
+        self.shared.debts.all()
+    }
+
+    /// The network.
+    pub(super) fn network(&self) -> &N {
+        &self.shared.network
+    }
+
+    /// Where a sandbox's files and pins are.
+    pub(super) fn dir(&self, id: &str) -> PathBuf {
+        self.shared.dir.join(id)
+    }
+}
+
+impl<R, P, N> Shared<R, P, N> {
+    fn dir(&self, id: &str) -> PathBuf {
+        self.dir.join(id)
+    }
+
+    fn held(&self, record: &Record) -> Held {
+        Held {
+            dir: self.dir(&record.id),
+            pins: namespaces::pins(record.config.namespaces),
+        }
+    }
+
+    /// Writes a record to disk, then shows it.
+    async fn save(&self, record: Record) -> Result<()> {
+        self.store.put(&record.id, &record).await?;
+        self.registry.put(record);
+        Ok(())
+    }
+
+    /// Removes a record from disk, then from sight.
+    async fn forget(&self, id: &str) -> Result<()> {
+        self.store.remove::<Record>(id).await?;
+        self.registry.remove(id);
+        Ok(())
+    }
+}
+
+/// Runs blocking work of a sandbox off the threads that serve calls.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let lost = |error| Error::internal("blocking work ended").because(error);
+    tokio::task::spawn_blocking(work).await.map_err(lost)?
+}

@@ -1,0 +1,192 @@
+//! What a sandbox keeps of the kernel: pinned namespaces, its shared memory, and at most one process.
+//!
+//! Namespaces of network, IPC and UTS live by a bind mount alone. A PID namespace lives as long as its first process,
+//! so sharing one takes a process that reaps, the only case in which a sandbox has one.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+
+use crate::model::{Error, Namespace, Result};
+
+use super::record::{Config, Mode, Modes, PidMode};
+
+/// Bytes a sandbox's `/dev/shm` may take.
+pub(super) const SHM_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Makes and releases what a sandbox keeps of the kernel. The adapter's tests have one without a kernel.
+pub trait Pinner: Send + Sync + 'static {
+    /// Makes what is asked for, in the mount namespace that containers are made from. A new network namespace has its
+    /// loopback up. A reaper is noted in the directory, so that [`Pinner::release`] finds it after a restart.
+    ///
+    /// # Errors
+    /// `InvalidArgument`: the kernel refuses a sysctl. After an error [`Pinner::release`] is called.
+    fn pin(&self, request: PinRequest) -> impl Future<Output = Result<()>> + Send;
+
+    /// Lets go of everything below a sandbox's directory: ends the reaper, unmounts pins and shared memory. Safe to
+    /// repeat, and when nothing was pinned.
+    fn release(&self, held: Held) -> impl Future<Output = Result<()>> + Send;
+
+    /// Says whether everything that [`Pinner::pin`] made is still there. A reboot takes all.
+    fn holds(&self, held: Held) -> impl Future<Output = bool> + Send;
+}
+
+/// What to make.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PinRequest {
+    /// Directory that exists; the pins are files `net`, `ipc`, `uts` and `pid` in it, the memory is mounted on `shm`.
+    pub dir: PathBuf,
+    /// A network namespace, with its loopback up.
+    pub network: bool,
+    /// An IPC namespace, and a tmpfs of this many bytes on the directory `shm`.
+    pub ipc: Option<u64>,
+    /// A UTS namespace of this host name.
+    pub uts: Option<String>,
+    /// A PID namespace and the process that reaps in it, which is in the pinned IPC and network namespaces too.
+    pub pid: bool,
+    /// Kernel parameters to set in the new namespaces, by name, as in `net.ipv4.ip_forward`.
+    pub sysctls: BTreeMap<String, String>,
+}
+
+/// What was made, as far as it must be known to find it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The directory.
+    pub dir: PathBuf,
+    /// Namespaces and memory that the sandbox has.
+    pub pins: Vec<&'static str>,
+}
+
+impl PinRequest {
+    /// Decides what a sandbox needs.
+    pub(super) fn of(config: &Config, dir: PathBuf, node_name: impl FnOnce() -> String) -> PinRequest {
+        let Modes { network, ipc, pid } = config.namespaces;
+        let hostname = || match config.hostname.is_empty() {
+            true => node_name(),
+            false => config.hostname.clone(),
+        };
+        PinRequest {
+            dir,
+            network: network == Mode::Pod,
+            ipc: (ipc == Mode::Pod).then_some(SHM_BYTES),
+            // Who shares the host's network bears the host's name.
+            uts: (network == Mode::Pod).then(hostname),
+            pid: pid == PidMode::Pod,
+            sysctls: config.sysctls.clone(),
+        }
+    }
+}
+
+/// The names of the pins a sandbox has.
+pub(super) fn pins(modes: Modes) -> Vec<&'static str> {
+    let mut pins = vec![];
+    if modes.network == Mode::Pod {
+        pins.extend(["net", "uts"]);
+    }
+    if modes.ipc == Mode::Pod {
+        pins.extend(["ipc", "shm"]);
+    }
+    if modes.pid == PidMode::Pod {
+        pins.push("pid");
+    }
+    pins
+}
+
+/// Where a container of a sandbox gets its network, IPC and UTS namespaces from.
+pub(in crate::cri) fn shared(modes: Modes, dir: &Path) -> (Namespace, Namespace, Namespace) {
+    let of = |mode, name| match mode {
+        Mode::Pod => Namespace::Join(dir.join(name)),
+        Mode::Node => Namespace::Host,
+    };
+    (
+        of(modes.network, "net"),
+        of(modes.ipc, "ipc"),
+        of(modes.network, "uts"),
+    )
+}
+
+/// Checks that each kernel parameter belongs to a namespace of the sandbox's own: another would be the node's.
+///
+/// # Errors
+/// `InvalidArgument`, naming the parameter.
+pub(in crate::cri) fn check_sysctls(sysctls: &BTreeMap<String, String>, modes: Modes) -> Result<()> {
+    for (name, value) in sysctls {
+        let field = format!("linux.sysctls[{name}]");
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+        if name.contains("..") || !name.chars().all(plain) || value.contains(['\0', '\n']) {
+            return Err(Error::invalid(format!("{field} is malformed")));
+        }
+        let (kind, mode) = if name.starts_with("net.") {
+            ("network", modes.network)
+        } else if is_ipc(name) {
+            ("IPC", modes.ipc)
+        } else {
+            return Err(Error::invalid(format!("{field} does not belong to a namespace")));
+        };
+        if mode == Mode::Node {
+            return Err(Error::invalid(format!(
+                "{field} cannot be set in the host's {kind} namespace"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a kernel parameter belongs to the IPC namespace (ipc_namespaces(7), sysctl(5)).
+fn is_ipc(name: &str) -> bool {
+    name.starts_with("fs.mqueue.")
+        || name.starts_with("kernel.shm")
+        || name.starts_with("kernel.msg")
+        || name == "kernel.sem"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_parameters_of_own_namespaces_are_accepted() {
+        let modes = |network, ipc| Modes {
+            network,
+            ipc,
+            pid: PidMode::Container,
+        };
+        let check = |name: &str, value: &str, modes, expected: Option<&str>| {
+            let sysctls = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+            let error = check_sysctls(&sysctls, modes).err().map(|e| e.to_string());
+            assert_eq!(error.as_deref(), expected, "{name}={value}");
+        };
+        let pod = modes(Mode::Pod, Mode::Pod);
+
+        check("net.ipv4.ip_forward", "1", pod, None);
+        check("kernel.shm_rmid_forced", "1", pod, None);
+        check("fs.mqueue.msg_max", "100", pod, None);
+        check("kernel.sem", "1 2 3 4", pod, None);
+        check(
+            "vm.swappiness",
+            "1",
+            pod,
+            Some("linux.sysctls[vm.swappiness] does not belong to a namespace"),
+        );
+        check(
+            "kernel.panic",
+            "1",
+            pod,
+            Some("linux.sysctls[kernel.panic] does not belong to a namespace"),
+        );
+        check("net.../x", "1", pod, Some("linux.sysctls[net.../x] is malformed"));
+        check("net.a b", "1", pod, Some("linux.sysctls[net.a b] is malformed"));
+        check(
+            "net.core.somaxconn",
+            "1",
+            modes(Mode::Node, Mode::Pod),
+            Some("linux.sysctls[net.core.somaxconn] cannot be set in the host's network namespace"),
+        );
+        check(
+            "kernel.msgmax",
+            "1",
+            modes(Mode::Pod, Mode::Node),
+            Some("linux.sysctls[kernel.msgmax] cannot be set in the host's IPC namespace"),
+        );
+    }
+}

@@ -1,0 +1,49 @@
+//! What a sandbox asks of the network, and the network's readiness.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use crate::model::Result;
+
+use super::record::{Dns, Key, Port};
+
+/// Attaches sandboxes to the network. The adapter's tests have one without plugins.
+pub trait Network: Send + Sync + 'static {
+    /// Attaches a namespace and returns its addresses, the preferred one first.
+    ///
+    /// Cancel safety: something may be held; [`Network::detach`] lets it go.
+    fn attach(&self, request: AttachRequest) -> impl Future<Output = Result<Vec<IpAddr>>> + Send;
+
+    /// Detaches a sandbox, whether its namespace is still there or not. Safe to repeat.
+    fn detach(&self, id: &str, netns: Option<&Path>) -> impl Future<Output = Result<()>> + Send;
+
+    /// Says why sandboxes cannot be attached, or that they can. From memory: runs nothing.
+    ///
+    /// # Errors
+    /// A text for a person.
+    fn ready(&self) -> std::result::Result<(), String>;
+
+    /// Takes the ranges that this node's addresses come from, as in `10.1.0.0/24`.
+    ///
+    /// # Errors
+    /// `InvalidArgument`: one is no range.
+    fn update_ranges(&self, ranges: Vec<String>) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// What to attach.
+#[derive(Clone, Debug)]
+pub struct AttachRequest {
+    /// The sandbox's id.
+    pub id: String,
+    /// Its pinned network namespace.
+    pub netns: PathBuf,
+    /// Its identity.
+    pub(in crate::cri) key: Key,
+    /// Ports of the node that lead into it.
+    pub(in crate::cri) ports: Vec<Port>,
+    /// Resolver settings.
+    pub(in crate::cri) dns: Option<Dns>,
+    /// Its cgroup parent; may be empty.
+    pub cgroup_parent: String,
+}

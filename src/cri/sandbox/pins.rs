@@ -1,0 +1,167 @@
+//! Pins made by the zygote: it has one thread, so it can enter new namespaces; the daemon cannot.
+//!
+//! Below a sandbox's directory:
+//!
+//! | name | what |
+//! | --- | --- |
+//! | `net`, `ipc`, `uts`, `pid` | files that namespaces are bound to |
+//! | `shm` | a tmpfs, or a plain directory while nothing is pinned |
+//! | `reaper.json` | the process that holds the PID namespace |
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::model::{Error, Result};
+use crate::sys::zygote::{self, Reaper, ReaperRequest, Zygote};
+use crate::sys::{mount, namespace};
+
+use super::blocking;
+use super::namespaces::{Held, PinRequest, Pinner};
+use super::undo::gather;
+
+/// Kinds of namespaces, by the names of their pins.
+const KINDS: [&str; 4] = ["net", "ipc", "uts", "pid"];
+const REAPER: &str = "reaper.json";
+
+/// Asks the zygote for pins. All of it works on the daemon's own mount namespace.
+#[derive(Clone, Debug)]
+pub struct ZygotePinner {
+    zygote: Arc<Zygote>,
+}
+
+impl ZygotePinner {
+    /// Makes a pinner that shares the zygote with whoever forks monitors.
+    pub fn new(zygote: Arc<Zygote>) -> ZygotePinner {
+        ZygotePinner { zygote }
+    }
+}
+
+impl Pinner for ZygotePinner {
+    async fn pin(&self, request: PinRequest) -> Result<()> {
+        let zygote = Arc::clone(&self.zygote);
+        blocking(move || pin(&zygote, request)).await
+    }
+
+    async fn release(&self, held: Held) -> Result<()> {
+        blocking(move || release(&held.dir)).await
+    }
+
+    async fn holds(&self, held: Held) -> bool {
+        blocking(move || Ok(holds(&held))).await.unwrap_or(false)
+    }
+}
+
+fn pin(zygote: &Zygote, request: PinRequest) -> Result<()> {
+    let place = |wanted: bool, kind: &str| wanted.then(|| request.dir.join(kind));
+    if let Some(bytes) = request.ipc {
+        shared_memory(&request.dir.join("shm"), bytes)?;
+    }
+    let wanted = zygote::PinRequest {
+        net: place(request.network, "net"),
+        ipc: place(request.ipc.is_some(), "ipc"),
+        uts: place(request.uts.is_some(), "uts"),
+        user: None,
+        hostname: request.uts.clone(),
+        sysctls: request.sysctls.into_iter().collect(),
+    };
+    if wanted.net.is_some() || wanted.ipc.is_some() || wanted.uts.is_some() {
+        let refused = |error| Error::internal("cannot make namespaces").because(error);
+        zygote.pin(wanted).map_err(refused)?;
+    }
+    if request.pid {
+        reaper(zygote, &request.dir)?;
+    }
+    Ok(())
+}
+
+fn shared_memory(dir: &Path, bytes: u64) -> Result<()> {
+    let failed = |error: io::Error| Error::internal(format!("cannot mount {}", dir.display())).because(error);
+    std::fs::DirBuilder::new()
+        .mode(0o1777)
+        .create(dir)
+        .map_err(failed)?;
+    mount::tmpfs(dir, &format!("size={bytes},mode=1777")).map_err(failed)
+}
+
+fn reaper(zygote: &Zygote, dir: &Path) -> Result<()> {
+    let request = ReaperRequest {
+        path: dir.join("pid"),
+        user: None,
+    };
+    let refused = |error| Error::internal("cannot make a PID namespace").because(error);
+    let reaper = zygote.spawn_reaper(request).map_err(refused)?;
+    note(dir, reaper).inspect_err(|_| {
+        // Unnoted it would never be found again.
+        let _ = reaper.stop();
+    })
+}
+
+/// Notes the reaper. Its life ends with the machine's, so the note need not outlast a power cut.
+fn note(dir: &Path, reaper: Reaper) -> Result<()> {
+    let path = dir.join(REAPER);
+    let failed =
+        |error: io::Error| Error::internal(format!("cannot write {}", path.display())).because(error);
+    let text = serde_json::to_vec(&reaper).expect("two numbers are JSON");
+    std::fs::write(&path, text).map_err(failed)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)
+}
+
+/// The reaper that was noted; `None` without one.
+fn noted(dir: &Path) -> Option<Reaper> {
+    let text = std::fs::read(dir.join(REAPER)).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// Lets go of all there is, whatever was asked for.
+fn release(dir: &Path) -> Result<()> {
+    let mut errors = vec![];
+    let mut tell = |outcome: io::Result<()>, path: PathBuf| {
+        let failed = |error| Error::internal(format!("cannot release {}", path.display())).because(error);
+        errors.extend(outcome.map_err(failed).err());
+    };
+    if let Some(reaper) = noted(dir) {
+        tell(reaper.stop(), dir.join(REAPER));
+    }
+    for kind in KINDS {
+        tell(namespace::unpin(&dir.join(kind)), dir.join(kind));
+    }
+    tell(unmount(&dir.join("shm")), dir.join("shm"));
+    gather(errors)
+}
+
+fn unmount(dir: &Path) -> io::Result<()> {
+    match mount::detach(dir) {
+        // EINVAL: not a mount point (any more).
+        Err(error) if !matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn holds(held: &Held) -> bool {
+    held.pins.iter().all(|pin| match *pin {
+        "shm" => is_mount_point(&held.dir.join(pin)),
+        "pid" => {
+            is_namespace(&held.dir.join(pin)) && noted(&held.dir).is_some_and(|reaper| reaper.is_alive())
+        }
+        _ => is_namespace(&held.dir.join(pin)),
+    })
+}
+
+/// A bound namespace is a file of nsfs; what the binding left behind is a file like any other.
+fn is_namespace(path: &Path) -> bool {
+    let Ok(file) = std::fs::File::open(path) else {
+        return false;
+    };
+    let own = std::fs::File::open("/proc/self/ns/net").and_then(|file| file.metadata());
+    own.is_ok_and(|own| file.metadata().is_ok_and(|file| file.dev() == own.dev()))
+}
+
+fn is_mount_point(dir: &Path) -> bool {
+    let device = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.dev());
+    match (device(dir), dir.parent().map(device)) {
+        (Ok(own), Some(Ok(parent))) => own != parent,
+        _ => false,
+    }
+}

@@ -1,0 +1,107 @@
+//! The network of a node: CNI plugins, asked in the adapter's words.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use crate::cni::{self, AddRequest, Attachment, Capabilities, Cidr, DelRequest, RequestError};
+use crate::model::{Error, Kind, Result};
+
+use super::network::{AttachRequest, Network};
+use super::record::{Dns, Port, Protocol};
+
+/// The interface that a sandbox's addresses are on.
+const INTERFACE: &str = "eth0";
+
+impl Network for cni::Network {
+    async fn attach(&self, request: AttachRequest) -> Result<Vec<IpAddr>> {
+        let attachment = attachment(&request.id)?;
+        let add = AddRequest {
+            attachment,
+            args: args(&request),
+            capabilities: Capabilities {
+                port_mappings: request.ports.into_iter().map(port).collect(),
+                dns: request.dns.map(dns),
+                cgroup_path: Some(request.cgroup_parent).filter(|path| !path.is_empty()),
+                ..Capabilities::default()
+            },
+            netns: request.netns,
+        };
+        let result = self.add(&add).await.map_err(|error| refused("attach", error))?;
+        Ok(result.addresses(INTERFACE))
+    }
+
+    async fn detach(&self, id: &str, netns: Option<&Path>) -> Result<()> {
+        let request = DelRequest {
+            attachment: attachment(id)?,
+            netns: netns.map(Path::to_owned),
+        };
+        self.del(&request).await.map_err(|error| refused("detach", error))
+    }
+
+    fn ready(&self) -> std::result::Result<(), String> {
+        match self.status() {
+            cni::Status::Ready { .. } => Ok(()),
+            cni::Status::NotReady { message } => Err(message),
+        }
+    }
+
+    async fn update_ranges(&self, ranges: Vec<String>) -> Result<()> {
+        let ranges: std::result::Result<Vec<Cidr>, RequestError> =
+            ranges.iter().map(|range| range.parse()).collect();
+        let ranges = ranges
+            .map_err(|error| Error::invalid("runtime_config.network_config.pod_cidr").because(error))?;
+        let outcome = self.update_cidrs(&ranges).await;
+        let outcome = outcome
+            .map_err(|error| Error::internal("cannot write the network configuration").because(error))?;
+        tracing::info!(?outcome, "took this node's address ranges");
+        Ok(())
+    }
+}
+
+fn attachment(id: &str) -> Result<Attachment> {
+    Attachment::new(id, INTERFACE).map_err(|error| refused("attach", error.into()))
+}
+
+/// What Kubernetes tells plugins by convention. Those that do not know a key must not refuse it.
+fn args(request: &AttachRequest) -> Vec<(String, String)> {
+    let key = &request.key;
+    let args = [
+        ("IgnoreUnknown", "1"),
+        ("K8S_POD_NAMESPACE", &key.namespace),
+        ("K8S_POD_NAME", &key.name),
+        ("K8S_POD_INFRA_CONTAINER_ID", &request.id),
+        ("K8S_POD_UID", &key.uid),
+    ];
+    args.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
+}
+
+fn port(from: Port) -> cni::PortMapping {
+    cni::PortMapping {
+        host_port: from.host,
+        container_port: from.container,
+        protocol: match from.protocol {
+            Protocol::Tcp => cni::Protocol::Tcp,
+            Protocol::Udp => cni::Protocol::Udp,
+            Protocol::Sctp => cni::Protocol::Sctp,
+        },
+        host_ip: from.host_ip,
+    }
+}
+
+fn dns(from: Dns) -> cni::DnsConfig {
+    cni::DnsConfig {
+        servers: from.servers,
+        searches: from.searches,
+        options: from.options,
+    }
+}
+
+fn refused(verb: &str, error: cni::NetworkError) -> Error {
+    let kind = match &error {
+        cni::NetworkError::NotConfigured { .. } | cni::NetworkError::Busy => Kind::Unavailable,
+        cni::NetworkError::Request(_) => Kind::InvalidArgument,
+        _ => Kind::Internal,
+    };
+    Error::new(kind, format!("cannot {verb} the network")).because(error)
+}

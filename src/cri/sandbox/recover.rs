@@ -1,0 +1,85 @@
+//! What becomes of the sandboxes when the daemon starts: those that were being made are cleaned up, those that a
+//! reboot took are not ready any more, the others are as they were.
+
+use std::sync::Arc;
+
+use crate::model::{self, Result};
+
+use super::debts::Debt;
+use super::record::{Attachment, Phase, Record};
+use super::run::remove_dir;
+use super::{Network, Pinner, Sandboxes, Shared, blocking};
+
+impl<R, P, N> Sandboxes<R, P, N>
+where
+    R: model::RuntimeService,
+    P: Pinner,
+    N: Network,
+{
+    /// Loads and repairs. A single sandbox that cannot be repaired stays, not ready; it stops nothing.
+    pub(super) async fn recover(&self) -> Result<()> {
+        for (_, record) in self.shared.store.load::<Record>()? {
+            let id = record.id.clone();
+            if let Err(error) = self.shared.recover(record).await {
+                tracing::warn!(sandbox = id, %error, "pod sandbox is not recovered");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<R, P, N> Shared<R, P, N>
+where
+    R: model::RuntimeService,
+    P: Pinner,
+    N: Network,
+{
+    async fn recover(self: &Arc<Self>, record: Record) -> Result<()> {
+        let phase = match record.phase {
+            Phase::Making => return self.clean(record).await,
+            Phase::Ready if !self.is_whole(&record).await => {
+                tracing::info!(
+                    sandbox = record.id,
+                    "pod sandbox is gone from the kernel, not ready any more"
+                );
+                Phase::NotReady
+            }
+            phase => phase,
+        };
+        let changed = phase != record.phase;
+        let record = Record { phase, ..record };
+        self.registry.put(record.clone());
+        if changed {
+            self.save(record).await?;
+        }
+        Ok(())
+    }
+
+    async fn is_whole(&self, record: &Record) -> bool {
+        let held = self.held(record);
+        let there = tokio::fs::try_exists(&held.dir).await.unwrap_or(false);
+        there && self.pinner.holds(held).await
+    }
+
+    /// Takes back what a sandbox had when the daemon ended in the middle of making it. Its id was never told, so
+    /// nobody asks for it; what the network plugins hold becomes a debt, since they may be slow.
+    async fn clean(&self, record: Record) -> Result<()> {
+        // Shown first: if cleaning fails, the kubelet sees it and removes it.
+        let phase = Phase::NotReady;
+        self.registry.put(Record {
+            phase,
+            ..record.clone()
+        });
+        if record.network == Attachment::Held {
+            let debt = Debt {
+                sandbox: record.config.key.to_string(),
+                reason: "the daemon ended while the sandbox was made".to_owned(),
+            };
+            self.debts.add(&record.id, debt).await?;
+        }
+        self.pinner.release(self.held(&record)).await?;
+        let dir = self.dir(&record.id);
+        blocking(move || remove_dir(&dir)).await?;
+        self.forget(&record.id).await
+    }
+}

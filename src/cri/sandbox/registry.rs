@@ -1,0 +1,98 @@
+//! The sandboxes in memory: an immutable snapshot that readers take without a lock, replaced by writers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::RwLock;
+
+use crate::model::{Error, Result};
+
+use super::record::{Key, Record};
+
+/// A sandbox as it was at one moment, and the gate that belongs to it for its whole life.
+#[derive(Clone, Debug)]
+pub(in crate::cri) struct Sandbox {
+    /// Its record.
+    pub(in crate::cri) record: Arc<Record>,
+    /// Held shared by who makes a container in it, alone by who stops it: no container comes into being unseen.
+    pub(in crate::cri) gate: Arc<RwLock<()>>,
+}
+
+/// All sandboxes.
+#[derive(Debug, Default)]
+pub(in crate::cri) struct Registry {
+    snapshot: ArcSwap<Snapshot>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Snapshot {
+    by_id: BTreeMap<String, Sandbox>,
+    by_key: HashMap<Key, String>,
+}
+
+impl Registry {
+    /// Puts a record in the place of the one with its id, or adds it.
+    pub(super) fn put(&self, record: Record) {
+        let record = Arc::new(record);
+        self.snapshot.rcu(|old| {
+            let mut new = Snapshot::clone(old);
+            let gate = new.by_id.get(&record.id).map(|old| Arc::clone(&old.gate));
+            let entry = Sandbox {
+                record: Arc::clone(&record),
+                gate: gate.unwrap_or_default(),
+            };
+            new.by_id.insert(record.id.clone(), entry);
+            new.by_key.insert(record.config.key.clone(), record.id.clone());
+            new
+        });
+    }
+
+    /// Takes a sandbox out.
+    pub(super) fn remove(&self, id: &str) {
+        self.snapshot.rcu(|old| {
+            let mut new = Snapshot::clone(old);
+            if let Some(gone) = new.by_id.remove(id) {
+                let key = &gone.record.config.key;
+                if new.by_key.get(key).is_some_and(|holder| holder == id) {
+                    new.by_key.remove(key);
+                }
+            }
+            new
+        });
+    }
+
+    /// The sandbox of an identity.
+    pub(super) fn by_key(&self, key: &Key) -> Option<Sandbox> {
+        let snapshot = self.snapshot.load();
+        snapshot.by_id.get(snapshot.by_key.get(key)?).cloned()
+    }
+
+    /// The sandbox of an id, or of the unique beginning of one.
+    ///
+    /// # Errors
+    /// `InvalidArgument`: several ids begin so.
+    pub(in crate::cri) fn find(&self, id: &str) -> Result<Option<Sandbox>> {
+        let snapshot = self.snapshot.load();
+        if let Some(exact) = snapshot.by_id.get(id) {
+            return Ok(Some(exact.clone()));
+        }
+        let mut matches = snapshot
+            .by_id
+            .range(id.to_owned()..)
+            .take_while(|(known, _)| known.starts_with(id));
+        let first = matches.next().map(|(_, sandbox)| sandbox.clone());
+        if matches.next().is_some() {
+            return Err(Error::invalid(format!(
+                "pod_sandbox_id {id} is the beginning of several ids"
+            )));
+        }
+        Ok(first)
+    }
+
+    /// Every sandbox, by id.
+    pub(in crate::cri) fn all(&self) -> Vec<Arc<Record>> {
+        let snapshot = self.snapshot.load();
+        snapshot.by_id.values().map(|s| Arc::clone(&s.record)).collect()
+    }
+}

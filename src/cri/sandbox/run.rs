@@ -1,0 +1,199 @@
+//! RunPodSandbox: record, directory, namespaces, network, files, ready. A failure undoes all of it.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::model::{self, Error, Result};
+
+use super::namespaces::PinRequest;
+use super::network::AttachRequest;
+use super::record::{Attachment, Config, Mode, Phase, Record};
+use super::undo::Undo;
+use super::{Network, Pinner, Sandboxes, Shared, blocking, files};
+
+impl<R, P, N> Sandboxes<R, P, N>
+where
+    R: model::RuntimeService,
+    P: Pinner,
+    N: Network,
+{
+    /// Makes a sandbox and returns its id. One of the same identity that is ready is returned; one that is being made
+    /// is waited for.
+    ///
+    /// # Errors
+    /// `AlreadyExists`: one of the same identity was stopped and waits for its removal.
+    ///
+    /// Cancel safety: the sandbox is made all the same; the caller's retry gets it.
+    pub(in crate::cri) async fn run(&self, config: Config) -> Result<String> {
+        let shared = Arc::clone(&self.shared);
+        let key = config.key.clone();
+        let work = || async move { shared.run(config).await };
+        self.shared.running.join(key, work).await
+    }
+}
+
+impl<R, P, N> Shared<R, P, N>
+where
+    R: model::RuntimeService,
+    P: Pinner,
+    N: Network,
+{
+    async fn run(self: Arc<Self>, config: Config) -> Result<String> {
+        let key = config.key.clone();
+        if let Some(known) = self.registry.by_key(&key) {
+            return match known.record.phase {
+                Phase::Ready => Ok(known.record.id.clone()),
+                _ => Err(Error::new(
+                    model::Kind::AlreadyExists,
+                    format!("pod sandbox {key} exists and is not ready: {}", known.record.id),
+                )),
+            };
+        }
+        let record = Record {
+            id: new_id(),
+            created_at: now(),
+            phase: Phase::Making,
+            network: match config.namespaces.network {
+                Mode::Pod => Attachment::Held,
+                Mode::Node => Attachment::None,
+            },
+            ips: vec![],
+            config,
+        };
+        let id = record.id.clone();
+        self.make(record)
+            .await
+            .map_err(|error| error.within(format!("cannot run pod sandbox {key}")))?;
+        Ok(id)
+    }
+
+    /// Takes the steps; undoes them when one fails. What cannot be undone stays to be seen, stopped and removed.
+    async fn make(self: &Arc<Self>, record: Record) -> Result<()> {
+        let id = record.id.clone();
+        // The intent is durable before the first side effect: from here on every trace has an owner.
+        self.save(record.clone()).await?;
+        let mut undo = Undo::default();
+        let (error, record) = match self.steps(record.clone(), &mut undo).await {
+            Ok(()) => {
+                undo.commit();
+                return Ok(());
+            }
+            Err(failed) => failed,
+        };
+        match undo.run().await {
+            Ok(()) => self.forget(&id).await?,
+            Err(left) => {
+                tracing::warn!(sandbox = id, error = %left, "failed pod sandbox is kept until it can be removed");
+                let phase = Phase::NotReady;
+                self.save(Record { phase, ..record }).await?;
+            }
+        }
+        Err(error)
+    }
+
+    /// The steps, in order. A failure comes with the record as it then was.
+    async fn steps(
+        self: &Arc<Self>,
+        mut record: Record,
+        undo: &mut Undo,
+    ) -> std::result::Result<(), (Error, Record)> {
+        match self.try_steps(&mut record, undo).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err((error, record)),
+        }
+    }
+
+    async fn try_steps(self: &Arc<Self>, record: &mut Record, undo: &mut Undo) -> Result<()> {
+        let dir = self.dir(&record.id);
+        self.push_remove_dir(&dir, undo);
+        make_dir(&dir).await?;
+
+        let request = PinRequest::of(&record.config, dir.clone(), files::node_name);
+        self.push_release(record, undo);
+        self.pinner.pin(request).await?;
+
+        if record.network == Attachment::Held {
+            self.push_detach(record, undo);
+            record.ips = self.network.attach(attach_request(record, &dir)).await?;
+        }
+
+        let (config, ips) = (record.config.clone(), record.ips.clone());
+        blocking(move || files::write(&dir, &config, &ips)).await?;
+
+        record.phase = Phase::Ready;
+        self.save(record.clone()).await?;
+        tracing::info!(sandbox = record.id, pod = %record.config.key, "pod sandbox is ready");
+        Ok(())
+    }
+
+    fn push_remove_dir(&self, dir: &Path, undo: &mut Undo) {
+        let dir = dir.to_owned();
+        undo.push("remove the sandbox's directory", async move {
+            blocking(move || remove_dir(&dir)).await
+        });
+    }
+
+    fn push_release(self: &Arc<Self>, record: &Record, undo: &mut Undo) {
+        let (shared, held) = (Arc::clone(self), self.held(record));
+        undo.push("release the sandbox's namespaces", async move {
+            shared.pinner.release(held).await
+        });
+    }
+
+    /// Plugins may hold something even when `ADD` failed (CNI specification, section 2 "ADD").
+    fn push_detach(self: &Arc<Self>, record: &Record, undo: &mut Undo) {
+        let (shared, id) = (Arc::clone(self), record.id.clone());
+        undo.push("detach the sandbox's network", async move {
+            let netns = shared.dir(&id).join("net");
+            shared.network.detach(&id, Some(&netns)).await
+        });
+    }
+}
+
+fn attach_request(record: &Record, dir: &Path) -> AttachRequest {
+    AttachRequest {
+        id: record.id.clone(),
+        netns: dir.join("net"),
+        key: record.config.key.clone(),
+        ports: record.config.ports.clone(),
+        dns: record.config.dns.clone(),
+        cgroup_parent: record.config.cgroup_parent.clone(),
+    }
+}
+
+/// Makes a sandbox's directory. Others may pass, since containers of any user read files in it, but not list it.
+async fn make_dir(dir: &Path) -> Result<()> {
+    let dir = dir.to_owned();
+    blocking(move || {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o711)
+            .create(&dir)
+            .map_err(|error| Error::internal(format!("cannot make {}", dir.display())).because(error))
+    })
+    .await
+}
+
+/// Removes a sandbox's directory, which holds no mount any more; an absent one is fine.
+pub(super) fn remove_dir(dir: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::internal(format!("cannot remove {}", dir.display())).because(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn new_id() -> String {
+    rand::random::<[u8; 32]>()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}

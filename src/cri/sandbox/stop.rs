@@ -1,0 +1,184 @@
+//! StopPodSandbox and RemovePodSandbox: every step is taken, whatever the others came to, and all errors are told.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use crate::model::{
+    self, ContainerFilter, Error, Kind, ListContainersRequest, RemoveContainerRequest, Result,
+    StopContainerRequest,
+};
+
+use super::debts::{Debt, TRY};
+use super::record::{Attachment, Phase, Record};
+use super::run::remove_dir;
+use super::{Network, Pinner, Sandbox, Sandboxes, Shared, TAG, blocking, gather};
+
+impl<R, P, N> Sandboxes<R, P, N>
+where
+    R: model::RuntimeService,
+    P: Pinner,
+    N: Network,
+{
+    /// Kills what runs in a sandbox and lets go of its network and namespaces. A repeat joins the stop under way;
+    /// stopping a stopped or unknown sandbox succeeds.
+    ///
+    /// # Errors
+    /// All that failed. The sandbox is not ready any more even then, and may be stopped again.
+    ///
+    /// Cancel safety: the stop goes on.
+    pub(in crate::cri) async fn stop(&self, id: &str) -> Result<()> {
+        match self.find(id)? {
+            Some(sandbox) => self.shared.join_stop(&sandbox.record.id).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Stops a sandbox, removes its containers, and forgets it. Removing an unknown sandbox succeeds.
+    ///
+    /// # Errors
+    /// All that failed. The sandbox stays listed then.
+    ///
+    /// Cancel safety: the removal goes on.
+    pub(in crate::cri) async fn remove(&self, id: &str) -> Result<()> {
+        let Some(sandbox) = self.find(id)? else {
+            return Ok(());
+        };
+        let (shared, id) = (Arc::clone(&self.shared), sandbox.record.id.clone());
+        let work = || {
+            let id = id.clone();
+            async move { shared.remove(&id).await }
+        };
+        self.shared.removing.join(id.clone(), work).await
+    }
+}
+
+impl<R, P, N> Shared<R, P, N>
+where
+    R: model::RuntimeService,
+    P: Pinner,
+    N: Network,
+{
+    async fn join_stop(self: &Arc<Self>, id: &str) -> Result<()> {
+        let (shared, key) = (Arc::clone(self), id.to_owned());
+        let work = || {
+            let id = key.clone();
+            async move { shared.stop(&id).await }
+        };
+        self.stopping.join(key.clone(), work).await
+    }
+
+    async fn stop(&self, id: &str) -> Result<()> {
+        let Some(sandbox) = self.registry.find(id)? else {
+            return Ok(());
+        };
+        let record = self.close(&sandbox).await?;
+        let mut errors = vec![];
+        errors.extend(self.stop_containers(id).await.err());
+        // Containers first: what they still send must not come from an address that is given to another.
+        if record.network == Attachment::Held {
+            errors.extend(self.detach(&record).await.err());
+        }
+        errors.extend(self.pinner.release(self.held(&record)).await.err());
+        let outcome = gather(errors);
+        match &outcome {
+            Ok(()) => tracing::info!(sandbox = id, "pod sandbox is stopped"),
+            Err(_) => tracing::debug!(sandbox = id, "pod sandbox is stopped in part"),
+        }
+        outcome.map_err(|error| error.within(format!("cannot stop pod sandbox {id}")))
+    }
+
+    /// Ends readiness, and waits for containers that are being made: afterwards there comes no new one.
+    async fn close(&self, sandbox: &Sandbox) -> Result<Record> {
+        let mut record = Record::clone(&sandbox.record);
+        if record.phase == Phase::Ready {
+            record.phase = Phase::NotReady;
+            self.save(record.clone()).await?;
+        }
+        drop(sandbox.gate.write().await);
+        Ok(record)
+    }
+
+    async fn stop_containers(&self, id: &str) -> Result<()> {
+        let stops = self.containers(id).await?.into_iter().map(|container_id| {
+            let request = StopContainerRequest {
+                container_id,
+                timeout: 0,
+            };
+            self.containers.stop_container(request)
+        });
+        gather(
+            join_all(stops)
+                .await
+                .into_iter()
+                .filter_map(absent_is_fine)
+                .collect(),
+        )
+    }
+
+    /// Detaches the network, or makes a debt of it: a failing plugin keeps no pod from being deleted.
+    async fn detach(&self, record: &Record) -> Result<()> {
+        let id = &record.id;
+        let netns = self.dir(id).join("net");
+        let reason = match tokio::time::timeout(TRY, self.network.detach(id, Some(&netns))).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("no answer after {} s", TRY.as_secs())),
+        };
+        if let Some(reason) = reason {
+            let sandbox = record.config.key.to_string();
+            self.debts.add(id, Debt { sandbox, reason }).await?;
+        }
+        self.save(Record {
+            network: Attachment::None,
+            ips: vec![],
+            ..record.clone()
+        })
+        .await
+    }
+
+    async fn remove(self: &Arc<Self>, id: &str) -> Result<()> {
+        self.join_stop(id).await?;
+        let within = |error: Error| error.within(format!("cannot remove pod sandbox {id}"));
+        self.remove_containers(id).await.map_err(within)?;
+        let dir = self.dir(id);
+        blocking(move || remove_dir(&dir)).await.map_err(within)?;
+        self.forget(id).await.map_err(within)?;
+        tracing::info!(sandbox = id, "pod sandbox is removed");
+        Ok(())
+    }
+
+    async fn remove_containers(&self, id: &str) -> Result<()> {
+        let removals = self.containers(id).await?.into_iter().map(|container_id| {
+            self.containers
+                .remove_container(RemoveContainerRequest { container_id })
+        });
+        gather(
+            join_all(removals)
+                .await
+                .into_iter()
+                .filter_map(absent_is_fine)
+                .collect(),
+        )
+    }
+
+    /// The ids of a sandbox's containers.
+    async fn containers(&self, id: &str) -> Result<Vec<String>> {
+        let filter = ContainerFilter {
+            tag_selector: [(TAG.to_owned(), id.to_owned())].into(),
+            ..ContainerFilter::default()
+        };
+        let request = ListContainersRequest { filter: Some(filter) };
+        let listed = self.containers.list_containers(request).await?;
+        Ok(listed
+            .containers
+            .into_iter()
+            .map(|container| container.id)
+            .collect())
+    }
+}
+
+/// A container that went away meanwhile needs no stopping.
+fn absent_is_fine(outcome: Result<()>) -> Option<Error> {
+    outcome.err().filter(|error| error.kind() != Kind::NotFound)
+}

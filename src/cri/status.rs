@@ -1,0 +1,74 @@
+//! The one place where the model's error becomes a gRPC status, and the only one that says how a result travels.
+
+use tonic::{Code, Response, Status};
+
+use crate::model::{Error, Kind};
+
+/// Wraps an answer, or turns the error into a status.
+pub(super) fn answer<T>(result: Result<T, Error>) -> Result<Response<T>, Status> {
+    result.map(Response::new).map_err(|error| status(&error))
+}
+
+/// Says that a call belongs to the API but not yet to this runtime. The kubelet falls back or skips on this code.
+pub(super) fn unimplemented<T>(call: &str) -> Result<Response<T>, Status> {
+    Err(Status::unimplemented(format!("{call} is not implemented")))
+}
+
+/// Maps an error to the status that carries its whole text.
+pub(super) fn status(error: &Error) -> Status {
+    Status::new(code(error.kind()), error.to_string())
+}
+
+/// The kinds are named as the codes are; one this file does not know yet is the server's fault.
+fn code(kind: Kind) -> Code {
+    match kind {
+        Kind::NotFound => Code::NotFound,
+        Kind::AlreadyExists => Code::AlreadyExists,
+        Kind::InvalidArgument => Code::InvalidArgument,
+        Kind::FailedPrecondition => Code::FailedPrecondition,
+        Kind::ResourceExhausted => Code::ResourceExhausted,
+        Kind::DeadlineExceeded => Code::DeadlineExceeded,
+        Kind::Unavailable => Code::Unavailable,
+        Kind::PermissionDenied => Code::PermissionDenied,
+        Kind::Unimplemented => Code::Unimplemented,
+        Kind::Cancelled => Code::Cancelled,
+        Kind::Internal => Code::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_the_code_of_its_name() {
+        let kinds = [
+            (Kind::NotFound, Code::NotFound),
+            (Kind::AlreadyExists, Code::AlreadyExists),
+            (Kind::InvalidArgument, Code::InvalidArgument),
+            (Kind::FailedPrecondition, Code::FailedPrecondition),
+            (Kind::ResourceExhausted, Code::ResourceExhausted),
+            (Kind::DeadlineExceeded, Code::DeadlineExceeded),
+            (Kind::Unavailable, Code::Unavailable),
+            (Kind::PermissionDenied, Code::PermissionDenied),
+            (Kind::Unimplemented, Code::Unimplemented),
+            (Kind::Cancelled, Code::Cancelled),
+            (Kind::Internal, Code::Internal),
+        ];
+
+        for (kind, expected) in kinds {
+            assert_eq!(code(kind), expected);
+            assert_eq!(format!("{kind:?}"), format!("{expected:?}"));
+        }
+    }
+
+    #[test]
+    fn a_status_carries_every_cause() {
+        let error = Error::not_found("no image a").within("cannot create container b");
+
+        let status = status(&error);
+
+        assert_eq!(status.code(), Code::NotFound);
+        assert_eq!(status.message(), "cannot create container b: no image a");
+    }
+}

@@ -1,0 +1,101 @@
+//! What a restarted daemon makes of the sandboxes it finds.
+
+use super::requests::{pod, run_request};
+use super::support::TestNode;
+use crate::cri::sandbox::{Phase, Record};
+use crate::cri::wire::v1::{self, runtime_service_server::RuntimeService as _};
+
+const READY: i32 = v1::PodSandboxState::SandboxReady as i32;
+const NOT_READY: i32 = v1::PodSandboxState::SandboxNotready as i32;
+
+#[tokio::test]
+async fn a_restarted_daemon_finds_its_pods() {
+    let node = TestNode::new().await;
+    let (ready, stopped) = (node.run_pod("a").await, node.run_pod("b").await);
+    node.stop_pod(&stopped).await.unwrap();
+    let before = node.pod_status(&ready).await.status;
+
+    let node = node.restart().await;
+
+    assert_eq!(node.pod_status(&ready).await.status, before);
+    assert_eq!(node.pod_status(&stopped).await.status.unwrap().state, NOT_READY);
+    assert_eq!(node.run_pod("a").await, ready);
+}
+
+#[tokio::test]
+async fn a_pod_that_a_reboot_took_is_not_ready_and_can_be_removed() {
+    let node = TestNode::new().await;
+    let id = node.run_pod("web").await;
+    node.world.lock().pinned.clear();
+
+    let node = node.restart().await;
+
+    assert_eq!(node.pod_status(&id).await.status.unwrap().state, NOT_READY);
+    node.remove_pod(&id).await.unwrap();
+    assert!(node.world.lock().attached.is_empty());
+}
+
+#[tokio::test]
+async fn a_pod_that_was_being_made_is_cleaned_up() {
+    let node = TestNode::new().await;
+    let id = half_made(&node).await;
+
+    let node = node.restart().await;
+
+    assert!(node.pods(Default::default()).await.is_empty());
+    let traces = node.traces().await;
+    assert_eq!(
+        (traces.records, traces.pinned.len(), traces.directories.len()),
+        (0, 0, 0)
+    );
+    assert!(node.adapter.sandboxes.debts().contains_key(&id) || traces.attached.is_empty());
+    assert_ne!(node.run_pod("web").await, id);
+}
+
+#[tokio::test]
+async fn a_half_made_pod_that_cannot_be_cleaned_up_is_seen() {
+    let node = TestNode::new().await;
+    let id = half_made(&node).await;
+    node.world.fail("release", true);
+
+    let node = node.restart().await;
+
+    let listed = node.pods(Default::default()).await;
+    assert_eq!(listed.len(), 1);
+    assert_eq!((listed[0].id.as_str(), listed[0].state), (id.as_str(), NOT_READY));
+    node.world.fail("release", false);
+    node.remove_pod(&id).await.unwrap();
+    assert_eq!(node.traces().await.records, 0);
+}
+
+#[tokio::test]
+async fn a_debt_outlives_the_daemon() {
+    let node = TestNode::new().await;
+    let id = node.run_pod("web").await;
+    node.world.fail("detach", true);
+    node.remove_pod(&id).await.unwrap();
+
+    let node = node.restart().await;
+
+    assert!(node.adapter.sandboxes.debts().contains_key(&id));
+    node.world.fail("detach", false);
+    let node = node.restart().await;
+    node.world.detached.0.acquire().await.unwrap().forget();
+    assert!(node.world.lock().attached.is_empty());
+}
+
+/// Leaves a sandbox as a daemon that was killed in the middle of making it does.
+async fn half_made(node: &TestNode) -> String {
+    let answer = node
+        .adapter
+        .run_pod_sandbox(run_request(pod("web")))
+        .await
+        .unwrap();
+    let id = answer.into_inner().pod_sandbox_id;
+    assert_eq!(node.pod_status(&id).await.status.unwrap().state, READY);
+    let records = node.store.load::<Record>().unwrap();
+    let (key, record) = records.into_iter().find(|(key, _)| *key == id).unwrap();
+    let phase = Phase::Making;
+    node.store.put(&key, &Record { phase, ..record }).await.unwrap();
+    id
+}

@@ -1,0 +1,302 @@
+//! Brings one image's layers into the store: several at a time, each streamed once from its source into its directory.
+
+use std::io::{self, BufRead, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::PullProgress;
+use super::content::Content;
+use super::digest::{Digest, Hash};
+use super::error::ImageError;
+use super::layers::{Layer, LayerKey, Layers, Staging, Turn, blocking};
+use super::manifest::Descriptor;
+use super::record::LayerRef;
+use super::settle::settle;
+use super::unpack::{LayerFacts, Limits, Pending, Request, UnpackError, content, unpack};
+
+/// Parts of a blob that wait for the unpacker: about a megabyte.
+const PARTS_AHEAD: usize = 16;
+
+/// What brings layers in. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Fetcher {
+    pub layers: Arc<Layers>,
+    /// Layers in work at a time, over all pulls.
+    pub permits: Arc<Semaphore>,
+    pub limits: Limits,
+    pub timeout: Duration,
+}
+
+/// One layer that is wanted.
+#[derive(Clone, Debug)]
+struct Wanted {
+    index: usize,
+    blob: Descriptor,
+    layer: LayerRef,
+}
+
+/// How a layer was come by.
+enum Brought {
+    Ready(Arc<Layer>),
+    /// Unpacked, to be completed from the layers below it.
+    Unsettled(Staging, LayerFacts, Pending),
+}
+
+impl Fetcher {
+    /// Brings in all layers, lowest first. When one fails the others are given up.
+    pub(super) async fn fetch(
+        &self,
+        source: Arc<Content>,
+        wanted: Vec<(Descriptor, LayerRef)>,
+        progress: &watch::Sender<PullProgress>,
+    ) -> Result<Vec<Arc<Layer>>, ImageError> {
+        let mut wanted: Vec<_> = wanted
+            .into_iter()
+            .enumerate()
+            .map(|(index, (blob, layer))| Wanted { index, blob, layer })
+            .collect();
+        let refs: Vec<_> = wanted.iter().map(|w| w.layer.clone()).collect();
+        let mut brought: Vec<_> = refs.iter().map(|_| None).collect();
+        // The largest decides when all is done.
+        wanted.sort_by_key(|w| std::cmp::Reverse(w.blob.size));
+        let mut tasks = JoinSet::new();
+        for layer in wanted {
+            let (fetcher, source, progress) = (self.clone(), Arc::clone(&source), progress.clone());
+            tasks.spawn(async move {
+                let index = layer.index;
+                let brought = fetcher.layer(&source, &layer, &progress).await?;
+                progress.send_modify(|p| p.finish(index));
+                Ok::<_, ImageError>((index, brought))
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            let (index, layer) = done.map_err(|e| ImageError::Task(e.to_string()))??;
+            brought[index] = Some(layer);
+        }
+        let mut layers: Vec<Arc<Layer>> = Vec::with_capacity(refs.len());
+        for (layer, name) in brought.into_iter().flatten().zip(refs) {
+            let layer = match layer {
+                Brought::Ready(layer) => layer,
+                Brought::Unsettled(staging, facts, pending) => {
+                    self.settle(staging, facts, pending, &layers, name).await?
+                }
+            };
+            layers.push(layer);
+        }
+        Ok(layers)
+    }
+
+    /// Finds a layer, waits for whoever brings it in, or does so.
+    async fn layer(
+        &self,
+        source: &Content,
+        wanted: &Wanted,
+        progress: &watch::Sender<PullProgress>,
+    ) -> Result<Brought, ImageError> {
+        let LayerRef { diff_id, chain_id } = &wanted.layer;
+        let bottom = wanted.index == 0;
+        loop {
+            if let Some(layer) = self.layers.find(diff_id, chain_id, bottom) {
+                return Ok(Brought::Ready(layer));
+            }
+            let claim = match self.layers.claim(diff_id) {
+                Turn::Mine(claim) => claim,
+                Turn::Theirs(mut end) => {
+                    // Its sender says nothing and goes when the attempt is over.
+                    let _ = end.changed().await;
+                    continue;
+                }
+            };
+            // It may have come between the look and the claim.
+            if let Some(layer) = self.layers.find(diff_id, chain_id, bottom) {
+                return Ok(Brought::Ready(layer));
+            }
+            let permit = self
+                .permits
+                .acquire()
+                .await
+                .map_err(|e| ImageError::Task(e.to_string()))?;
+            let (staging, facts, pending) = self.stream(source, wanted, progress).await?;
+            drop(permit);
+            if !pending.is_empty() && !bottom {
+                return Ok(Brought::Unsettled(staging, facts, pending));
+            }
+            if let Some((path, target)) = pending.links.first() {
+                let text = format!(
+                    "hard link {} has no target {}",
+                    String::from_utf8_lossy(path),
+                    String::from_utf8_lossy(target)
+                );
+                return Err(layer_error(&wanted.blob, UnpackError::Malformed(text)));
+            }
+            let key = match pending.is_empty() && !facts.bottom_only {
+                true => LayerKey::Free(diff_id.clone()),
+                false => LayerKey::Based(chain_id.clone()),
+            };
+            let layer = self.layers.commit(staging, key, facts).await?;
+            drop(claim);
+            return Ok(Brought::Ready(layer));
+        }
+    }
+
+    /// Streams a blob into a staging directory, and checks every digest on the way.
+    async fn stream(
+        &self,
+        source: &Content,
+        wanted: &Wanted,
+        progress: &watch::Sender<PullProgress>,
+    ) -> Result<(Staging, LayerFacts, Pending), ImageError> {
+        let staging = self.layers.stage()?;
+        let (sender, receiver) = mpsc::channel(PARTS_AHEAD);
+        let (limits, blob, diff_id) = (self.limits, wanted.blob.clone(), wanted.layer.diff_id.clone());
+        let bottom = wanted.index == 0;
+        // Ends when the sender goes: the thread never outlives an abandoned pull for long.
+        let unpacked = blocking(move || unpack_from(receiver, staging, &blob, &diff_id, limits, bottom));
+        let index = wanted.index;
+        let sent = source.send(&wanted.blob, self.timeout, sender, |received| {
+            progress.send_modify(|p| p.receive(index, received));
+        });
+        let (sent, unpacked) = tokio::join!(sent, unpacked);
+        // What stopped the bytes is the cause of what the unpacker says.
+        sent?;
+        unpacked
+    }
+
+    async fn settle(
+        &self,
+        staging: Staging,
+        mut facts: LayerFacts,
+        pending: Pending,
+        below: &[Arc<Layer>],
+        name: LayerRef,
+    ) -> Result<Arc<Layer>, ImageError> {
+        let below: Vec<Arc<Layer>> = below.iter().rev().cloned().collect();
+        let diff_id = name.diff_id;
+        let (staging, facts) = blocking(move || {
+            let paths: Vec<_> = below.iter().map(|l| l.path()).collect();
+            match settle(&content(staging.path()), &pending, &paths, &mut facts) {
+                Ok(()) => Ok((staging, facts)),
+                Err(source) => Err(ImageError::Layer {
+                    digest: diff_id,
+                    source: UnpackError::Write {
+                        path: "/".to_owned(),
+                        source,
+                    },
+                }),
+            }
+        })
+        .await?;
+        self.layers
+            .commit(staging, LayerKey::Based(name.chain_id), facts)
+            .await
+    }
+}
+
+fn layer_error(blob: &Descriptor, source: UnpackError) -> ImageError {
+    ImageError::Layer {
+        digest: blob.digest.to_string(),
+        source,
+    }
+}
+
+fn unpack_from(
+    receiver: mpsc::Receiver<Bytes>,
+    staging: Staging,
+    blob: &Descriptor,
+    diff_id: &str,
+    limits: Limits,
+    bottom: bool,
+) -> Result<(Staging, LayerFacts, Pending), ImageError> {
+    let mut packed = Packed::new(receiver, blob);
+    let request = Request {
+        staging: staging.path(),
+        limits,
+        bottom,
+    };
+    let result = unpack(&mut packed, request);
+    if matches!(
+        result,
+        Err(UnpackError::Write { .. } | UnpackError::TooLarge { .. })
+    ) {
+        return Err(layer_error(blob, result.expect_err("matched above")));
+    }
+    // Broken content is most often other content than was promised: say that first.
+    packed.check(blob)?;
+    let (facts, pending) = result.map_err(|e| layer_error(blob, e))?;
+    if facts.diff_id != diff_id {
+        return Err(ImageError::Mismatch {
+            what: format!("inflated digest of layer {}", blob.digest),
+            expected: diff_id.to_owned(),
+            received: facts.diff_id,
+        });
+    }
+    Ok((staging, facts, pending))
+}
+
+/// The packed bytes of a layer as a blocking reader that hashes what passes.
+struct Packed {
+    receiver: mpsc::Receiver<Bytes>,
+    part: Bytes,
+    hash: Hash,
+    left: u64,
+}
+
+impl Packed {
+    fn new(receiver: mpsc::Receiver<Bytes>, blob: &Descriptor) -> Packed {
+        Packed {
+            receiver,
+            part: Bytes::new(),
+            hash: blob.digest.hash(),
+            left: blob.size,
+        }
+    }
+
+    /// Reads to the end and compares with the digest.
+    fn check(mut self, blob: &Descriptor) -> Result<(), ImageError> {
+        io::copy(&mut self, &mut io::sink()).map_err(|e| layer_error(blob, UnpackError::Read(e)))?;
+        let received: Digest = self.hash.finish();
+        if received == blob.digest {
+            return Ok(());
+        }
+        Err(ImageError::Mismatch {
+            what: "digest of layer".to_owned(),
+            expected: blob.digest.to_string(),
+            received: received.to_string(),
+        })
+    }
+}
+
+impl Read for Packed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let count = available.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&available[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl BufRead for Packed {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.part.is_empty() {
+            match self.receiver.blocking_recv() {
+                Some(part) => {
+                    self.hash.update(&part);
+                    self.left = self.left.saturating_sub(part.len() as u64);
+                    self.part = part;
+                }
+                None if self.left > 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                None => {}
+            }
+        }
+        Ok(&self.part)
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.part.advance(count);
+    }
+}

@@ -1,0 +1,467 @@
+//! The store of unpacked layers.
+//!
+//! ```text
+//! <root>/l/<n>            a layer's content: an overlay lower directory, never changed once it has this name
+//! <root>/m/<n>/layer.json what is known of it
+//! <root>/m/<n>/files      its regular files: xxh3, size, path
+//! <root>/staging/<n>-…    whatever is not finished, or on its way out; emptied at start
+//! ```
+//!
+//! `n` is a short number, since overlay's options have to fit one page. A layer is in the store when `l/<n>` exists:
+//! everything else of it is on disk before that name is given. A layer lives as long as something holds its [`Layer`];
+//! [`Layers::collect`] removes the others.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use super::error::ImageError;
+use super::unpack::{LayerFacts, content, file_list};
+
+/// A layer in the store. Holding it keeps it.
+#[derive(Debug)]
+pub(super) struct Layer {
+    number: u64,
+    key: LayerKey,
+    facts: LayerFacts,
+    path: PathBuf,
+}
+
+/// What makes a layer the same as another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum LayerKey {
+    /// The same whatever lies below it: its diff id.
+    Free(String),
+    /// Completed from what lies below it: its chain id.
+    Based(String),
+}
+
+/// What `layer.json` holds.
+#[derive(Serialize, Deserialize)]
+struct LayerFile {
+    version: u32,
+    key: LayerKey,
+    facts: LayerFacts,
+}
+
+const LAYER_FILE_VERSION: u32 = 1;
+
+impl Layer {
+    /// Its content.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn key(&self) -> &LayerKey {
+        &self.key
+    }
+
+    pub(super) fn facts(&self) -> &LayerFacts {
+        &self.facts
+    }
+}
+
+/// All layers below one root.
+#[derive(Debug)]
+pub(super) struct Layers {
+    root: PathBuf,
+    known: Mutex<HashMap<LayerKey, Arc<Layer>>>,
+    claims: Mutex<HashMap<String, watch::Receiver<()>>>,
+    next: AtomicU64,
+    syncs: Syncs,
+    tasks: TaskTracker,
+}
+
+/// The right to bring one layer into the store, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Claim {
+    layers: Arc<Layers>,
+    diff_id: String,
+    _done: watch::Sender<()>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        lock(&self.layers.claims).remove(&self.diff_id);
+    }
+}
+
+/// Either the right to bring a layer in, or the end of somebody else's attempt to wait for.
+#[derive(Debug)]
+pub(super) enum Turn {
+    Mine(Claim),
+    Theirs(watch::Receiver<()>),
+}
+
+/// A directory for unfinished work. Dropping it removes it in the background.
+#[derive(Debug)]
+pub(super) struct Staging {
+    path: PathBuf,
+    tasks: TaskTracker,
+}
+
+impl Staging {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let path = std::mem::take(&mut self.path);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(self.tasks.spawn_blocking_on(move || sweep(&path), &runtime)),
+            Err(_) => sweep(&path),
+        }
+    }
+}
+
+fn sweep(path: &Path) {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "cannot remove leftover, next start tries again");
+        }
+        _ => {}
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Layers {
+    /// Opens the store, and removes what an interrupted run left. `tasks` owns the work in the background.
+    pub(super) fn open(root: &Path, tasks: TaskTracker) -> Result<Layers, ImageError> {
+        let fail = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ImageError::Disk {
+                what: "open image store",
+                path,
+                source,
+            }
+        };
+        for name in ["l", "m", "staging"] {
+            make_private(&root.join(name)).map_err(fail(root))?;
+        }
+        let layers = Layers {
+            root: root.to_owned(),
+            known: Mutex::default(),
+            claims: Mutex::default(),
+            next: AtomicU64::new(1),
+            syncs: Syncs::default(),
+            tasks,
+        };
+        for leftover in fs::read_dir(root.join("staging")).map_err(fail(root))? {
+            let path = leftover.map_err(fail(root))?.path();
+            drop(Staging {
+                path,
+                tasks: layers.tasks.clone(),
+            });
+        }
+        layers.scan().map_err(fail(root))?;
+        Ok(layers)
+    }
+
+    /// Finds the layers on disk; drops halves.
+    fn scan(&self) -> io::Result<()> {
+        let mut whole = HashSet::new();
+        for entry in fs::read_dir(self.root.join("l"))? {
+            let entry = entry?;
+            let number = parse_number(&entry.file_name().to_string_lossy());
+            let file = number.and_then(|n| Some((n, self.read_meta(n)?)));
+            let Some((number, file)) = file else {
+                tracing::warn!(path = %entry.path().display(), "layer without description is removed");
+                self.discard(&entry.path())?;
+                continue;
+            };
+            self.next.fetch_max(number + 1, Ordering::Relaxed);
+            whole.insert(number);
+            self.insert(Layer {
+                number,
+                path: entry.path(),
+                key: file.key,
+                facts: file.facts,
+            });
+        }
+        for entry in fs::read_dir(self.root.join("m"))? {
+            let entry = entry?;
+            let number = parse_number(&entry.file_name().to_string_lossy());
+            if !number.is_some_and(|n| whole.contains(&n)) {
+                self.discard(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_meta(&self, number: u64) -> Option<LayerFile> {
+        let bytes = fs::read(self.meta_path(number).join("layer.json")).ok()?;
+        let file: LayerFile = serde_json::from_slice(&bytes).ok()?;
+        (file.version == LAYER_FILE_VERSION).then_some(file)
+    }
+
+    fn insert(&self, layer: Layer) -> Arc<Layer> {
+        let layer = Arc::new(layer);
+        lock(&self.known).insert(layer.key.clone(), Arc::clone(&layer));
+        layer
+    }
+
+    /// Finds the layer at a position of an image.
+    pub(super) fn find(&self, diff_id: &str, chain_id: &str, bottom: bool) -> Option<Arc<Layer>> {
+        let known = lock(&self.known);
+        let fits = |layer: &&Arc<Layer>| match bottom {
+            true => !layer.facts.whiteouts,
+            false => !layer.facts.bottom_only,
+        };
+        known
+            .get(&LayerKey::Based(chain_id.to_owned()))
+            .or_else(|| known.get(&LayerKey::Free(diff_id.to_owned())).filter(fits))
+            .cloned()
+    }
+
+    /// Finds a layer by its key.
+    pub(super) fn get(&self, key: &LayerKey) -> Option<Arc<Layer>> {
+        lock(&self.known).get(key).cloned()
+    }
+
+    /// Asks for the right to bring a layer in: one at a time does.
+    pub(super) fn claim(self: &Arc<Layers>, diff_id: &str) -> Turn {
+        let mut claims = lock(&self.claims);
+        if let Some(theirs) = claims.get(diff_id) {
+            return Turn::Theirs(theirs.clone());
+        }
+        let (done, theirs) = watch::channel(());
+        claims.insert(diff_id.to_owned(), theirs);
+        Turn::Mine(Claim {
+            layers: Arc::clone(self),
+            diff_id: diff_id.to_owned(),
+            _done: done,
+        })
+    }
+
+    /// Makes a directory for unfinished work.
+    pub(super) fn stage(&self) -> Result<Staging, ImageError> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = self
+            .root
+            .join("staging")
+            .join(format!("{}-new", name_number(number)));
+        make_private(&path).map_err(|source| ImageError::Disk {
+            what: "make staging directory",
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Staging {
+            path,
+            tasks: self.tasks.clone(),
+        })
+    }
+
+    /// Gives an unpacked layer its place. It is on disk, whole, when this returns. A layer with the same key wins.
+    pub(super) async fn commit(
+        self: &Arc<Layers>,
+        staging: Staging,
+        key: LayerKey,
+        facts: LayerFacts,
+    ) -> Result<Arc<Layer>, ImageError> {
+        let layers = Arc::clone(self);
+        let file = LayerFile {
+            version: LAYER_FILE_VERSION,
+            key,
+            facts,
+        };
+        let (staging, file) = blocking(move || {
+            let result = write_meta(staging.path(), &file);
+            result
+                .map(|()| (staging, file))
+                .map_err(commit_error(&layers.root))
+        })
+        .await?;
+        self.syncs.sync(&self.root).await?;
+        let layers = Arc::clone(self);
+        blocking(move || layers.publish(&staging, file).map_err(commit_error(&layers.root))).await
+    }
+
+    fn publish(&self, staging: &Staging, file: LayerFile) -> io::Result<Arc<Layer>> {
+        if let Some(layer) = self.get(&file.key) {
+            return Ok(layer);
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (meta, path) = (
+            self.meta_path(number),
+            self.root.join("l").join(name_number(number)),
+        );
+        fs::rename(staging.path().join("meta"), &meta)?;
+        sync_directory(&self.root.join("m"))?;
+        fs::rename(content(staging.path()), &path)?;
+        sync_directory(&self.root.join("l"))?;
+        Ok(self.insert(Layer {
+            number,
+            key: file.key,
+            facts: file.facts,
+            path,
+        }))
+    }
+
+    /// Removes every layer that nobody holds. Disk space follows in the background.
+    pub(super) fn collect(&self) {
+        let mut unused = Vec::new();
+        {
+            let mut known = lock(&self.known);
+            // Nobody can come to hold one meanwhile: all clones are made below this lock, or of a held one.
+            let keys: Vec<LayerKey> = known
+                .iter()
+                .filter(|(_, layer)| Arc::strong_count(layer) == 1)
+                .map(|(key, _)| key.clone())
+                .collect();
+            unused.extend(keys.iter().filter_map(|key| known.remove(key)));
+        }
+        for layer in unused {
+            tracing::debug!(
+                layer = layer.number,
+                diff_id = layer.facts.diff_id,
+                "layer is removed"
+            );
+            // Content first: a description alone is no layer.
+            for path in [&layer.path, &self.meta_path(layer.number)] {
+                if let Err(error) = self.discard(path) {
+                    tracing::warn!(path = %path.display(), %error, "cannot remove layer, next start tries again");
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Moves something out of the way at once and removes it in the background.
+    pub(super) fn discard(&self, path: &Path) -> io::Result<()> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let trash = self
+            .root
+            .join("staging")
+            .join(format!("{}-old", name_number(number)));
+        fs::rename(path, &trash)?;
+        drop(Staging {
+            path: trash,
+            tasks: self.tasks.clone(),
+        });
+        Ok(())
+    }
+
+    /// Bytes and inodes of all layers.
+    pub(super) fn usage(&self) -> (u64, u64) {
+        lock(&self.known).values().fold((0, 0), |(bytes, inodes), layer| {
+            (bytes + layer.facts.bytes, inodes + layer.facts.inodes)
+        })
+    }
+
+    fn meta_path(&self, number: u64) -> PathBuf {
+        self.root.join("m").join(name_number(number))
+    }
+}
+
+fn commit_error(root: &Path) -> impl FnOnce(io::Error) -> ImageError + use<> {
+    let path = root.to_owned();
+    move |source| ImageError::Disk {
+        what: "commit layer",
+        path,
+        source,
+    }
+}
+
+/// Gathers the description in one directory; the sync of the file system that follows covers it.
+fn write_meta(staging: &Path, file: &LayerFile) -> io::Result<()> {
+    let meta = staging.join("meta");
+    fs::create_dir(&meta)?;
+    fs::rename(file_list(staging), meta.join("files"))?;
+    fs::write(meta.join("layer.json"), serde_json::to_vec(file)?)
+}
+
+/// Makes a directory of mode 0700 with its parents; one that exists gets the mode.
+pub(super) fn make_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fs::create_dir_all(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+}
+
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Numbers are named in base 36.
+fn name_number(mut number: u64) -> String {
+    let mut digits = Vec::new();
+    loop {
+        digits.push(char::from_digit((number % 36) as u32, 36).expect("below 36"));
+        number /= 36;
+        if number == 0 {
+            return digits.into_iter().rev().collect();
+        }
+    }
+}
+
+fn parse_number(name: &str) -> Option<u64> {
+    u64::from_str_radix(name, 36)
+        .ok()
+        .filter(|n| name_number(*n) == name)
+}
+
+/// Runs what blocks, in the module's one place for it. It runs to its end even if the caller goes.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
+) -> Result<T, ImageError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| ImageError::Task(error.to_string()))?
+}
+
+/// Syncs of the store's file system: one serves all who asked before it began.
+#[derive(Debug, Default)]
+struct Syncs {
+    begun: AtomicU64,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Syncs {
+    async fn sync(&self, root: &Path) -> Result<(), ImageError> {
+        let before = self.begun.load(Ordering::SeqCst);
+        let _turn = self.turn.lock().await;
+        // Somebody's sync began after the question and is over: we hold the turn.
+        if self.begun.load(Ordering::SeqCst) > before {
+            return Ok(());
+        }
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        let path = root.to_owned();
+        blocking(move || {
+            File::open(&path)
+                .and_then(|root| Ok(rustix::fs::syncfs(root)?))
+                .map_err(|source| ImageError::Disk {
+                    what: "sync image store",
+                    path,
+                    source,
+                })
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_one_name() {
+        for number in [0, 1, 35, 36, 1_000_000] {
+            assert_eq!(parse_number(&name_number(number)), Some(number));
+        }
+        assert_eq!(parse_number("01"), None);
+        assert_eq!(parse_number("A"), None);
+    }
+}

@@ -1,0 +1,531 @@
+//! One host that serves a repository.
+
+use std::error::Error as _;
+use std::io;
+use std::path::Path;
+use std::sync::Once;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use oci_client::Reference;
+use oci_client::client::{
+    BlobResponse, Certificate, CertificateEncoding, Client, ClientConfig, ClientProtocol,
+};
+use oci_client::errors::OciDistributionError;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RANGE};
+use reqwest::{RequestBuilder, Response, StatusCode};
+use tokio::sync::Mutex;
+
+use super::super::credentials::{Credentials, Keyring};
+use super::super::digest::Digest;
+use super::super::hosts::Host;
+use super::super::manifest::MANIFEST_TYPES;
+use super::super::name::{Name, Version};
+use super::token::{self, Authorization};
+use super::{ByteStream, Fetched, RegistryError};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// As much of an error's text as is shown.
+const MAX_REASON: usize = 300;
+const USER_AGENT: &str = concat!("coracle/", env!("CARGO_PKG_VERSION"));
+
+/// A host with its client and credentials.
+pub(super) struct Endpoint {
+    host: Host,
+    name: Name,
+    /// `host:port`.
+    address: String,
+    credentials: Credentials,
+    http: reqwest::Client,
+    /// Serves blobs, where it can.
+    oci: Option<ClientConfigSource>,
+    session: Mutex<Option<Session>>,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("host", &self.host.url)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What was negotiated with the host.
+#[derive(Clone)]
+struct Session {
+    authorization: Authorization,
+    oci: Option<Client>,
+}
+
+/// What clients of `oci-client` are made from; a configuration of it cannot be cloned.
+struct ClientConfigSource {
+    plain_http: bool,
+    skip_verify: bool,
+    certificates: Vec<Vec<u8>>,
+    timeout: Duration,
+    reference: Reference,
+}
+
+impl ClientConfigSource {
+    fn client(&self) -> Client {
+        let certificate = |data: &Vec<u8>| Certificate {
+            encoding: CertificateEncoding::Pem,
+            data: data.clone(),
+        };
+        Client::new(ClientConfig {
+            protocol: match self.plain_http {
+                true => ClientProtocol::Http,
+                false => ClientProtocol::Https,
+            },
+            accept_invalid_certificates: self.skip_verify,
+            extra_root_certificates: self.certificates.iter().map(certificate).collect(),
+            connect_timeout: Some(CONNECT_TIMEOUT),
+            read_timeout: Some(self.timeout),
+            user_agent: USER_AGENT,
+            ..ClientConfig::default()
+        })
+    }
+}
+
+impl Endpoint {
+    pub(super) fn new(
+        name: &Name,
+        host: Host,
+        keyring: &Keyring,
+        timeout: Duration,
+    ) -> Result<Endpoint, RegistryError> {
+        static PROVIDER: Once = Once::new();
+        PROVIDER.call_once(|| {
+            // Fails when another part of the program was first, with the same one.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        });
+        let (scheme, rest) = host.url.split_once("://").unwrap_or(("https", &host.url));
+        let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (address, plain_http, has_path) = (address.to_owned(), scheme == "http", !path.is_empty());
+        let certificates = certificates(&host, &address)?;
+        let http = http_client(&host, &address, &certificates, timeout)?;
+        let credentials = keyring.for_host(&address, name.registry(), host.origin);
+        let beyond = has_path || !host.headers.is_empty() || !host.client.is_empty();
+        let oci = (!beyond).then(|| ClientConfigSource {
+            plain_http,
+            skip_verify: host.skip_verify,
+            certificates,
+            timeout,
+            reference: reference(name, &address, host.origin),
+        });
+        Ok(Endpoint {
+            name: name.clone(),
+            credentials,
+            http,
+            oci,
+            session: Mutex::new(None),
+            address,
+            host,
+        })
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Fetches a manifest.
+    pub(super) async fn manifest(&self, version: &Version, limit: u64) -> Result<Fetched, RegistryError> {
+        let what = format!("manifest {version} of {}", self.name.repository());
+        let url = self.url(&format!("manifests/{version}"));
+        let response = self
+            .send(&what, || {
+                self.http.get(&url).header(ACCEPT, MANIFEST_TYPES.join(", "))
+            })
+            .await?;
+        let bytes = self.read(&what, response, limit).await?;
+        let digest = match version {
+            Version::Tag(_) => Digest::of(&bytes),
+            Version::Digest(expected) => {
+                let mut hash = expected.hash();
+                hash.update(&bytes);
+                let found = hash.finish();
+                if found != *expected {
+                    return Err(self.answer(&what, format!("content of digest {found}")));
+                }
+                found
+            }
+        };
+        Ok(Fetched { bytes, digest })
+    }
+
+    /// Opens a blob from `offset` on.
+    pub(super) async fn blob(&self, digest: &Digest, offset: u64) -> Result<ByteStream, RegistryError> {
+        let session = self.session().await?;
+        let result = match (&session.oci, &self.oci) {
+            (Some(client), Some(source)) => self.oci_blob(client, source, digest, offset).await,
+            _ => self.plain_blob(digest, offset).await,
+        };
+        if matches!(result, Err(RegistryError::Denied { .. })) && session.authorization != Authorization::None
+        {
+            // The token may have been taken back: once more with a new one.
+            *self.session.lock().await = None;
+            return self.plain_blob(digest, offset).await;
+        }
+        result
+    }
+
+    async fn oci_blob(
+        &self,
+        client: &Client,
+        source: &ClientConfigSource,
+        digest: &Digest,
+        offset: u64,
+    ) -> Result<ByteStream, RegistryError> {
+        let what = format!("blob {digest}");
+        // With a range, even from 0, the answer is not hashed a second time by the client.
+        let response = client
+            .pull_blob_stream_partial(&source.reference, digest.as_str(), offset, None)
+            .await
+            .map_err(|error| self.oci_error(&what, error))?;
+        Ok(match response {
+            BlobResponse::Partial(sized) => sized.stream.boxed(),
+            BlobResponse::Full(sized) => skip(sized.stream.boxed(), offset),
+        })
+    }
+
+    async fn plain_blob(&self, digest: &Digest, offset: u64) -> Result<ByteStream, RegistryError> {
+        let what = format!("blob {digest}");
+        let url = self.url(&format!("blobs/{digest}"));
+        let response = self
+            .send(&what, || {
+                let request = self.http.get(&url);
+                match offset {
+                    0 => request,
+                    _ => request.header(RANGE, format!("bytes={offset}-")),
+                }
+            })
+            .await?;
+        let whole = response.status() == StatusCode::OK;
+        let stream = response
+            .bytes_stream()
+            .map(|part| part.map_err(io::Error::other))
+            .boxed();
+        Ok(if whole { skip(stream, offset) } else { stream })
+    }
+
+    fn url(&self, rest: &str) -> String {
+        let version = if self.host.override_path { "" } else { "/v2" };
+        let url = format!("{}{version}/{}/{rest}", self.host.url, self.name.repository());
+        // Some registries refuse it: only mirrors are told whose images they serve.
+        match self.host.origin {
+            true => url,
+            false => format!("{url}?ns={}", self.name.registry().replace(':', "%3A")),
+        }
+    }
+
+    /// Sends a request with our authorization; once more with a new one when it is refused.
+    async fn send(
+        &self,
+        what: &str,
+        request: impl Fn() -> RequestBuilder,
+    ) -> Result<Response, RegistryError> {
+        let mut session = self.session().await?;
+        for last in [false, true] {
+            let request = session.authorization.apply(request());
+            let response = request.send().await.map_err(|e| self.unreachable(e))?;
+            match response.status() {
+                status if status.is_success() => return Ok(response),
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+                    if !last && session.authorization != Authorization::None =>
+                {
+                    *self.session.lock().await = None;
+                    session = self.session().await?;
+                }
+                _ => return Err(self.refused(what, response).await),
+            }
+        }
+        Err(self.answer(what, "nothing".to_owned()))
+    }
+
+    /// Negotiates once for all requests of a pull.
+    async fn session(&self) -> Result<Session, RegistryError> {
+        let mut session = self.session.lock().await;
+        if let Some(session) = &*session {
+            return Ok(session.clone());
+        }
+        let made = self.negotiate().await?;
+        *session = Some(made.clone());
+        Ok(made)
+    }
+
+    async fn negotiate(&self) -> Result<Session, RegistryError> {
+        let what = format!("repository {}", self.name.repository());
+        let prefix = if self.host.override_path { "" } else { "/v2" };
+        let authorization = token::negotiate(token::Negotiation {
+            http: &self.http,
+            url: format!("{}{prefix}/", self.host.url),
+            repository: self.name.repository(),
+            credentials: &self.credentials,
+        })
+        .await
+        .map_err(|error| match error {
+            token::TokenError::Transport(error) => self.unreachable(error),
+            token::TokenError::Denied(reason) => RegistryError::Denied {
+                what: what.clone(),
+                host: self.address.clone(),
+                reason: shorten(&reason),
+            },
+            token::TokenError::Answer(reason) => self.answer("a request for a token", reason),
+        })?;
+        let oci = match &self.oci {
+            Some(source) => {
+                let client = source.client();
+                // Without an entry the client would ask again before each request; with an anonymous session it has no
+                // credentials stored, and asks never.
+                if let Some(auth) = authorization.as_oci() {
+                    client
+                        .auth(&source.reference, &auth, oci_client::RegistryOperation::Pull)
+                        .await
+                        .map_err(|error| self.oci_error(&what, error))?;
+                }
+                Some(client)
+            }
+            None => None,
+        };
+        Ok(Session { authorization, oci })
+    }
+
+    async fn read(&self, what: &str, response: Response, limit: u64) -> Result<Bytes, RegistryError> {
+        let mut body = BytesMut::new();
+        let mut stream = response.bytes_stream();
+        while let Some(part) = stream.next().await {
+            let part = part.map_err(|e| self.unreachable(e))?;
+            if (body.len() + part.len()) as u64 > limit {
+                return Err(self.answer(what, format!("more than {limit} bytes")));
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(body.freeze())
+    }
+
+    async fn refused(&self, what: &str, response: Response) -> RegistryError {
+        let status = response.status();
+        let body = match self.read(what, response, 64 << 10).await {
+            Ok(body) => body,
+            Err(_) => Bytes::new(),
+        };
+        let reason = reason_of(&body);
+        let (what, host) = (what.to_owned(), self.address.clone());
+        match status {
+            StatusCode::NOT_FOUND => RegistryError::NotFound { what, host },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RegistryError::Denied { what, host, reason },
+            _ => RegistryError::Status {
+                what,
+                host,
+                status: status.as_u16(),
+                reason,
+            },
+        }
+    }
+
+    fn answer(&self, what: &str, reason: String) -> RegistryError {
+        RegistryError::Answer {
+            what: what.to_owned(),
+            host: self.address.clone(),
+            reason,
+        }
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> RegistryError {
+        let connect = error.is_connect();
+        // The address may carry a token of a redirect.
+        let error = error.without_url();
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(next) = cause {
+            text = format!("{text}: {next}");
+            cause = next.source();
+        }
+        RegistryError::Unreachable {
+            host: self.address.clone(),
+            source: io::Error::other(text),
+            connect,
+        }
+    }
+
+    fn oci_error(&self, what: &str, error: OciDistributionError) -> RegistryError {
+        let (what, host) = (what.to_owned(), self.address.clone());
+        match error {
+            OciDistributionError::RequestError(error) => self.unreachable(error),
+            OciDistributionError::UnauthorizedError { .. } => RegistryError::Denied {
+                what,
+                host,
+                reason: "not authorized".to_owned(),
+            },
+            OciDistributionError::AuthenticationFailure(reason) => RegistryError::Denied {
+                what,
+                host,
+                reason: shorten(&reason),
+            },
+            OciDistributionError::ServerError { code: 404, .. }
+            | OciDistributionError::ImageManifestNotFoundError(_) => RegistryError::NotFound { what, host },
+            OciDistributionError::ServerError { code, message, .. } => RegistryError::Status {
+                what,
+                host,
+                status: code,
+                reason: shorten(&message),
+            },
+            OciDistributionError::RegistryError { envelope, .. } => envelope_error(what, host, &envelope),
+            other => RegistryError::Answer {
+                what,
+                host,
+                reason: shorten(&other.to_string()),
+            },
+        }
+    }
+}
+
+fn envelope_error(what: String, host: String, envelope: &oci_client::errors::OciEnvelope) -> RegistryError {
+    use oci_client::errors::OciErrorCode as Code;
+
+    let reason = shorten(&envelope.to_string());
+    match envelope.errors.first().map(|e| &e.code) {
+        Some(Code::BlobUnknown | Code::ManifestUnknown | Code::NameUnknown | Code::NotFound) => {
+            RegistryError::NotFound { what, host }
+        }
+        Some(Code::Denied | Code::Unauthorized) => RegistryError::Denied { what, host, reason },
+        Some(Code::Toomanyrequests) => RegistryError::Status {
+            what,
+            host,
+            status: 429,
+            reason,
+        },
+        _ => RegistryError::Answer { what, host, reason },
+    }
+}
+
+/// The reference by which `oci-client` asks this host.
+fn reference(name: &Name, address: &str, origin: bool) -> Reference {
+    let (registry, repository) = (name.registry().to_owned(), name.repository().to_owned());
+    let version = name.version().to_string();
+    if origin {
+        // Its server may have another name than the registry, which is not to be told to it.
+        return Reference::with_tag(address.to_owned(), repository, version);
+    }
+    let mut reference = Reference::with_tag(registry, repository, version);
+    reference.set_mirror_registry(address.to_owned());
+    reference
+}
+
+fn certificates(host: &Host, address: &str) -> Result<Vec<Vec<u8>>, RegistryError> {
+    host.ca.iter().map(|path| read(path, address)).collect()
+}
+
+fn read(path: &Path, address: &str) -> Result<Vec<u8>, RegistryError> {
+    std::fs::read(path).map_err(|source| RegistryError::File {
+        path: path.to_owned(),
+        host: address.to_owned(),
+        source,
+    })
+}
+
+fn http_client(
+    host: &Host,
+    address: &str,
+    certificates: &[Vec<u8>],
+    timeout: Duration,
+) -> Result<reqwest::Client, RegistryError> {
+    let setup = |reason: String| RegistryError::Setup {
+        host: address.to_owned(),
+        reason,
+    };
+    let mut headers = HeaderMap::new();
+    for (name, value) in &host.headers {
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| setup(format!("header {name:?} has a bad name")))?;
+        let mut value =
+            HeaderValue::from_str(value).map_err(|_| setup(format!("header {name} has a bad value")))?;
+        value.set_sensitive(name == AUTHORIZATION);
+        headers.append(name, value);
+    }
+    let mut builder = reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(timeout)
+        .default_headers(headers)
+        .tls_danger_accept_invalid_certs(host.skip_verify);
+    let mut roots = Vec::new();
+    for pem in certificates {
+        let parsed = reqwest::Certificate::from_pem_bundle(pem);
+        roots.extend(parsed.map_err(|_| setup("a certificate authority is malformed".to_owned()))?);
+    }
+    if !roots.is_empty() {
+        builder = builder.tls_certs_merge(roots);
+    }
+    if let Some((certificate, key)) = host.client.first() {
+        let mut pem = read(certificate, address)?;
+        if let Some(key) = key {
+            pem.extend(read(key, address)?);
+        }
+        let identity = reqwest::Identity::from_pem(&pem);
+        builder =
+            builder.identity(identity.map_err(|_| setup("the client certificate is malformed".to_owned()))?);
+    }
+    builder.build().map_err(|error| setup(error.to_string()))
+}
+
+/// Drops the first bytes of a stream: the host ignored the range.
+fn skip(stream: ByteStream, mut offset: u64) -> ByteStream {
+    if offset == 0 {
+        return stream;
+    }
+    stream
+        .filter_map(move |part| {
+            let kept = part.map(|mut bytes| {
+                let dropped = offset.min(bytes.len() as u64);
+                offset -= dropped;
+                bytes.split_off(dropped as usize)
+            });
+            let kept = match kept {
+                Ok(bytes) if bytes.is_empty() => None,
+                other => Some(other),
+            };
+            std::future::ready(kept)
+        })
+        .boxed()
+}
+
+/// The messages of an error in the distribution specification's form, else the beginning of the text.
+fn reason_of(body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Envelope {
+        errors: Vec<Message>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Message {
+        #[serde(default)]
+        code: String,
+        #[serde(default)]
+        message: String,
+    }
+    let text = match serde_json::from_slice::<Envelope>(body) {
+        Ok(envelope) => {
+            let messages: Vec<_> = envelope
+                .errors
+                .iter()
+                .map(|e| format!("{} {}", e.code, e.message))
+                .collect();
+            messages.join(", ")
+        }
+        Err(_) => String::from_utf8_lossy(body).into_owned(),
+    };
+    shorten(&text)
+}
+
+fn shorten(text: &str) -> String {
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_REASON)
+        .collect();
+    match line.trim() {
+        "" => "no reason given".to_owned(),
+        trimmed => trimmed.to_owned(),
+    }
+}

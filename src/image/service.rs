@@ -1,0 +1,433 @@
+//! The handle of the image engine, as the layers above see it.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::FileType;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::task::TaskTracker;
+
+use crate::model::{
+    AuthConfig, Error, Filesystem, FilesystemUsage, ImageFilesystems, ImageService, ImageSpec,
+    ImageStatusRequest, ImageStatusResponse, ListImagesRequest, ListImagesResponse, PullImageRequest,
+    PullImageResponse, RemoveImageRequest, Result,
+};
+use crate::state::Store;
+
+use super::credentials::Keyring;
+use super::error::ImageError;
+use super::fetch::Fetcher;
+use super::flight::{Flights, Ticket};
+use super::import::Archive;
+use super::index::{Index, layers_of};
+use super::layers::{Layers, blocking, make_private};
+use super::merged::{Directory, Found};
+use super::name::Name;
+use super::pull::{Described, Puller};
+use super::registry::RegistryError;
+use super::snapshot::{Snapshots, lower_directories};
+use super::unpack::Limits;
+use super::usage::{Usages, now};
+use super::{ImageRecord, PullProgress, Settings, Snapshot, VolumeSource};
+
+/// Larger files of an image are not read for the caller.
+const MAX_READ: u64 = 1 << 20;
+
+/// The images, layers and snapshots of one store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Images {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: Arc<Settings>,
+    layers: Arc<Layers>,
+    index: Arc<Index>,
+    snapshots: Arc<Snapshots>,
+    usages: Usages,
+    flights: Flights,
+    puller: Puller,
+    /// Owns pulls, removals and counts in the background.
+    tasks: TaskTracker,
+}
+
+impl Images {
+    /// Opens the store at `settings.root`: makes its directories, drops what a crash left and what nothing refers to.
+    ///
+    /// # Errors
+    /// The directories cannot be made or read, or the records cannot be read.
+    pub async fn open(settings: Settings, store: Store) -> Result<Images> {
+        let settings = Arc::new(settings);
+        let tasks = TaskTracker::new();
+        let (root, layer_tasks) = (settings.root.clone(), tasks.clone());
+        let (layers, snapshots) = blocking(move || {
+            make_private(&root).map_err(|source| ImageError::Disk {
+                what: "make image store",
+                path: root.clone(),
+                source,
+            })?;
+            let layers = Arc::new(Layers::open(&root, layer_tasks)?);
+            let snapshots = Arc::new(Snapshots::open(&root, Arc::clone(&layers))?);
+            Ok((layers, snapshots))
+        })
+        .await?;
+        let index = Arc::new(Index::open(store, &layers).await?);
+        layers.collect();
+        let fetcher = Fetcher {
+            layers: Arc::clone(&layers),
+            permits: Arc::new(Semaphore::new(settings.concurrent_layers.max(1))),
+            limits: Limits {
+                bytes: settings.max_layer_bytes,
+                entries: settings.max_layer_entries,
+            },
+            timeout: settings.progress_timeout,
+        };
+        let puller = Puller {
+            settings: Arc::clone(&settings),
+            index: Arc::clone(&index),
+            fetcher,
+        };
+        let inner = Inner {
+            usages: Usages::new(tasks.clone(), settings.usage_interval),
+            flights: Flights::new(tasks.clone(), settings.abandoned_pull_grace),
+            settings,
+            layers,
+            index,
+            snapshots,
+            puller,
+            tasks,
+        };
+        Ok(Images {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Waits for the work in the background: pulls under way, removals, counts.
+    pub async fn drain(&self) {
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        self.inner.tasks.reopen();
+    }
+
+    /// Finds an image by name, id, or unique beginning of its id.
+    pub fn resolve(&self, name_or_id: &str) -> Option<Arc<ImageRecord>> {
+        self.inner.index.resolve(name_or_id).map(|held| held.record)
+    }
+
+    /// The directories of an image's layers, topmost first, as overlay's `lowerdir` takes them. Never empty.
+    ///
+    /// # Errors
+    /// `NotFound`: a layer is not in the store any more.
+    pub fn rootfs_layers(&self, image: &ImageRecord) -> Result<Vec<PathBuf>> {
+        let layers = layers_of(image, &self.inner.layers)?;
+        Ok(lower_directories(&self.inner.settings.root, &layers))
+    }
+
+    /// Reads a regular file of at most 1 MiB out of an image, following symbolic links beneath its root. None when there is
+    /// no such file.
+    ///
+    /// # Errors
+    /// `InvalidArgument`: it is no regular file, or larger; `NotFound`: the image is gone.
+    pub async fn read_file(&self, image: &ImageRecord, path: &str) -> Result<Option<Vec<u8>>> {
+        let lower = self.rootfs_layers(image)?;
+        let path = path.to_owned();
+        Ok(blocking(move || read_file(&lower, &path)).await?)
+    }
+
+    /// Makes the writable layer of a container; one that exists is returned as it is.
+    ///
+    /// # Errors
+    /// `AlreadyExists`: the container has a snapshot of another image; `NotFound`: the image is gone;
+    /// `InvalidArgument`: the id cannot be a file name.
+    ///
+    /// Cancel safety: it is made.
+    pub async fn prepare(&self, container_id: &str, image: &ImageRecord) -> Result<Snapshot> {
+        let layers = layers_of(image, &self.inner.layers)?;
+        let (snapshots, id, image_id) = (
+            Arc::clone(&self.inner.snapshots),
+            container_id.to_owned(),
+            image.id.clone(),
+        );
+        let snapshot = blocking(move || snapshots.prepare(&id, &image_id, layers)).await?;
+        self.inner.usages.begin(container_id, &snapshot.upper);
+        Ok(snapshot)
+    }
+
+    /// The snapshot of a container.
+    pub fn snapshot(&self, container_id: &str) -> Option<Snapshot> {
+        self.inner.snapshots.get(container_id)
+    }
+
+    /// All snapshots, for a caller that compares them with the containers it knows.
+    pub fn snapshots(&self) -> Vec<Snapshot> {
+        self.inner.snapshots.all()
+    }
+
+    /// Removes a container's writable layer and volumes. Removing an unknown one succeeds. The container's mounts must be
+    /// gone. Disk space follows in the background.
+    ///
+    /// # Errors
+    /// `Internal`: the file system refuses.
+    ///
+    /// Cancel safety: it is removed.
+    pub async fn remove_snapshot(&self, container_id: &str) -> Result<()> {
+        let (inner, id) = (Arc::clone(&self.inner), container_id.to_owned());
+        blocking(move || {
+            inner.snapshots.remove(&id)?;
+            inner.usages.end(&id);
+            inner.layers.collect();
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Where [`Images::volume_source`] will put a volume.
+    pub fn volume_path(&self, container_id: &str, path: &str) -> PathBuf {
+        self.inner.snapshots.volume_path(container_id, path)
+    }
+
+    /// Makes a directory of a container's own for one volume that its image declares, filled with the image's content at
+    /// that path, owner and mode. One that exists is returned as it is. [`Images::remove_snapshot`] removes it.
+    ///
+    /// # Errors
+    /// `NotFound`: the container has no snapshot; `InvalidArgument`: the path is no directory in the image.
+    pub async fn volume_source(&self, container_id: &str, path: &str) -> Result<VolumeSource> {
+        let (snapshots, id, path) = (
+            Arc::clone(&self.inner.snapshots),
+            container_id.to_owned(),
+            path.to_owned(),
+        );
+        Ok(blocking(move || snapshots.volume(&id, &path)).await?)
+    }
+
+    /// The size of a container's writable layer, as last counted. Never waits: asking has it counted anew in the
+    /// background, at most once in [`Settings::usage_interval`].
+    pub fn writable_layer_usage(&self, container_id: &str) -> Option<FilesystemUsage> {
+        let snapshot = self.inner.snapshots.get(container_id)?;
+        self.inner.usages.get(container_id, &snapshot.upper)
+    }
+
+    /// Pulls as [`ImageService::pull_image`] does and tells how far it is, until the end.
+    ///
+    /// # Errors
+    /// As [`ImageService::pull_image`].
+    pub async fn pull_with_progress(
+        &self,
+        name: &str,
+        auth: Option<&AuthConfig>,
+        progress: watch::Sender<PullProgress>,
+    ) -> Result<Arc<ImageRecord>> {
+        let ticket = self.board(name, auth).await?;
+        let mut told = ticket.progress();
+        let outcome = ticket.outcome();
+        tokio::pin!(outcome);
+        loop {
+            tokio::select! {
+                biased;
+                Ok(()) = told.changed() => {
+                    progress.send_replace(told.borrow_and_update().clone());
+                }
+                image = &mut outcome => return image,
+            }
+        }
+    }
+
+    /// Joins or begins the pull of a name.
+    async fn board(&self, name: &str, auth: Option<&AuthConfig>) -> Result<Ticket> {
+        let name = Name::parse(name).map_err(ImageError::from)?;
+        let (auth, file) = (auth.cloned(), self.inner.settings.auth_file.clone());
+        let keyring = blocking(move || {
+            Keyring::gather(auth.as_ref(), file.as_deref()).map_err(|e| RegistryError::from(e).into())
+        })
+        .await?;
+        let key = (name.to_string(), keyring.identity());
+        let puller = self.inner.puller.clone();
+        Ok(self
+            .inner
+            .flights
+            .join(key, |progress| puller.pull(name, keyring, progress)))
+    }
+
+    /// Brings the images of an OCI layout or of `docker save` (a directory, or a tar that may be compressed) into the
+    /// store. `name` is given to the only image of the file; without it each takes the names that the file tells.
+    ///
+    /// # Errors
+    /// `InvalidArgument`: it is no such file, or has several images or none with a name; `NotFound`: no such file.
+    pub async fn import(&self, path: &Path, name: Option<&str>) -> Result<Vec<Imported>> {
+        let name = name.map(Name::parse).transpose().map_err(ImageError::from)?;
+        let (inner, path) = (Arc::clone(&self.inner), path.to_owned());
+        let (archive, candidates) = blocking(move || {
+            let archive = Archive::open(&path, &inner.layers, inner.puller.fetcher.limits)?;
+            let candidates = archive.candidates(name.as_ref(), &inner.settings.platform)?;
+            Ok((archive, candidates))
+        })
+        .await?;
+        let (progress, _) = watch::channel(PullProgress::default());
+        let mut imported = Vec::new();
+        for candidate in candidates {
+            let mut names = candidate.names.clone();
+            if let Some(manifest) = &candidate.manifest {
+                names.extend(candidate.names.iter().map(|name| name.at(manifest)));
+            }
+            let described = Described {
+                manifest: candidate
+                    .manifest
+                    .unwrap_or_else(|| candidate.config.digest.clone()),
+                config: candidate.config,
+                layers: candidate.layers,
+            };
+            let content = Arc::new(candidate.content);
+            let image = self
+                .inner
+                .puller
+                .bring(content, described, &names, &progress)
+                .await?;
+            imported.extend(candidate.names.iter().map(|name| Imported {
+                name: name.to_string(),
+                id: image.id.clone(),
+            }));
+        }
+        drop(archive);
+        Ok(imported)
+    }
+
+    fn is_pinned(&self, image: &ImageRecord) -> bool {
+        let patterns = &self.inner.settings.pinned;
+        image.names().any(|name| {
+            patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
+                Some(prefix) => name.starts_with(prefix),
+                None => Name::parse(pattern).is_ok_and(|p| p.to_string() == name),
+            })
+        })
+    }
+}
+
+/// An image that was imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// The name it now has.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+}
+
+fn read_file(lower: &[PathBuf], path: &str) -> std::result::Result<Option<Vec<u8>>, ImageError> {
+    let refuse = |reason: String| ImageError::Path {
+        path: path.to_owned(),
+        reason,
+    };
+    let found =
+        Directory::root(lower.iter().map(PathBuf::as_path)).and_then(|root| root.resolve(path.as_bytes()));
+    let leaf = match found.map_err(|e| refuse(e.to_string()))? {
+        None => return Ok(None),
+        Some(Found::Other(leaf)) if leaf.kind() == FileType::RegularFile => leaf,
+        Some(_) => return Err(refuse("it is not a regular file".to_owned())),
+    };
+    let file = leaf.open().map_err(|e| refuse(e.to_string()))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_READ + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| refuse(e.to_string()))?;
+    if bytes.len() as u64 > MAX_READ {
+        return Err(refuse("it is larger than 1 MiB".to_owned()));
+    }
+    Ok(Some(bytes))
+}
+
+fn named(image: Option<&ImageSpec>) -> Result<&str> {
+    match image {
+        Some(spec) if !spec.image.is_empty() => Ok(&spec.image),
+        _ => Err(Error::invalid("image is not named")),
+    }
+}
+
+impl ImageService for Images {
+    async fn list_images(&self, request: ListImagesRequest) -> Result<ListImagesResponse> {
+        let wanted = request
+            .filter
+            .and_then(|filter| filter.image)
+            .map(|spec| spec.image);
+        let records = match wanted.filter(|name| !name.is_empty()) {
+            Some(name) => self.resolve(&name).into_iter().collect(),
+            None => self.inner.index.all(),
+        };
+        let images = records.iter().map(|r| r.to_model(self.is_pinned(r))).collect();
+        Ok(ListImagesResponse { images })
+    }
+
+    async fn image_status(&self, request: ImageStatusRequest) -> Result<ImageStatusResponse> {
+        let Some(record) = self.resolve(named(request.image.as_ref())?) else {
+            return Ok(ImageStatusResponse::default());
+        };
+        let mut info = BTreeMap::new();
+        if request.verbose {
+            let value = serde_json::json!({
+                "chainID": record.chain_id(),
+                "manifestDigest": record.manifest_digest,
+                "imageSpec": record.config,
+            });
+            info.insert("info".to_owned(), value.to_string());
+        }
+        Ok(ImageStatusResponse {
+            image: Some(record.to_model(self.is_pinned(&record))),
+            info,
+        })
+    }
+
+    async fn pull_image(&self, request: PullImageRequest) -> Result<PullImageResponse> {
+        let ticket = self
+            .board(named(request.image.as_ref())?, request.auth.as_ref())
+            .await?;
+        let image = ticket.outcome().await?;
+        Ok(PullImageResponse {
+            image_ref: image.id.clone(),
+        })
+    }
+
+    async fn remove_image(&self, request: RemoveImageRequest) -> Result<()> {
+        let name = named(request.image.as_ref())?;
+        if let Some(image) = self.inner.index.remove(name).await? {
+            tracing::info!(image = image.id, "image removed");
+            drop(image);
+            let layers = Arc::clone(&self.inner.layers);
+            blocking(move || {
+                layers.collect();
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+impl Filesystem for Images {
+    async fn image_filesystems(&self) -> Result<ImageFilesystems> {
+        let root = &self.inner.settings.root;
+        let (bytes, inodes) = self.inner.layers.usage();
+        let mut containers = FilesystemUsage {
+            timestamp: now(),
+            mountpoint: root.clone(),
+            ..FilesystemUsage::default()
+        };
+        for snapshot in self.inner.snapshots.all() {
+            if let Some(usage) = self.inner.usages.get(&snapshot.container_id, &snapshot.upper) {
+                containers.used_bytes += usage.used_bytes;
+                containers.inodes_used += usage.inodes_used;
+            }
+        }
+        let images = FilesystemUsage {
+            timestamp: now(),
+            mountpoint: root.clone(),
+            used_bytes: bytes,
+            inodes_used: inodes,
+        };
+        Ok(ImageFilesystems {
+            images: vec![images],
+            containers: vec![containers],
+        })
+    }
+}

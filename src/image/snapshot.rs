@@ -1,0 +1,310 @@
+//! Writable layers: the directories of one container above its image.
+//!
+//! ```text
+//! <root>/c/<container>/snapshot.json  which image, which layers
+//!                      upper, work    overlay's
+//!                      rootfs         an empty directory to mount on
+//!                      v/<hash>       a volume that the image declares
+//! ```
+//!
+//! A snapshot appears and goes whole, by a rename. It is not synced: a container does not outlive the machine's crash,
+//! and one without a readable description is removed at the next start.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::copy::{copy_attributes, copy_content};
+use super::error::ImageError;
+use super::layers::{Layer, LayerKey, Layers, Staging, make_private};
+use super::merged::{Directory, Found};
+use super::unpack::RootAttributes;
+
+const SNAPSHOT_FILE_VERSION: u32 = 1;
+
+/// The directories of a container's root file system, for an overlay mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The container's full id.
+    pub container_id: String,
+    /// The image it was made of.
+    pub image_id: String,
+    /// Overlay `lowerdir`, topmost first. Never empty.
+    pub lower: Vec<PathBuf>,
+    /// Overlay `upperdir`; has the owner and mode of the image's root directory.
+    pub upper: PathBuf,
+    /// Overlay `workdir`.
+    pub work: PathBuf,
+    /// An empty directory to mount it on.
+    pub rootfs: PathBuf,
+}
+
+/// A directory that backs a volume which the image declares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeSource {
+    /// Path in the container.
+    pub destination: String,
+    /// Path on the host, to be bound there.
+    pub source: PathBuf,
+}
+
+/// What `snapshot.json` holds.
+#[derive(Serialize, Deserialize)]
+struct SnapshotFile {
+    version: u32,
+    image_id: String,
+    layers: Vec<LayerKey>,
+}
+
+/// A snapshot and the layers it keeps, lowest first.
+#[derive(Debug)]
+struct Held {
+    snapshot: Snapshot,
+    layers: Vec<Arc<Layer>>,
+}
+
+/// All snapshots of a store.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    root: PathBuf,
+    layers: Arc<Layers>,
+    known: RwLock<HashMap<String, Arc<Held>>>,
+}
+
+impl Snapshots {
+    /// Finds the snapshots on disk; drops those that cannot be used.
+    pub(super) fn open(root: &Path, layers: Arc<Layers>) -> Result<Snapshots, ImageError> {
+        let fail = |source| ImageError::Disk {
+            what: "open snapshots",
+            path: root.to_owned(),
+            source,
+        };
+        let snapshots = Snapshots {
+            root: root.to_owned(),
+            layers,
+            known: RwLock::default(),
+        };
+        make_private(&root.join("c")).map_err(fail)?;
+        make_private(&root.join("empty")).map_err(fail)?;
+        for entry in fs::read_dir(root.join("c")).map_err(fail)? {
+            let path = entry.map_err(fail)?.path();
+            let id = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            match snapshots.read(&id, &path) {
+                Some(held) => drop(snapshots.write_known().insert(id, Arc::new(held))),
+                None => {
+                    tracing::warn!(
+                        container = id,
+                        "snapshot without description or layers is removed"
+                    );
+                    snapshots.layers.discard(&path).map_err(fail)?;
+                }
+            }
+        }
+        Ok(snapshots)
+    }
+
+    fn read(&self, id: &str, path: &Path) -> Option<Held> {
+        let bytes = fs::read(path.join("snapshot.json")).ok()?;
+        let file: SnapshotFile = serde_json::from_slice(&bytes).ok()?;
+        if file.version != SNAPSHOT_FILE_VERSION {
+            return None;
+        }
+        let layers: Option<Vec<_>> = file.layers.iter().map(|key| self.layers.get(key)).collect();
+        Some(self.held(id, &file.image_id, layers?))
+    }
+
+    fn held(&self, id: &str, image_id: &str, layers: Vec<Arc<Layer>>) -> Held {
+        let base = self.root.join("c").join(id);
+        let snapshot = Snapshot {
+            container_id: id.to_owned(),
+            image_id: image_id.to_owned(),
+            lower: lower_directories(&self.root, &layers),
+            upper: base.join("upper"),
+            work: base.join("work"),
+            rootfs: base.join("rootfs"),
+        };
+        Held { snapshot, layers }
+    }
+
+    /// Makes a snapshot of layers, lowest first. Blocks.
+    pub(super) fn prepare(
+        &self,
+        id: &str,
+        image_id: &str,
+        layers: Vec<Arc<Layer>>,
+    ) -> Result<Snapshot, ImageError> {
+        check_id(id)?;
+        if let Some(known) = self.get(id) {
+            return match known.image_id == image_id {
+                true => Ok(known),
+                false => Err(ImageError::OtherSnapshot(id.to_owned())),
+            };
+        }
+        let staging = self.layers.stage()?;
+        let held = self.held(id, image_id, layers);
+        let made = self.fill(&staging, &held);
+        if let Err(source) = made {
+            return Err(ImageError::Disk {
+                what: "make snapshot",
+                path: held.snapshot.upper,
+                source,
+            });
+        }
+        let snapshot = held.snapshot.clone();
+        self.write_known().insert(id.to_owned(), Arc::new(held));
+        Ok(snapshot)
+    }
+
+    fn fill(&self, staging: &Staging, held: &Held) -> io::Result<()> {
+        let base = staging.path().join("snapshot");
+        fs::create_dir(&base)?;
+        for name in ["upper", "work", "rootfs", "v"] {
+            make_private(&base.join(name))?;
+        }
+        // Overlay shows the attributes of the topmost directory: that is this one.
+        let root = held.layers.iter().rev().find_map(|layer| layer.facts().root);
+        let root = root.unwrap_or(RootAttributes {
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+        });
+        let upper = base.join("upper");
+        chown(&upper, Some(root.uid), Some(root.gid))?;
+        fs::set_permissions(&upper, fs::Permissions::from_mode(root.mode))?;
+        let file = SnapshotFile {
+            version: SNAPSHOT_FILE_VERSION,
+            image_id: held.snapshot.image_id.clone(),
+            layers: held.layers.iter().map(|layer| layer.key().clone()).collect(),
+        };
+        fs::write(base.join("snapshot.json"), serde_json::to_vec(&file)?)?;
+        fs::rename(base, self.root.join("c").join(&held.snapshot.container_id))
+    }
+
+    /// Removes a snapshot; an unknown one is fine. Blocks shortly, the space follows in the background.
+    pub(super) fn remove(&self, id: &str) -> Result<(), ImageError> {
+        check_id(id)?;
+        let path = self.root.join("c").join(id);
+        match self.layers.discard(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(ImageError::Disk {
+                    what: "remove snapshot",
+                    path,
+                    source,
+                });
+            }
+            _ => {}
+        }
+        self.write_known().remove(id);
+        Ok(())
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<Snapshot> {
+        self.held_of(id).map(|held| held.snapshot.clone())
+    }
+
+    pub(super) fn all(&self) -> Vec<Snapshot> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.values().map(|held| held.snapshot.clone()).collect()
+    }
+
+    fn held_of(&self, id: &str) -> Option<Arc<Held>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(id).cloned()
+    }
+
+    fn write_known(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<String, Arc<Held>>> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the directory of a volume is, or will be.
+    pub(super) fn volume_path(&self, id: &str, path: &str) -> PathBuf {
+        let name = format!("{:016x}", xxh3_64(path.as_bytes()));
+        self.root.join("c").join(id).join("v").join(name)
+    }
+
+    /// Makes the directory of a volume, with the image's content at its path. Blocks.
+    pub(super) fn volume(&self, id: &str, path: &str) -> Result<VolumeSource, ImageError> {
+        let held = self
+            .held_of(id)
+            .ok_or_else(|| ImageError::Missing(format!("snapshot of container {id}")))?;
+        let source = self.volume_path(id, path);
+        let volume = VolumeSource {
+            destination: path.to_owned(),
+            source: source.clone(),
+        };
+        if source.exists() {
+            return Ok(volume);
+        }
+        let from = match Directory::root(held.snapshot.lower.iter().map(PathBuf::as_path))
+            .and_then(|root| root.resolve(path.as_bytes()))
+        {
+            Ok(Some(Found::Directory(directory))) => Some(directory),
+            Ok(Some(Found::Other(_))) => return Err(volume_error(path, "it is not a directory".to_owned())),
+            Ok(None) => None,
+            Err(error) => return Err(volume_error(path, error.to_string())),
+        };
+        let staging = self.layers.stage()?;
+        let made = fill_volume(staging.path(), from.as_ref(), &source);
+        made.map_err(|source| ImageError::Disk {
+            what: "make volume",
+            path: volume.source.clone(),
+            source,
+        })?;
+        Ok(volume)
+    }
+}
+
+fn fill_volume(staging: &Path, from: Option<&Directory>, to: &Path) -> io::Result<()> {
+    let target = staging.join("volume");
+    fs::create_dir(&target)?;
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o755))?;
+    if let Some(from) = from {
+        let opened = fs::File::open(&target)?;
+        copy_content(from, opened.as_fd(), 0)?;
+        copy_attributes(from.top(), opened.as_fd())?;
+    }
+    fs::rename(target, to)
+}
+
+fn volume_error(path: &str, reason: String) -> ImageError {
+    ImageError::Path {
+        path: path.to_owned(),
+        reason,
+    }
+}
+
+/// The overlay lower directories of layers that are given lowest first: topmost first, none below an opaque root.
+pub(super) fn lower_directories(root: &Path, layers: &[Arc<Layer>]) -> Vec<PathBuf> {
+    let mut lower = Vec::with_capacity(layers.len());
+    for layer in layers.iter().rev() {
+        lower.push(layer.path().to_owned());
+        // Overlayfs does not look at the attribute of the root directories themselves.
+        if layer.facts().root_opaque {
+            break;
+        }
+    }
+    if lower.is_empty() {
+        lower.push(root.join("empty"));
+    }
+    lower
+}
+
+/// A container's id names a directory.
+fn check_id(id: &str) -> Result<(), ImageError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+    if id.is_empty() || id.len() > 128 || id.starts_with('.') || !id.bytes().all(plain) {
+        return Err(ImageError::ContainerId(id.chars().take(128).collect()));
+    }
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! The engine against registries: a real one, and one that misbehaves on demand. Needs root, as the engine does.
+
+mod fixture;
+mod import;
+mod pull;
+mod registry;
+mod store;

@@ -1,0 +1,532 @@
+//! Makes the files of a layer, whiteouts turned into what overlayfs understands.
+//!
+//! The order for each file is: exclusive creation, data, owner, mode (a change of owner clears setuid), attributes
+//! (a change of owner clears capabilities), times. Directories get their times last.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufWriter, Read, Write as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
+
+use rustix::fs::{
+    AtFlags, Dev, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat,
+    fchmod, fchown, fsetxattr, futimens, linkat, lsetxattr, makedev, mkdirat, mknodat, openat, statat,
+    symlinkat, utimensat,
+};
+use rustix::io::Errno;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::archive::{Archive, Entry, EntryKind};
+use super::sparse::Chunk;
+use super::tree::{Made, Tree, is_whiteout, make_opaque, make_whiteout, normalise, remove_all, split};
+use super::{LayerFacts, Pending, Request, RootAttributes, UnpackError, content, file_list};
+
+/// Prefix of the names that hide (OCI image spec, layer, "Whiteouts").
+const WHITEOUT: &[u8] = b".wh.";
+/// Hides all siblings below (the same, "Opaque Whiteout").
+const OPAQUE_WHITEOUT: &[u8] = b".wh..wh..opq";
+/// Names of aufs' own bookkeeping.
+const BOOKKEEPING: &[u8] = b".wh..wh.";
+const BLOCK: u64 = 4096;
+const BUFFER: usize = 128 << 10;
+
+/// Writes one layer.
+#[derive(Debug)]
+pub(super) struct Writer<'a> {
+    request: Request<'a>,
+    tree: Tree,
+    files: BufWriter<File>,
+    facts: LayerFacts,
+    implied: BTreeSet<Vec<u8>>,
+    links: Vec<(Vec<u8>, Vec<u8>)>,
+    directory_times: Vec<(Vec<u8>, Timespec)>,
+    buffer: Vec<u8>,
+    left: u64,
+    entries: u64,
+}
+
+impl<'a> Writer<'a> {
+    /// Prepares the staging directory.
+    pub(super) fn create(request: Request<'a>) -> Result<Writer<'a>, UnpackError> {
+        let root = content(request.staging);
+        let fail = |error| UnpackError::write(b"/", error);
+        std::fs::create_dir(&root).map_err(fail)?;
+        let tree = Tree::open(&root).map_err(fail)?;
+        fchmod(tree.root(), Mode::from_raw_mode(0o755)).map_err(|e| fail(e.into()))?;
+        let files = File::create(file_list(request.staging)).map_err(fail)?;
+        Ok(Writer {
+            request,
+            tree,
+            files: BufWriter::new(files),
+            facts: LayerFacts {
+                bytes: BLOCK,
+                inodes: 1,
+                ..LayerFacts::default()
+            },
+            implied: BTreeSet::new(),
+            links: Vec::new(),
+            directory_times: Vec::new(),
+            buffer: vec![0; BUFFER],
+            left: request.limits.bytes,
+            entries: 0,
+        })
+    }
+
+    /// Writes every entry of an archive.
+    pub(super) fn write_all<R: Read>(&mut self, archive: &mut Archive<R>) -> Result<(), UnpackError> {
+        while let Some(entry) = archive.next()? {
+            self.entries += 1;
+            if self.entries > self.request.limits.entries {
+                return Err(UnpackError::TooLarge {
+                    limit: self.request.limits.entries,
+                    unit: "entries",
+                });
+            }
+            self.write(entry, archive)?;
+        }
+        Ok(())
+    }
+
+    /// Sets directories' times and tells what was written.
+    pub(super) fn finish(mut self) -> Result<(LayerFacts, Pending), UnpackError> {
+        for (path, time) in std::mem::take(&mut self.directory_times).iter().rev() {
+            match self.tree.directory(path) {
+                Ok(directory) => {
+                    futimens(directory, &both(*time)).map_err(|e| UnpackError::write(path, e))?
+                }
+                // A later entry of another type took its place.
+                Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(error) => return Err(UnpackError::write(path, error)),
+            }
+        }
+        self.files.flush().map_err(|e| UnpackError::write(b"/", e))?;
+        let pending = Pending {
+            directories: self.implied.into_iter().collect(),
+            links: self.links,
+        };
+        Ok((self.facts, pending))
+    }
+
+    fn write<R: Read>(&mut self, entry: Entry, archive: &mut Archive<R>) -> Result<(), UnpackError> {
+        let path = normalise(&entry.path)?;
+        if path.is_empty() {
+            return self.root(&entry);
+        }
+        let (parent, name) = split(&path);
+        if let Some(hidden) = name.strip_prefix(WHITEOUT) {
+            return self.whiteout(&path, parent, name, hidden);
+        }
+        // Only this module makes whiteouts.
+        if entry.kind == (EntryKind::Character { major: 0, minor: 0 }) {
+            return Ok(());
+        }
+        let result = match &entry.kind {
+            EntryKind::File { size, chunks } => {
+                return self.file(&path, &entry, (*size, chunks.as_deref()), archive);
+            }
+            EntryKind::Hardlink(target) => return self.hardlink(&path, target),
+            EntryKind::Directory => self.directory(&path, &entry),
+            EntryKind::Symlink(target) => self.symlink(&path, target, &entry),
+            EntryKind::Character { major, minor } => {
+                self.node(&path, FileType::CharacterDevice, makedev(*major, *minor), &entry)
+            }
+            EntryKind::Block { major, minor } => {
+                self.node(&path, FileType::BlockDevice, makedev(*major, *minor), &entry)
+            }
+            EntryKind::Fifo => self.node(&path, FileType::Fifo, 0, &entry),
+        };
+        result.map_err(|e| UnpackError::write(&path, e))
+    }
+
+    fn root(&mut self, entry: &Entry) -> Result<(), UnpackError> {
+        if entry.kind != EntryKind::Directory {
+            return Err(UnpackError::refused(
+                &entry.path,
+                "the root can only be a directory",
+            ));
+        }
+        self.facts.root = Some(RootAttributes {
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+        });
+        self.directory_times.push((Vec::new(), entry.mtime));
+        dress(self.tree.root(), entry).map_err(|e| UnpackError::write(b"/", e))
+    }
+
+    fn whiteout(
+        &mut self,
+        path: &[u8],
+        parent: &[u8],
+        name: &[u8],
+        hidden: &[u8],
+    ) -> Result<(), UnpackError> {
+        let opaque = name == OPAQUE_WHITEOUT;
+        if !opaque && name.starts_with(BOOKKEEPING) {
+            return Ok(());
+        }
+        if !opaque && matches!(hidden, b"" | b"." | b"..") {
+            return Err(UnpackError::refused(path, "it hides no name"));
+        }
+        if self.request.bottom {
+            self.facts.bottom_only = true;
+            return Ok(());
+        }
+        self.facts.whiteouts = true;
+        if opaque && parent.is_empty() {
+            self.facts.root_opaque = true;
+            return Ok(());
+        }
+        let result = if opaque {
+            self.parent(parent).and_then(make_opaque)
+        } else {
+            self.hide(parent, hidden)
+        };
+        result.map_err(|e| UnpackError::write(path, e))
+    }
+
+    /// Hides a name below; an entry that this layer has stays (a directory without what it had below).
+    fn hide(&mut self, parent: &[u8], name: &[u8]) -> rustix::io::Result<()> {
+        let directory = self.parent(parent)?;
+        match make_whiteout(directory, name) {
+            Ok(()) => {
+                self.facts.inodes += 1;
+                Ok(())
+            }
+            Err(Errno::EXIST) => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                match openat(directory, name, flags, Mode::empty()) {
+                    Ok(existing) => make_opaque(existing.as_fd()),
+                    Err(Errno::NOTDIR | Errno::LOOP) => Ok(()),
+                    Err(error) => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens the directory that an entry goes to; missing ones are made, to be described by a later entry or by a layer
+    /// below.
+    fn parent(&mut self, path: &[u8]) -> rustix::io::Result<BorrowedFd<'_>> {
+        let mut made = Made { directories: vec![] };
+        self.tree.make_directories(path, &mut made)?;
+        for directory in made.directories {
+            let fd = self.tree.directory(&directory)?;
+            fchmod(fd, Mode::from_raw_mode(0o755))?;
+            self.facts.inodes += 1;
+            self.facts.bytes += BLOCK;
+            self.implied.insert(directory);
+        }
+        self.tree.directory(path)
+    }
+
+    /// Makes an entry by `make`, after removing what has its name.
+    fn replace<T>(
+        &mut self,
+        path: &[u8],
+        mut make: impl FnMut(BorrowedFd<'_>, &[u8]) -> rustix::io::Result<T>,
+    ) -> rustix::io::Result<T> {
+        let (parent, name) = split(path);
+        let made = make(self.parent(parent)?, name);
+        let made = match made {
+            Err(Errno::EXIST) => {
+                self.remove(path)?;
+                make(self.parent(parent)?, name)?
+            }
+            other => other?,
+        };
+        self.facts.inodes += 1;
+        Ok(made)
+    }
+
+    fn remove(&mut self, path: &[u8]) -> rustix::io::Result<()> {
+        let (parent, name) = split(path);
+        let freed = remove_all(self.tree.directory(parent)?, name)
+            .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+        self.facts.bytes = self.facts.bytes.saturating_sub(freed.bytes);
+        self.facts.inodes = self.facts.inodes.saturating_sub(freed.inodes);
+        self.tree.forget();
+        self.implied.retain(|known| !below(known, path));
+        self.links.retain(|(known, _)| known != path);
+        Ok(())
+    }
+
+    fn file<R: Read>(
+        &mut self,
+        path: &[u8],
+        entry: &Entry,
+        (size, chunks): (u64, Option<&[Chunk]>),
+        archive: &mut Archive<R>,
+    ) -> Result<(), UnpackError> {
+        self.left = self.left.checked_sub(size).ok_or(UnpackError::TooLarge {
+            limit: self.request.limits.bytes,
+            unit: "bytes",
+        })?;
+        let fail = |error| UnpackError::write(path, error);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened: OwnedFd = self
+            .replace(path, |directory, name| {
+                openat(directory, name, flags, Mode::RUSR | Mode::WUSR)
+            })
+            .map_err(fail)?;
+        let file = File::from(opened);
+        let (stored, hash) = match chunks {
+            None => (size, self.dense(path, &file, size, archive)?),
+            Some(chunks) => self.sparse(path, &file, size, chunks, archive)?,
+        };
+        dress(file.as_fd(), entry).map_err(fail)?;
+        futimens(&file, &both(entry.mtime)).map_err(fail)?;
+        self.facts.bytes += stored.next_multiple_of(BLOCK);
+        self.list(path, size, hash)
+    }
+
+    fn dense<R: Read>(
+        &mut self,
+        path: &[u8],
+        file: &File,
+        size: u64,
+        archive: &mut Archive<R>,
+    ) -> Result<u64, UnpackError> {
+        let mut hash = Xxh3::new();
+        let mut left = size;
+        while left > 0 {
+            let count = self.fill(left, archive)?;
+            hash.update(&self.buffer[..count]);
+            (&mut &*file)
+                .write_all(&self.buffer[..count])
+                .map_err(|e| UnpackError::write(path, e))?;
+            left -= count as u64;
+        }
+        Ok(hash.digest())
+    }
+
+    fn sparse<R: Read>(
+        &mut self,
+        path: &[u8],
+        file: &File,
+        size: u64,
+        chunks: &[Chunk],
+        archive: &mut Archive<R>,
+    ) -> Result<(u64, u64), UnpackError> {
+        let mut hash = Xxh3::new();
+        let mut position = 0;
+        let mut stored = 0;
+        for chunk in chunks {
+            hash_hole(&mut hash, chunk.offset - position);
+            position = chunk.offset;
+            let mut left = chunk.length;
+            while left > 0 {
+                let count = self.fill(left, archive)?;
+                hash.update(&self.buffer[..count]);
+                file.write_all_at(&self.buffer[..count], position)
+                    .map_err(|e| UnpackError::write(path, e))?;
+                position += count as u64;
+                left -= count as u64;
+            }
+            stored += chunk.length.next_multiple_of(BLOCK);
+        }
+        hash_hole(&mut hash, size - position);
+        file.set_len(size).map_err(|e| UnpackError::write(path, e))?;
+        Ok((stored, hash.digest()))
+    }
+
+    /// Fills the buffer, so that small reads do not become small writes.
+    fn fill<R: Read>(&mut self, left: u64, archive: &mut Archive<R>) -> Result<usize, UnpackError> {
+        let wanted = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let mut filled = 0;
+        while filled < wanted {
+            match archive.read(&mut self.buffer[filled..wanted])? {
+                0 => return Err(UnpackError::Malformed("archive ends within an entry".to_owned())),
+                count => filled += count,
+            }
+        }
+        Ok(filled)
+    }
+
+    fn list(&mut self, path: &[u8], size: u64, hash: u64) -> Result<(), UnpackError> {
+        let mut line = format!("{hash:016x} {size} ").into_bytes();
+        for byte in path {
+            match byte {
+                b'\n' => line.extend_from_slice(b"\\n"),
+                b'\\' => line.extend_from_slice(b"\\\\"),
+                other => line.push(*other),
+            }
+        }
+        line.push(b'\n');
+        self.files
+            .write_all(&line)
+            .map_err(|e| UnpackError::write(path, e))
+    }
+
+    fn directory(&mut self, path: &[u8], entry: &Entry) -> rustix::io::Result<()> {
+        let (parent, name) = split(path);
+        let parent = self.parent(parent)?;
+        let mut hides = false;
+        let made = match mkdirat(parent, name, Mode::RWXU) {
+            Err(Errno::EXIST) => {
+                let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                hides = is_whiteout(&stat);
+                if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                    false
+                } else {
+                    self.remove(path)?;
+                    mkdirat(self.parent(split(path).0)?, name, Mode::RWXU)?;
+                    true
+                }
+            }
+            other => other.map(|()| true)?,
+        };
+        if made {
+            self.facts.inodes += 1;
+            self.facts.bytes += BLOCK;
+        }
+        self.implied.remove(path);
+        let directory = self.own_directory(path)?;
+        dress(directory.as_fd(), entry)?;
+        if hides {
+            make_opaque(directory.as_fd())?;
+        }
+        self.directory_times.push((path.to_vec(), entry.mtime));
+        Ok(())
+    }
+
+    fn own_directory(&mut self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+        let (parent, name) = split(path);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(self.tree.directory(parent)?, name, flags, Mode::empty())
+    }
+
+    fn symlink(&mut self, path: &[u8], target: &[u8], entry: &Entry) -> rustix::io::Result<()> {
+        self.replace(path, |directory, name| symlinkat(target, directory, name))?;
+        self.dress_unopened(path, entry)
+    }
+
+    fn node(&mut self, path: &[u8], kind: FileType, device: Dev, entry: &Entry) -> rustix::io::Result<()> {
+        let mode = Mode::from_raw_mode(entry.mode);
+        self.replace(path, |directory, name| {
+            mknodat(directory, name, kind, Mode::empty(), device)
+        })?;
+        self.dress_unopened(path, entry)?;
+        let (parent, name) = split(path);
+        // Not a symbolic link: it was made above, in a directory that nobody else reaches.
+        chmodat(self.tree.directory(parent)?, name, mode, AtFlags::empty())
+    }
+
+    /// Sets owner, attributes and times of what is not to be opened.
+    fn dress_unopened(&mut self, path: &[u8], entry: &Entry) -> rustix::io::Result<()> {
+        use std::os::fd::AsRawFd as _;
+
+        let (parent, name) = split(path);
+        let directory = self.tree.directory(parent)?;
+        let (uid, gid) = owner(entry);
+        chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        for (attribute, value) in entry.xattrs.iter().filter(|(name, _)| is_kept(name)) {
+            let mut by_fd = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
+            by_fd.extend_from_slice(name);
+            tolerate(
+                attribute,
+                lsetxattr(&by_fd[..], &attribute[..], value, XattrFlags::empty()),
+            )?;
+        }
+        utimensat(directory, name, &both(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    fn hardlink(&mut self, path: &[u8], target: &[u8]) -> Result<(), UnpackError> {
+        let target = normalise(target)?;
+        if target.is_empty() || target == path {
+            return Err(UnpackError::refused(
+                path,
+                "it is a hard link to itself or to the root",
+            ));
+        }
+        let fail = |error| UnpackError::write(path, error);
+        let (target_parent, target_name) = split(&target);
+        let found = match self.tree.open_beneath(
+            target_parent_or_root(target_parent),
+            OFlags::PATH | OFlags::DIRECTORY,
+        ) {
+            Ok(directory) => match statat(&directory, target_name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if is_whiteout(&stat) => None,
+                Ok(stat) => Some((directory, stat)),
+                Err(Errno::NOENT) => None,
+                Err(error) => return Err(fail(error)),
+            },
+            Err(Errno::NOENT | Errno::NOTDIR) => None,
+            Err(error) => return Err(fail(error)),
+        };
+        let Some((directory, stat)) = found else {
+            self.parent(split(path).0).map_err(fail)?;
+            self.links.retain(|(known, _)| known != path);
+            self.links.push((path.to_vec(), target));
+            return Ok(());
+        };
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory || below(&target, path) {
+            return Err(UnpackError::refused(path, "it is a hard link to a directory"));
+        }
+        self.replace(path, |parent, name| {
+            linkat(&directory, target_name, parent, name, AtFlags::empty())
+        })
+        .map_err(fail)?;
+        self.facts.inodes -= 1;
+        Ok(())
+    }
+}
+
+fn target_parent_or_root(path: &[u8]) -> &[u8] {
+    if path.is_empty() { b"." } else { path }
+}
+
+/// Tells whether a path is another or lies below it.
+fn below(path: &[u8], other: &[u8]) -> bool {
+    path.strip_prefix(other)
+        .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
+/// Sets owner, mode and attributes.
+fn dress(fd: BorrowedFd<'_>, entry: &Entry) -> rustix::io::Result<()> {
+    let (uid, gid) = owner(entry);
+    fchown(fd, Some(uid), Some(gid))?;
+    fchmod(fd, Mode::from_raw_mode(entry.mode))?;
+    for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_kept(name)) {
+        tolerate(name, fsetxattr(fd, &name[..], value, XattrFlags::empty()))?;
+    }
+    Ok(())
+}
+
+/// Attributes an image may set. Overlay's own would turn files of other layers, or of the host, into this layer's;
+/// labels of security modules are the host's business.
+fn is_kept(name: &[u8]) -> bool {
+    let overlay = name.starts_with(b"user.overlay.");
+    name == b"security.capability"
+        || (name.starts_with(b"user.") && !overlay)
+        || name.starts_with(b"system.posix_acl_")
+}
+
+/// A file system may lack attributes and lists of access rights; without capabilities a program would not work.
+fn tolerate(name: &[u8], result: rustix::io::Result<()>) -> rustix::io::Result<()> {
+    match result {
+        Err(Errno::NOTSUP | Errno::PERM) if name != b"security.capability" => Ok(()),
+        other => other,
+    }
+}
+
+fn owner(entry: &Entry) -> (Uid, Gid) {
+    (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid))
+}
+
+fn both(time: Timespec) -> Timestamps {
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
+}
+
+fn hash_hole(hash: &mut Xxh3, mut length: u64) {
+    const ZEROS: &[u8] = &[0; 64 << 10];
+    while length > 0 {
+        let count = length.min(ZEROS.len() as u64);
+        hash.update(&ZEROS[..count as usize]);
+        length -= count;
+    }
+}

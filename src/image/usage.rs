@@ -1,0 +1,146 @@
+//! How much writable layers take, counted in the background.
+//!
+//! Nothing accounts for a directory (project quotas would, on file systems that have them), so someone has to walk it.
+//! Nobody waits for that: whoever asks gets the last count with its time, and has a new one begun when that is older
+//! than the interval. One walk at a time on the whole machine, each container at most once an interval, and none more
+//! than a twentieth of the time.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::model::FilesystemUsage;
+
+use super::layers::lock;
+
+/// A walk may take this part of the time.
+const SHARE: u32 = 20;
+/// Entries that one walk looks at; what is beyond is not counted.
+const MAX_ENTRIES: u64 = 2_000_000;
+
+/// The counts of all writable layers.
+#[derive(Clone, Debug)]
+pub(super) struct Usages {
+    known: Arc<Mutex<HashMap<String, Count>>>,
+    turn: Arc<Semaphore>,
+    tasks: TaskTracker,
+    interval: Duration,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Count {
+    usage: Option<FilesystemUsage>,
+    /// Not before then.
+    next: Option<Instant>,
+    under_way: bool,
+}
+
+impl Usages {
+    pub(super) fn new(tasks: TaskTracker, interval: Duration) -> Usages {
+        Usages {
+            known: Arc::default(),
+            turn: Arc::new(Semaphore::new(1)),
+            tasks,
+            interval,
+        }
+    }
+
+    /// Remembers that a layer was made, empty.
+    pub(super) fn begin(&self, id: &str, upper: &Path) {
+        let usage = FilesystemUsage {
+            timestamp: now(),
+            mountpoint: upper.to_owned(),
+            used_bytes: 4096,
+            inodes_used: 1,
+        };
+        let count = Count {
+            usage: Some(usage),
+            ..Count::default()
+        };
+        lock(&self.known).entry(id.to_owned()).or_insert(count);
+    }
+
+    /// Forgets a layer.
+    pub(super) fn end(&self, id: &str) {
+        lock(&self.known).remove(id);
+    }
+
+    /// The last count; begins another when it is old.
+    pub(super) fn get(&self, id: &str, upper: &Path) -> Option<FilesystemUsage> {
+        let mut known = lock(&self.known);
+        let count = known.entry(id.to_owned()).or_default();
+        let due = count.next.is_none_or(|next| next <= Instant::now());
+        if due && !count.under_way {
+            count.under_way = true;
+            self.count(id.to_owned(), upper.to_owned());
+        }
+        count.usage.clone()
+    }
+
+    fn count(&self, id: String, upper: PathBuf) {
+        let usages = self.clone();
+        self.tasks.spawn(async move {
+            let _turn = usages.turn.acquire().await;
+            let begun = Instant::now();
+            let walked = tokio::task::spawn_blocking(move || walk(&upper)).await.ok();
+            let rest = usages.interval.max(begun.elapsed() * SHARE);
+            // Absent: it was removed meanwhile.
+            if let Some(count) = lock(&usages.known).get_mut(&id) {
+                count.under_way = false;
+                count.next = Some(Instant::now() + rest);
+                count.usage = walked.or(count.usage.take());
+            }
+        });
+    }
+}
+
+/// Adds up a directory. What goes away meanwhile is not counted.
+fn walk(upper: &Path) -> FilesystemUsage {
+    let mut usage = FilesystemUsage {
+        timestamp: now(),
+        mountpoint: upper.to_owned(),
+        used_bytes: 0,
+        inodes_used: 0,
+    };
+    let mut linked = HashSet::new();
+    let mut add = |meta: &Metadata| {
+        if meta.nlink() < 2 || meta.is_dir() || linked.insert(meta.ino()) {
+            usage.used_bytes += meta.blocks() * 512;
+            usage.inodes_used += 1;
+        }
+        usage.inodes_used < MAX_ENTRIES
+    };
+    let mut todo = vec![upper.to_owned()];
+    if let Ok(meta) = upper.symlink_metadata() {
+        add(&meta);
+    }
+    while let Some(directory) = todo.pop() {
+        let Ok(entries) = std::fs::read_dir(&directory) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            let Ok(meta) = entry.metadata() else {
+                continue;
+            };
+            if !add(&meta) {
+                return usage;
+            }
+            if meta.is_dir() {
+                todo.push(entry.path());
+            }
+        }
+    }
+    usage
+}
+
+/// Nanoseconds since the epoch.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,47 @@
+//! A monitor: parent, reaper and log writer of one container. It outlives the daemon and the zygote.
+//!
+//! A single thread around one poll ([`event_loop`]). Nothing in it blocks on a child: every engine call and every exec is
+//! a [`worker`], a fork that reports on a socket, and *all* children are reaped as they die (an unreaped exec would
+//! keep the container's PID namespace from ending). Buffers are bounded and given back when idle.
+
+mod calls;
+mod clamp;
+mod clients;
+mod container;
+mod devices;
+mod event_loop;
+mod exec;
+mod failure;
+mod last_stage;
+mod life;
+mod log;
+mod progress;
+mod requests;
+mod rootfs;
+mod streams;
+mod trace;
+mod worker;
+
+use crate::monitor::client::LAST_WORDS;
+use crate::sys::{fds, fork, signal};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+/// Is the monitor of the container in `dir`, in a fork of the zygote; returns when the container has been deleted, or
+/// when there is neither container nor client. `connection` is the first client, `lean` the mount namespace that create
+/// workers start from.
+pub(super) fn run(dir: &Path, connection: OwnedFd, lean: OwnedFd) -> io::Result<()> {
+    fds::close_all_except(&[connection.as_raw_fd(), lean.as_raw_fd()])?;
+    signal::reset()?;
+    fork::new_session()?;
+    fork::become_subreaper()?;
+    fork::set_name(c"coracle-monitor")?;
+    // Open until the reason is on disk: the client looks for it when it sees the end.
+    let held = connection.try_clone()?;
+    let monitor = event_loop::Monitor::new(dir, connection, lean).inspect_err(|e| {
+        let _ = std::fs::write(dir.join(LAST_WORDS), format!("{e}\n"));
+    })?;
+    drop(held);
+    monitor.run()
+}

@@ -1,0 +1,110 @@
+//! Texts of failures: from the last stage's short report, and from an error's chain of causes.
+
+use crate::monitor::protocol::{Failure, FailureKind};
+use std::error::Error;
+use std::fmt::Display;
+
+/// What a failed last stage names in its text.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Subject {
+    /// First argument.
+    pub(super) command: String,
+    /// Working directory.
+    pub(super) cwd: String,
+}
+
+impl Subject {
+    /// Reads the stage's report, "errno step"; `None`: empty, the command runs.
+    pub(super) fn failure(&self, report: &[u8]) -> Option<Failure> {
+        let report = String::from_utf8_lossy(report);
+        let (errno, step) = report.split_once(' ')?;
+        let why = describe(errno.parse().unwrap_or(libc::EINVAL));
+        Some(match step {
+            "exec" => of(FailureKind::Command, format!("exec {:?}: {why}", self.command)),
+            "chdir" => of(
+                FailureKind::Command,
+                format!("working directory {:?}: {why}", self.cwd),
+            ),
+            step => of(
+                FailureKind::Runtime,
+                format!("cannot set {step} of {:?}: {why}", self.command),
+            ),
+        })
+    }
+}
+
+/// An errno's text as this crate writes errors: lower case.
+fn describe(errno: i32) -> String {
+    let text = nix::errno::Errno::from_raw(errno).desc();
+    match text.split_at_checked(1) {
+        // "I/O error" and the like stay.
+        Some((first, rest)) if !rest.starts_with(|c: char| c.is_uppercase() || c == '/') => {
+            first.to_lowercase() + rest
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// A failure of a kind.
+pub(super) fn of(kind: FailureKind, text: impl Into<String>) -> Failure {
+    Failure {
+        kind,
+        text: text.into(),
+    }
+}
+
+/// Names what failed before an error's own text.
+pub(super) fn at<E: Display>(what: &str) -> impl FnOnce(E) -> Failure {
+    move |e| of(FailureKind::Runtime, format!("{what}: {e}"))
+}
+
+/// The whole chain of causes in one line.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        // Some of the engine's errors repeat their source.
+        if !text.ends_with(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(report: &str, expected: Option<(FailureKind, &str)>) {
+        let subject = Subject {
+            command: "/nope".into(),
+            cwd: "/work".into(),
+        };
+        let found = subject.failure(report.as_bytes());
+        assert_eq!(found.as_ref().map(|f| (f.kind, f.text.as_str())), expected);
+    }
+
+    #[test]
+    fn a_stage_report_becomes_a_sentence() {
+        use FailureKind::{Command, Runtime};
+        check("", None);
+        check(
+            "2 exec",
+            Some((Command, r#"exec "/nope": no such file or directory"#)),
+        );
+        check("13 exec", Some((Command, r#"exec "/nope": permission denied"#)));
+        check(
+            "2 chdir",
+            Some((Command, r#"working directory "/work": no such file or directory"#)),
+        );
+        check(
+            "1 seccomp filter",
+            Some((
+                Runtime,
+                r#"cannot set seccomp filter of "/nope": operation not permitted"#,
+            )),
+        );
+    }
+}

@@ -1,0 +1,146 @@
+//! The last stage: what a process does between "it is root inside the container" and `execve`.
+//! Container start and exec share it, so both obey the same rules.
+//!
+//! The order is the content of this file. Two facts of the kernel shape it:
+//!
+//! * Loading a filter needs CAP_SYS_ADMIN unless no_new_privs is set, so that capability must live until the load.
+//! * `execve` recomputes the capability sets from the *inheritable, bounding and ambient* sets; what the caller still
+//!   holds in *permitted* is not passed on. So CAP_SYS_ADMIN need not be dropped after the load: the `execve` drops it.
+//!
+//! Hence the filter is loaded as the very last act, and a profile needs to allow nothing but `execve` (and `write` and
+//! `exit_group`, to report a failed one). A user's profile that denies `setuid`, `capset` or `prctl` works.
+
+use crate::monitor::protocol::Process;
+use crate::monitor::seccomp::Filter;
+use crate::sys::command::Command;
+use crate::sys::{caps, credentials, fds, fork, proc, rlimit, seccomp};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// Exit code of a process whose command could not be run, as containerd's start error.
+const NOT_RUN: i32 = 128;
+
+/// What the stage does, and whom it tells.
+#[derive(Debug)]
+pub(super) struct LastStage {
+    /// Limits already clamped to what the kernel allows.
+    pub(super) process: Process,
+    /// Loaded last.
+    pub(super) filter: Option<Filter>,
+    /// The container's first process gets its working directory made.
+    pub(super) make_cwd: bool,
+    /// Carries "step errno"; closes by itself when `execve` has succeeded.
+    pub(super) failure: OwnedFd,
+}
+
+/// A step and why it failed.
+type Step = (&'static str, io::Error);
+
+impl LastStage {
+    /// Becomes the command, or tells why not and dies.
+    pub(super) fn run(self) -> ! {
+        let LastStage {
+            process,
+            filter,
+            make_cwd,
+            failure,
+        } = self;
+        let Ok(failure) = fds::keep_only(failure) else {
+            fork::exit_now(NOT_RUN)
+        };
+        let step = match prepare(&process, filter.as_ref(), make_cwd) {
+            Err(step) => step,
+            Ok(command) => ("exec", command.exec()),
+        };
+        report(&failure, &step)
+    }
+}
+
+fn at(step: &'static str) -> impl FnOnce(io::Error) -> Step {
+    move |e| (step, e)
+}
+
+fn prepare(process: &Process, filter: Option<&Filter>, make_cwd: bool) -> Result<Command, Step> {
+    // 1. Limits, while every capability is still there.
+    for limit in &process.rlimits {
+        rlimit::set(limit.resource, limit.soft, limit.hard).map_err(at("rlimit"))?;
+    }
+    // 2. The working directory as root first (a volume may be closed to the user), and as the user below if root was
+    //    refused (a file system that does not trust root).
+    let as_root = enter_directory(&process.cwd, make_cwd);
+    // 3. The bounding set needs CAP_SETPCAP in the effective set, which setresuid clears: before the ids.
+    credentials::limit_bounding(process.capabilities.bounding).map_err(at("bounding set"))?;
+    // 4. Groups, gid, uid. The permitted set is kept over the change of uid; execve resets that.
+    credentials::set_groups(&process.groups).map_err(at("setgroups"))?;
+    credentials::set_gid(process.gid).map_err(at("setgid"))?;
+    credentials::keep_capabilities().map_err(at("keep capabilities"))?;
+    credentials::set_uid(process.uid).map_err(at("setuid"))?;
+    if as_root.is_err() {
+        enter_directory(&process.cwd, false).map_err(at("chdir"))?;
+    }
+    // The kernel names a directory outside our root "(unreachable)".
+    if !std::env::current_dir().map_err(at("chdir"))?.is_absolute() {
+        return Err(("chdir", io::Error::from_raw_os_error(libc::EPERM)));
+    }
+    set_privileges(process, filter.is_some())?;
+    let mask = rustix::fs::Mode::from_raw_mode(process.umask.unwrap_or(0o022));
+    rustix::process::umask(mask);
+    // 8. Strings for execve now: after the load even a memory allocation is a system call too many.
+    let command = Command::new(&process.args, &process.env).map_err(at("exec"))?;
+    // 9. The filter, and nothing after it but execve.
+    if let Some(Filter { flags, program }) = filter {
+        seccomp::load(program, *flags).map_err(at("seccomp filter"))?;
+    }
+    Ok(command)
+}
+
+fn set_privileges(process: &Process, filtered: bool) -> Result<(), Step> {
+    // 5. Labels that execve changes to; the files want the rights that go next.
+    if let Some(profile) = &process.apparmor {
+        proc::set_exec_label("apparmor", &format!("exec {profile}")).map_err(at("apparmor profile"))?;
+    }
+    if let Some(label) = &process.selinux {
+        proc::set_exec_label("selinux", label).map_err(at("selinux label"))?;
+    }
+    // 6. Final sets, plus the one capability that the load wants; ambient last: each must already be permitted and
+    //    inheritable.
+    let sets = &process.capabilities;
+    let for_load = if filtered && !process.no_new_privileges {
+        1 << caps::SYS_ADMIN
+    } else {
+        0
+    };
+    let held = sets.effective | sets.ambient | for_load;
+    credentials::set_capabilities(held, held, sets.inheritable).map_err(at("capabilities"))?;
+    credentials::set_ambient(sets.ambient).map_err(at("ambient capabilities"))?;
+    // 7.
+    if process.no_new_privileges {
+        credentials::set_no_new_privileges().map_err(at("no_new_privs"))?;
+    }
+    Ok(())
+}
+
+/// The one place that changes a working directory: this process is about to become the command.
+#[allow(clippy::disallowed_methods)]
+fn enter_directory(cwd: &str, make: bool) -> io::Result<()> {
+    let cwd = Path::new(if cwd.is_empty() { "/" } else { cwd });
+    match std::env::set_current_dir(cwd) {
+        Err(e) if make && e.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(cwd)?;
+            std::env::set_current_dir(cwd)
+        }
+        done => done,
+    }
+}
+
+/// Tells the monitor and dies.
+pub(super) fn report(failure: &OwnedFd, (step, error): &Step) -> ! {
+    // On the stack: the filter may already be loaded, and need not allow what an allocator asks for.
+    let mut text = [0u8; 64];
+    let mut rest = &mut text[..];
+    let _ = write!(rest, "{} {step}", error.raw_os_error().unwrap_or(libc::EINVAL));
+    let unused = rest.len();
+    let _ = rustix::io::write(failure, &text[..text.len() - unused]);
+    fork::exit_now(NOT_RUN)
+}

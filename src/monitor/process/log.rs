@@ -1,0 +1,226 @@
+//! CRI log lines.
+//!
+//! ```text
+//! 2026-11-22T02:31:05.123456789Z stdout F a whole line
+//! 2026-11-22T02:31:05.123456789Z stderr P a part of a line that is longer than 16 KiB, or has no end yet
+//! ```
+//!
+//! A file holds whole lines only: each write is one line or several, so a rotation between two writes never cuts one.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Longest text of one log line, as the kubelet and its peers expect.
+pub(super) const LONGEST: usize = 16 << 10;
+
+/// An open log file.
+#[derive(Debug)]
+pub(super) struct Log {
+    path: PathBuf,
+    file: File,
+    /// The last write was cut off inside a line, by a full disk.
+    torn: bool,
+}
+
+impl Log {
+    /// Opens or makes the file.
+    pub(super) fn open(path: &Path) -> io::Result<Log> {
+        let file = File::options().append(true).create(true).mode(0o640).open(path)?;
+        Ok(Log {
+            path: path.to_owned(),
+            file,
+            torn: false,
+        })
+    }
+
+    /// Opens the path again, after someone has moved the file away. On failure the old one stays in use.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        *self = Log::open(&self.path)?;
+        Ok(())
+    }
+
+    /// Writes whole lines. Lines that do not fit on the disk are lost; the next ones start on a line of their own.
+    fn append(&mut self, lines: &[u8]) {
+        if self.torn && self.file.write_all(b"\n").is_ok() {
+            self.torn = false;
+        }
+        let mut rest = lines;
+        while !rest.is_empty() {
+            match self.file.write(rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        let written = &lines[..lines.len() - rest.len()];
+        self.torn |= !rest.is_empty() && written.last().is_some_and(|b| *b != b'\n');
+    }
+}
+
+/// Cuts a stream of bytes into log lines.
+#[derive(Debug)]
+pub(super) struct Lines {
+    stream: &'static str,
+    /// What has come of the present line; at most [`LONGEST`] bytes.
+    partial: Vec<u8>,
+}
+
+impl Lines {
+    /// `stream` is `stdout` or `stderr`.
+    pub(super) fn new(stream: &'static str) -> Lines {
+        Lines {
+            stream,
+            partial: vec![],
+        }
+    }
+
+    /// Logs what has been read.
+    pub(super) fn push(&mut self, mut data: &[u8], log: &mut Log) {
+        let stamp = timestamp(SystemTime::now());
+        let mut out = vec![];
+        while !data.is_empty() {
+            let room = LONGEST - self.partial.len();
+            let end = data.iter().take(room + 1).position(|b| *b == b'\n');
+            match end {
+                Some(end) => {
+                    self.line(&mut out, &stamp, 'F', &data[..end]);
+                    data = &data[end + 1..];
+                }
+                None if data.len() > room => {
+                    self.line(&mut out, &stamp, 'P', &data[..room]);
+                    data = &data[room..];
+                }
+                None => {
+                    self.partial.extend_from_slice(data);
+                    data = &[];
+                }
+            }
+        }
+        if !out.is_empty() {
+            log.append(&out);
+        }
+    }
+
+    /// Logs a line that never got its end.
+    pub(super) fn finish(&mut self, log: &mut Log) {
+        if !self.partial.is_empty() {
+            let mut out = vec![];
+            self.line(&mut out, &timestamp(SystemTime::now()), 'P', &[]);
+            log.append(&out);
+        }
+    }
+
+    fn line(&mut self, out: &mut Vec<u8>, stamp: &str, tag: char, rest: &[u8]) {
+        let _ = write!(out, "{stamp} {} {tag} ", self.stream);
+        // Given back: most lines arrive in one piece, and this buffer would stay dirty in every monitor.
+        out.append(&mut std::mem::take(&mut self.partial));
+        out.extend_from_slice(rest);
+        out.push(b'\n');
+    }
+}
+
+/// RFC 3339 with nanoseconds, in UTC.
+pub(super) fn timestamp(now: SystemTime) -> String {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, second) = (since.as_secs() / 86400, since.as_secs() % 86400);
+    let (year, month, day) = date(days as i64);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z",
+        since.subsec_nanos()
+    )
+}
+
+/// Days since 1970 to a date of the Gregorian calendar, by counting eras of 400 years from 1 March of year 0.
+fn date(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// Logs the pieces and returns "tag text" of each line.
+    fn logged(pieces: &[&[u8]]) -> Vec<(String, String)> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let (mut log, mut lines) = (Log::open(&path).unwrap(), Lines::new("stdout"));
+        pieces.iter().for_each(|piece| lines.push(piece, &mut log));
+        lines.finish(&mut log);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let parts = |line: &str| {
+            let parts: Vec<&str> = line.splitn(4, ' ').collect();
+            assert_eq!((parts[0].len(), parts[1]), (30, "stdout"));
+            (parts[2].to_owned(), parts[3].to_owned())
+        };
+        text.lines().map(parts).collect()
+    }
+
+    fn line(tag: &str, text: &str) -> (String, String) {
+        (tag.into(), text.into())
+    }
+
+    #[test]
+    fn lines_arrive_whole_however_they_were_written() {
+        assert_eq!(logged(&[b"a\nb\n"]), [line("F", "a"), line("F", "b")]);
+        assert_eq!(logged(&[b"a", b"b\n", b"\n"]), [line("F", "ab"), line("F", "")]);
+        assert_eq!(logged(&[b"a\nno end"]), [line("F", "a"), line("P", "no end")]);
+        assert_eq!(logged(&[b""]), []);
+    }
+
+    #[test]
+    fn a_line_longer_than_the_limit_is_split_and_one_as_long_is_not() {
+        let (full, more) = ("x".repeat(LONGEST), "x".repeat(LONGEST + 3));
+        assert_eq!(logged(&[full.as_bytes(), b"\n"]), [line("F", &full)]);
+        assert_eq!(
+            logged(&[more.as_bytes(), b"y\n"]),
+            [line("P", &full), line("F", "xxxy")]
+        );
+        let halves = [&more.as_bytes()[..9000], &more.as_bytes()[9000..], b"\n"];
+        assert_eq!(logged(&halves), [line("P", &full), line("F", "xxx")]);
+    }
+
+    #[test]
+    fn a_reopened_log_goes_to_the_path_again_and_a_failed_one_to_the_old_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, moved) = (dir.path().join("log"), dir.path().join("log.1"));
+        let (mut log, mut lines) = (Log::open(&path).unwrap(), Lines::new("stderr"));
+
+        lines.push(b"one\ntw", &mut log);
+        std::fs::rename(&path, &moved).unwrap();
+        log.reopen().unwrap();
+        lines.push(b"o\n", &mut log);
+        std::fs::rename(&path, dir.path().join("log.2")).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        log.reopen().unwrap_err();
+        lines.push(b"three\n", &mut log);
+
+        assert!(std::fs::read_to_string(&moved).unwrap().ends_with("F one\n"));
+        let second = std::fs::read_to_string(dir.path().join("log.2")).unwrap();
+        assert!(second.contains("F two\n") && second.ends_with("F three\n"));
+    }
+
+    #[test]
+    fn timestamps_are_rfc_3339() {
+        let at = |secs, nanos| timestamp(UNIX_EPOCH + Duration::new(secs, nanos));
+        assert_eq!(at(0, 0), "1970-01-01T00:00:00.000000000Z");
+        assert_eq!(at(951_782_400, 1), "2000-02-29T00:00:00.000000001Z");
+        assert_eq!(at(1_795_314_665, 123_456_789), "2026-11-22T02:31:05.123456789Z");
+        assert_eq!(at(4_102_444_799, 999_999_999), "2099-12-31T23:59:59.999999999Z");
+    }
+}

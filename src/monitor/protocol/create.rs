@@ -1,0 +1,121 @@
+//! What it takes to create a container.
+
+use crate::monitor::protocol::Process;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What to create. `bundle/config.json` was written by the caller for libcontainer: root user, cwd `/`, no
+/// seccomp, no rlimits, no `noNewPrivileges`; [`Process`] holds what the last stage does instead.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct CreateRequest {
+    /// The container's id, for the engine.
+    pub id: String,
+    /// Directory with `config.json`.
+    pub bundle: PathBuf,
+    /// Directory of the engine's state files.
+    pub state_root: PathBuf,
+    /// Absolute path inside the cgroup hierarchies, as `linux.cgroupsPath` in `config.json`.
+    pub cgroup: String,
+    /// The first process.
+    pub process: Process,
+    /// Its standard streams.
+    pub stdio: Stdio,
+    /// CRI log file; `None`: output is discarded (or belongs to the caller, see [`Stdio`]).
+    pub log: Option<PathBuf>,
+    /// Host ids that own the output pipes or the terminal, so that the process can reopen `/dev/stdout`.
+    pub stdio_owner: (u32, u32),
+    /// Root file system to mount in the worker's own mount namespace; `None`: it is there already.
+    pub rootfs: Option<Overlay>,
+    /// Directory (existing, empty) over which the worker mounts a small tmpfs: tree `n` appears at
+    /// `{staging}/{n}`, which `config.json` names as the source of a bind.
+    pub staging: Option<PathBuf>,
+    /// One per tree descriptor (`open_tree` with `OPEN_TREE_CLONE`), in order.
+    pub trees: Vec<StagedTree>,
+    /// Number of namespace descriptors, see [`FIRST_NAMESPACE`](crate::monitor::protocol::FIRST_NAMESPACE).
+    pub namespaces: usize,
+}
+
+/// An overlay mount.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overlay {
+    /// Lower directories, topmost first; at least one.
+    pub lower: Vec<PathBuf>,
+    /// Writable layer; `None` with `work`: a read-only overlay.
+    pub upper: Option<PathBuf>,
+    /// Work directory beside `upper`.
+    pub work: Option<PathBuf>,
+    /// Where to mount it: the bundle's root directory.
+    pub target: PathBuf,
+    /// Further options, such as `volatile` or `userxattr`.
+    pub options: Vec<String>,
+}
+
+/// What is done to a staged mount tree before libcontainer binds it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedTree {
+    /// Read-only handling.
+    pub read_only: ReadOnly,
+    /// Propagation of the whole tree.
+    pub propagation: Propagation,
+}
+
+/// Read-only handling of a staged tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadOnly {
+    /// Left as it is.
+    #[default]
+    No,
+    /// The top mount only.
+    Yes,
+    /// The tree and every mount below.
+    Recursive,
+}
+
+/// Mount propagation, in CRI's terms none, host to container, bidirectional.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Propagation {
+    /// No mount travels in either direction.
+    #[default]
+    Private,
+    /// Mounts made on the host appear in the container.
+    Slave,
+    /// Both directions. `config.json` needs `rootfsPropagation: shared` then.
+    Shared,
+}
+
+/// Standard streams of the first process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stdio {
+    /// Output pipes read by the monitor. `stdin` holds a pipe open, otherwise it is `/dev/null`.
+    Pipes {
+        /// A pipe instead of `/dev/null`.
+        stdin: bool,
+        /// The pipe is closed after the first attached client has left.
+        stdin_once: bool,
+    },
+    /// A terminal. Without a log its master side comes with [`Created`](crate::monitor::protocol::Created) and is the caller's to read.
+    Terminal(Option<TerminalSize>),
+    /// The three first descriptors of the call, used as they are; nothing is logged.
+    Given,
+}
+
+impl Default for Stdio {
+    fn default() -> Self {
+        Stdio::Pipes {
+            stdin: false,
+            stdin_once: false,
+        }
+    }
+}
+
+/// Size of a terminal in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalSize {
+    /// Columns.
+    pub width: u16,
+    /// Rows.
+    pub height: u16,
+}

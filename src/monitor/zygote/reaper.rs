@@ -1,0 +1,102 @@
+//! The first process of a shared PID namespace: reaps orphans, and does nothing else, for as long as it is left alone.
+//!
+//! Containers of the namespace see it as process 1, so it holds nothing worth taking: no capability, a user id of its
+//! own, no descriptor, an empty root directory, and the sealed executable.
+
+use crate::monitor::zygote::lean::Mounts;
+use crate::sys::fork::{self, Fork, exit_now, fork};
+use crate::sys::namespace::{self, Kinds};
+use crate::sys::zygote::ReaperRequest;
+use crate::sys::{credentials, fds, mount, pidfd, pipe, proc, signal, step};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// User and group of the process; not root in any user namespace that maps it.
+const NOBODY: u32 = 65534;
+
+/// Makes the namespace, its process and the pin. Returns process id and start time. Runs in a worker; the
+/// reaper falls to the zygote, a subreaper that has the kernel reap for it.
+pub(super) fn spawn(request: &ReaperRequest, mounts: &Mounts) -> io::Result<(i32, u64)> {
+    let user = request.user.as_deref().map(namespace::open).transpose()?;
+    let (report, report_in) = pipe::pair()?;
+    let (numbers, numbers_in) = pipe::pair()?;
+    // The namespace is entered by children only, and the user namespace would take the right to bind: hence one more.
+    if fork()? == Fork::Child {
+        let made = || -> io::Result<i32> {
+            if let Some(user) = &user {
+                namespace::enter_one(user)?;
+            }
+            namespace::leave(Kinds::CLONE_NEWPID)?;
+            match fork()? {
+                Fork::Parent(pid) => Ok(pid),
+                Fork::Child => live(report_in),
+            }
+        };
+        let _ = rustix::io::write(&numbers_in, &made().unwrap_or(0).to_ne_bytes());
+        exit_now(0)
+    }
+    drop((report_in, numbers_in));
+    let mut pid = [0; 4];
+    let count = rustix::io::read(&numbers, &mut pid)?;
+    let pid = i32::from_ne_bytes(pid);
+    if count != 4 || pid == 0 {
+        return Err(io::Error::other("cannot make a process in a new PID namespace"));
+    }
+    finish(request, mounts, pid, &report).inspect_err(|_| {
+        let _ = pidfd::open(pid).and_then(|fd| pidfd::signal(fd, libc::SIGKILL));
+        let _ = namespace::unpin(&request.path);
+    })
+}
+
+fn finish(request: &ReaperRequest, mounts: &Mounts, pid: i32, report: &OwnedFd) -> io::Result<(i32, u64)> {
+    let mut word = [0; 2];
+    if rustix::io::read(report, &mut word)? != 2 {
+        return Err(io::Error::other("the reaper died before it was ready"));
+    }
+    mounts.enter_host()?;
+    namespace::pin(&pid.to_string(), "pid", &request.path)?;
+    step("pin-reaper");
+    Ok((pid, proc::start_time(pid)?))
+}
+
+/// The reaper's life.
+fn live(report: OwnedFd) -> ! {
+    let ready = || -> io::Result<()> {
+        let report = fds::keep_only(report)?;
+        fork::new_session()?;
+        fork::set_name(c"coracle-reaper")?;
+        // The kernel reaps the children of a process that ignores their signal, orphans included: no loop is needed.
+        signal::ignore_children();
+        empty_root()?;
+        drop_rights()?;
+        rustix::io::write(&report, b"ok")?;
+        Ok(())
+    };
+    if ready().is_err() {
+        exit_now(1)
+    }
+    fds::close_from(3).ok();
+    loop {
+        signal::pause();
+    }
+}
+
+/// `/proc/1/root` leads to an empty read-only directory.
+fn empty_root() -> io::Result<()> {
+    namespace::leave(Kinds::CLONE_NEWNS)?;
+    mount::make_all_private()?;
+    mount::tmpfs(Path::new("/proc"), "size=4k,mode=0555")?;
+    mount::pivot_into(Path::new("/proc"))
+}
+
+fn drop_rights() -> io::Result<()> {
+    credentials::limit_bounding(0)?;
+    // In a user namespace these ids may not be mapped; the capabilities go in any case.
+    let _ = credentials::set_groups(&[]);
+    let _ = credentials::set_gid(NOBODY);
+    let _ = credentials::set_uid(NOBODY);
+    credentials::set_capabilities(0, 0, 0)?;
+    credentials::set_no_new_privileges()?;
+    credentials::set_not_dumpable()
+}

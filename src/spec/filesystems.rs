@@ -1,0 +1,121 @@
+//! The file systems that make a container a Linux machine: `/proc`, `/dev`, `/sys` and the cgroups.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::{Mount as OciMount, MountBuilder};
+
+use super::host::{Cgroups, Hierarchy};
+
+/// Device nodes.
+pub(super) const DEV: &str = "/dev";
+/// Shared memory.
+pub(super) const SHM: &str = "/dev/shm";
+const CGROUP: &str = "/sys/fs/cgroup";
+
+/// Those of a container, in the order they are mounted.
+pub(super) fn filesystems(cgroups: &Cgroups, cgroup: &str, privileged: bool) -> Vec<OciMount> {
+    let mut mounts = system(privileged);
+    mounts.extend(match cgroups {
+        Cgroups::V2 { .. } => vec![cgroup2(privileged)],
+        Cgroups::V1(hierarchies) => cgroup1(hierarchies, cgroup, privileged),
+    });
+    mounts
+}
+
+/// A mount in the OCI's terms.
+pub(super) fn mount(destination: &str, kind: &str, source: impl Into<PathBuf>, options: &[&str]) -> OciMount {
+    MountBuilder::default()
+        .destination(destination)
+        .typ(kind)
+        .source(source)
+        .options(options.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>())
+        .build()
+        .expect("a mount with a destination is complete")
+}
+
+/// The file systems every container has.
+fn system(privileged: bool) -> Vec<OciMount> {
+    const QUIET: [&str; 3] = ["nosuid", "noexec", "nodev"];
+    let with = |more: &[&'static str]| [&QUIET, more].concat();
+    let sysfs = if privileged { with(&["rw"]) } else { with(&["ro"]) };
+    vec![
+        mount("/proc", "proc", "proc", &QUIET),
+        mount(
+            DEV,
+            "tmpfs",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        ),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            // Group 5 is tty in every distribution; without it a terminal's owner could not be written to.
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5",
+            ],
+        ),
+        mount(SHM, "tmpfs", "shm", &with(&["mode=1777", "size=65536k"])),
+        mount("/dev/mqueue", "mqueue", "mqueue", &QUIET),
+        mount("/sys", "sysfs", "sysfs", &sysfs),
+    ]
+}
+
+fn cgroup2(privileged: bool) -> OciMount {
+    let access = if privileged { "rw" } else { "ro" };
+    mount(
+        CGROUP,
+        "cgroup",
+        "cgroup",
+        &["nosuid", "noexec", "nodev", "relatime", access],
+    )
+}
+
+/// The container's own directory of each v1 hierarchy, bound read-only. Never a mount of type `cgroup`: there
+/// libcontainer ignores `ro`, and binds the host's root of a hierarchy that it does not manage.
+fn cgroup1(hierarchies: &[Hierarchy], cgroup: &str, privileged: bool) -> Vec<OciMount> {
+    let access = if privileged { "rw" } else { "ro" };
+    let options = ["rbind", access, "nosuid", "noexec", "nodev"];
+    let mut mounts = vec![mount(
+        CGROUP,
+        "tmpfs",
+        "tmpfs",
+        &["nosuid", "noexec", "nodev", "mode=755", "size=64k"],
+    )];
+    for hierarchy in hierarchies {
+        let source = hierarchy.mountpoint.join(cgroup.trim_start_matches('/'));
+        for name in names(hierarchy) {
+            mounts.push(mount(
+                &format!("{CGROUP}/{name}"),
+                "bind",
+                source.clone(),
+                &options,
+            ));
+        }
+    }
+    mounts
+}
+
+/// The names a hierarchy is looked for under: its mount point's, and each controller's of a joint one.
+fn names(hierarchy: &Hierarchy) -> Vec<String> {
+    let own = hierarchy
+        .mountpoint
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned());
+    let mut names: Vec<String> = own.into_iter().collect();
+    if hierarchy.controllers.len() > 1 {
+        let missing: Vec<_> = hierarchy
+            .controllers
+            .iter()
+            .filter(|c| !names.contains(c))
+            .cloned()
+            .collect();
+        names.extend(missing);
+    }
+    names
+}

@@ -1,0 +1,163 @@
+//! Mounts, by the old interface where it does and the descriptor one where trees travel between processes.
+
+use rustix::fs::{AtFlags, CWD};
+use rustix::mount as rx;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+pub use overlay::overlay;
+mod overlay;
+
+/// Binds a file or directory onto another.
+pub fn bind(source: &Path, target: &Path) -> io::Result<()> {
+    Ok(rx::mount_bind(source, target)?)
+}
+
+/// Mounts a tmpfs, such as `size=1m,mode=0711`.
+pub fn tmpfs(target: &Path, options: &str) -> io::Result<()> {
+    let options = std::ffi::CString::new(options).map_err(io::Error::other)?;
+    let flags = rx::MountFlags::NOSUID | rx::MountFlags::NODEV | rx::MountFlags::NOEXEC;
+    Ok(rx::mount("tmpfs", target, "tmpfs", flags, options.as_c_str())?)
+}
+
+/// Cuts every mount of this namespace off from others: no mount or unmount travels in either direction.
+pub fn make_all_private() -> io::Result<()> {
+    use rx::MountPropagationFlags as Flags;
+    Ok(rx::mount_change("/", Flags::PRIVATE | Flags::REC)?)
+}
+
+/// Unmounts now in name, and for good when the last user has gone.
+pub fn detach(target: &Path) -> io::Result<()> {
+    Ok(rx::unmount(
+        target,
+        rx::UnmountFlags::DETACH | rx::UnmountFlags::NOFOLLOW,
+    )?)
+}
+
+/// Makes `new_root` (a mount point) the root of this mount namespace and detaches the old one.
+pub fn pivot_into(new_root: &Path) -> io::Result<()> {
+    rustix::process::chdir(new_root)?;
+    // pivot_root(2): with both "." the old root ends up stacked upon the new one, and no directory is needed for it.
+    rustix::process::pivot_root(".", ".")?;
+    rx::unmount(".", rx::UnmountFlags::DETACH)?;
+    Ok(rustix::process::chdir("/")?)
+}
+
+/// Returns a detached copy of the mount tree at `path` (with what is mounted below): a descriptor that can be sent to
+/// a process in another mount namespace. `path` may be a file; a symlink is followed.
+pub fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
+    use rx::OpenTreeFlags as Flags;
+    let flags = Flags::OPEN_TREE_CLONE | Flags::OPEN_TREE_CLOEXEC | Flags::AT_RECURSIVE;
+    Ok(rx::open_tree(CWD, path, flags)?)
+}
+
+/// Attaches a detached tree.
+pub fn attach(tree: impl AsFd, target: &Path) -> io::Result<()> {
+    Ok(rx::move_mount(
+        tree,
+        c"",
+        CWD,
+        target,
+        rx::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )?)
+}
+
+/// Attributes to change on a detached tree.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attributes<'a> {
+    /// Makes it read-only.
+    pub read_only: bool,
+    /// `MS_PRIVATE`, `MS_SLAVE` or `MS_SHARED`; 0 leaves it.
+    pub propagation: u64,
+    /// Maps ids by this user namespace.
+    pub idmap: Option<&'a OwnedFd>,
+    /// On every mount of the tree, not the top one only.
+    pub recursive: bool,
+}
+
+/// Changes attributes of the mount that `tree` is. Since 5.12; neither `rustix` nor `nix` has it.
+pub fn set_attributes(tree: impl AsFd, wanted: Attributes<'_>) -> io::Result<()> {
+    // struct mount_attr: attr_set, attr_clr, propagation, userns_fd.
+    let mut attr = [0u64; 4];
+    if wanted.read_only {
+        attr[0] |= libc::MOUNT_ATTR_RDONLY;
+    }
+    attr[2] = wanted.propagation;
+    if let Some(user_namespace) = wanted.idmap {
+        attr[0] |= libc::MOUNT_ATTR_IDMAP;
+        attr[3] = user_namespace.as_raw_fd() as u64;
+    }
+    let recursive = if wanted.recursive {
+        AtFlags::from_bits_retain(libc::AT_RECURSIVE as u32)
+    } else {
+        AtFlags::empty()
+    };
+    let flags = (recursive | AtFlags::EMPTY_PATH).bits();
+    let fd = tree.as_fd().as_raw_fd();
+    // SAFETY: the path is a C string, `attr` has the layout of the given size, both outlive the call.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            fd,
+            c"".as_ptr(),
+            flags,
+            attr.as_ptr(),
+            size_of_val(&attr),
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Returns every mount point of this namespace, in the order of mounting.
+pub fn points() -> io::Result<Vec<PathBuf>> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    // proc(5): the fifth field is the mount point, with blanks and the like in octal.
+    Ok(table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|p| PathBuf::from(unescape(p)))
+        .collect())
+}
+
+fn unescape(field: &str) -> String {
+    let mut bytes = vec![];
+    let mut rest = field.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let octal = (first == b'\\').then(|| tail.get(..3)).flatten();
+        match octal
+            .and_then(|d| std::str::from_utf8(d).ok())
+            .and_then(|d| u8::from_str_radix(d, 8).ok())
+        {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            None => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_with_blanks_are_unescaped() {
+        assert_eq!(unescape(r"/a\040b\134c"), r"/a b\c");
+        assert_eq!(unescape(r"/a\04"), r"/a\04");
+    }
+
+    #[test]
+    fn the_root_is_a_mount_point() {
+        assert!(points().unwrap().contains(&PathBuf::from("/")));
+    }
+}

@@ -1,0 +1,20 @@
+//! Pipes.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Returns the reading and the writing end, both close-on-exec.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
+}
+
+/// Makes reads and writes return instead of waiting.
+pub fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
+    Ok(rustix::io::ioctl_fionbio(fd, true)?)
+}
+
+/// Gives an end to a user, so that a process of that user can open `/dev/stdout` again.
+pub fn set_owner(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
+    use rustix::fs::{Gid, Uid, fchown};
+    Ok(fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?)
+}

@@ -1,0 +1,129 @@
+//! What `/proc` says of processes, and the little that is written there.
+
+use std::io;
+use std::path::Path;
+
+/// Returns a process's start time in clock ticks since boot: field 22 of `/proc/PID/stat`, proc(5).
+pub fn start_time(pid: i32) -> io::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is the command's name, which may hold blanks and parentheses.
+    let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let field = rest.split_whitespace().nth(19).and_then(|f| f.parse().ok());
+    field.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("/proc/{pid}/stat has no start time"),
+        )
+    })
+}
+
+/// Returns the caller's own oom_score_adj.
+pub fn oom_score_adj() -> io::Result<i32> {
+    let text = std::fs::read_to_string("/proc/self/oom_score_adj")?;
+    text.trim()
+        .parse()
+        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+}
+
+/// Sets the caller's own oom_score_adj. A value below the lowest since the last privileged write needs CAP_SYS_RESOURCE.
+pub fn set_oom_score_adj(value: i32) -> io::Result<()> {
+    std::fs::write("/proc/self/oom_score_adj", value.to_string())
+}
+
+/// Names the AppArmor or SELinux context that the next `execve` of this thread changes to.
+/// `module` is `apparmor` or `selinux`.
+pub fn set_exec_label(module: &str, label: &str) -> io::Result<()> {
+    // AppArmor has a directory of its own since 5.8; before, and for SELinux, there is one file for all.
+    let own = format!("/proc/thread-self/attr/{module}/exec");
+    let path = if Path::new(&own).exists() {
+        own
+    } else {
+        "/proc/thread-self/attr/exec".into()
+    };
+    std::fs::write(path, label)
+}
+
+/// Writes one kernel setting, named with dots as in sysctl(8), in the namespaces of the caller.
+pub fn set_sysctl(name: &str, value: &str) -> io::Result<()> {
+    std::fs::write(Path::new("/proc/sys").join(sysctl_path(name)), value)
+}
+
+/// `net.ipv4.ip_forward` and `net/ipv4/ip_forward` name the same file; the first separator tells which is meant.
+fn sysctl_path(name: &str) -> String {
+    match name.find(['.', '/']).map(|i| name.as_bytes()[i]) {
+        Some(b'.') => name
+            .chars()
+            .map(|c| {
+                if c == '.' {
+                    '/'
+                } else if c == '/' {
+                    '.'
+                } else {
+                    c
+                }
+            })
+            .collect(),
+        _ => name.to_owned(),
+    }
+}
+
+/// Returns the host's id for an id inside the user namespace of process `pid`; `map` is `uid_map` or `gid_map`.
+/// An id that is not mapped is `InvalidInput`.
+pub fn host_id(pid: i32, map: &str, inside: u32) -> io::Result<u32> {
+    let table = std::fs::read_to_string(format!("/proc/{pid}/{map}"))?;
+    mapped(&table, inside).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("id {inside} is not in the {map}"),
+        )
+    })
+}
+
+/// user_namespaces(7): lines of first id inside, first id outside, length.
+fn mapped(table: &str, inside: u32) -> Option<u32> {
+    let range = |line: &str| {
+        let mut numbers = line.split_whitespace().map(|n| n.parse::<u64>().ok());
+        Some((numbers.next()??, numbers.next()??, numbers.next()??))
+    };
+    let inside = u64::from(inside);
+    let (first, outside, _) = table
+        .lines()
+        .filter_map(range)
+        .find(|(first, _, size)| (*first..first + size).contains(&inside))?;
+    u32::try_from(outside + inside - first).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_mapped_by_the_range_they_are_in() {
+        let table = "         0     100000      65536\n     70000          5          1\n";
+        assert_eq!(mapped(table, 0), Some(100_000));
+        assert_eq!(mapped(table, 65_535), Some(165_535));
+        assert_eq!(mapped(table, 65_536), None);
+        assert_eq!(mapped(table, 70_000), Some(5));
+        assert_eq!(mapped("0 0 4294967295", 7), Some(7));
+    }
+
+    #[test]
+    fn start_time_of_a_process_is_stable_and_of_none_an_error() {
+        let own = std::process::id() as i32;
+        assert_eq!(start_time(own).unwrap(), start_time(own).unwrap());
+        assert!(start_time(i32::MAX).is_err());
+    }
+
+    #[test]
+    fn sysctl_names_with_dots_in_an_interface_are_understood() {
+        assert_eq!(sysctl_path("net.ipv4.ip_forward"), "net/ipv4/ip_forward");
+        assert_eq!(
+            sysctl_path("net/ipv4/conf/eth0.1/forwarding"),
+            "net/ipv4/conf/eth0.1/forwarding"
+        );
+        assert_eq!(
+            sysctl_path("net.ipv4.conf.eth0/1.forwarding"),
+            "net/ipv4/conf/eth0.1/forwarding"
+        );
+    }
+}

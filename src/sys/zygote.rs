@@ -1,0 +1,315 @@
+//! The client of the zygote: the process that exists to be forked.
+//!
+//! The daemon has threads, so it cannot fork safely; the zygote has one thread, few pages and few mounts, so its forks
+//! are cheap and safe. It is this executable, run from a sealed memfd. What it does with a request is `monitor::zygote`'s
+//! business; this is the asking side, used by the engine and by the adapter.
+//!
+//! A zygote that has died is replaced by the next request. What it forked before does not notice.
+
+use crate::sys::{image, message, pidfd, socket};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use thiserror::Error;
+
+/// A zygote that takes longer is stuck, and replaced. Everything asked of it takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The argument that makes `main` call `monitor::zygote::zygote_main`.
+pub const ARGUMENT: &str = "zygote";
+
+/// How the zygote is set up.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ZygoteOptions {
+    /// Arguments of the executable that lead to the zygote's main function.
+    pub arguments: Vec<String>,
+    /// Paths that must stay visible to create workers, such as the state directories: the mounts that hold them are
+    /// kept, every other one (but `/`, `/proc`, `/dev`, `/sys` and cgroups) is detached.
+    pub keep: Vec<PathBuf>,
+    /// Cgroup for the zygote and so for every monitor, as a path inside the hierarchies; made when missing. `None`: the
+    /// daemon's own.
+    pub cgroup: Option<String>,
+}
+
+impl Default for ZygoteOptions {
+    fn default() -> Self {
+        ZygoteOptions {
+            arguments: vec![ARGUMENT.into()],
+            keep: vec![],
+            cgroup: None,
+        }
+    }
+}
+
+/// What the zygote can be asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ZygoteRequest {
+    /// First of all: how to set itself up.
+    Setup(ZygoteOptions),
+    /// Fork a monitor for this directory. One descriptor: its first connection.
+    Monitor {
+        /// The container's directory.
+        dir: PathBuf,
+    },
+    /// Make and pin namespaces.
+    Pin(PinRequest),
+    /// Make a PID namespace with a reaper as its first process, and pin it.
+    Reaper(ReaperRequest),
+}
+
+/// The zygote's answer to every request.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ZygoteAnswer {
+    /// The forked process, if the request made one.
+    pub pid: i32,
+    /// Its start time, see `proc::start_time`.
+    pub start_time: u64,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// New namespaces, kept alive by nothing but bind mounts. A kind whose path is `None` is not made.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PinRequest {
+    /// Where to pin the network namespace; its loopback is up.
+    pub net: Option<PathBuf>,
+    /// Where to pin the IPC namespace.
+    pub ipc: Option<PathBuf>,
+    /// Where to pin the UTS namespace.
+    pub uts: Option<PathBuf>,
+    /// A user namespace, which then owns the others.
+    pub user: Option<UserPin>,
+    /// Host name in the new UTS namespace.
+    pub hostname: Option<String>,
+    /// Kernel settings inside the new namespaces, name and value.
+    pub sysctls: Vec<(String, String)>,
+}
+
+/// A user namespace to make.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct UserPin {
+    /// Where to pin it.
+    pub path: PathBuf,
+    /// User ids.
+    pub uid_mappings: Vec<IdMapping>,
+    /// Group ids.
+    pub gid_mappings: Vec<IdMapping>,
+}
+
+/// A range of ids, user_namespaces(7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdMapping {
+    /// First id inside.
+    pub inside: u32,
+    /// First id on the host.
+    pub outside: u32,
+    /// Length of the range.
+    pub size: u32,
+}
+
+/// A PID namespace of its own, with a process that reaps its orphans.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ReaperRequest {
+    /// Where to pin the PID namespace.
+    pub path: PathBuf,
+    /// User namespace that owns it, if not the host's.
+    pub user: Option<PathBuf>,
+}
+
+/// A running reaper. Its end ends every process of the namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reaper {
+    /// Process id on the host.
+    pub pid: i32,
+    /// Its start time: a number reused by another process is told apart.
+    pub start_time: u64,
+}
+
+impl Reaper {
+    /// Kills the reaper, and with it what is left in the namespace. Doing so twice succeeds.
+    pub fn stop(&self) -> io::Result<()> {
+        match pidfd::open_exact(self.pid, self.start_time) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+            Ok(fd) => match pidfd::signal(fd, libc::SIGKILL) {
+                Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+                done => done,
+            },
+        }
+    }
+
+    /// Tells whether it still runs.
+    pub fn is_alive(&self) -> bool {
+        pidfd::open_exact(self.pid, self.start_time).is_ok()
+    }
+}
+
+/// Why the zygote did not do what it was asked.
+#[derive(Debug, Error)]
+pub enum ZygoteError {
+    /// The executable could not be copied or run.
+    #[error("cannot start the zygote")]
+    Start(#[source] io::Error),
+    /// It ended, twice in a row, while a request was under way.
+    #[error("the zygote ended during a request")]
+    Lost(#[source] io::Error),
+    /// It answered with a failure.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// The client. Requests are answered one after the other, each in a millisecond or a few; all methods block.
+#[derive(Debug)]
+pub struct Zygote {
+    image: OwnedFd,
+    options: ZygoteOptions,
+    /// Locked over one request and its answer.
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    process: Child,
+    socket: OwnedFd,
+}
+
+impl Zygote {
+    /// Copies the running executable into a sealed memfd and starts it as the zygote.
+    pub fn start(options: ZygoteOptions) -> Result<Zygote, ZygoteError> {
+        let image = image::sealed_self().map_err(ZygoteError::Start)?;
+        let zygote = Zygote {
+            image,
+            options,
+            running: Mutex::new(None),
+        };
+        let running = zygote.run()?;
+        *zygote.lock() = Some(running);
+        Ok(zygote)
+    }
+
+    /// Process id of the zygote, for tests and status pages.
+    pub fn pid(&self) -> Option<u32> {
+        self.lock().as_ref().map(|r| r.process.id())
+    }
+
+    /// Forks a monitor for `dir` whose first client is the other end of `connection`. Returns its process id.
+    pub fn fork_monitor(&self, dir: &Path, connection: OwnedFd) -> Result<i32, ZygoteError> {
+        Ok(self
+            .ask(&ZygoteRequest::Monitor { dir: dir.to_owned() }, Some(connection))?
+            .pid)
+    }
+
+    /// Makes namespaces and pins them in the host's mount namespace; on failure none is left pinned. The paths'
+    /// directories must exist; the files are made.
+    pub fn pin(&self, request: PinRequest) -> Result<(), ZygoteError> {
+        self.ask(&ZygoteRequest::Pin(request), None).map(drop)
+    }
+
+    /// Makes a PID namespace with a reaper in it and pins it.
+    pub fn spawn_reaper(&self, request: ReaperRequest) -> Result<Reaper, ZygoteError> {
+        let answer = self.ask(&ZygoteRequest::Reaper(request), None)?;
+        Ok(Reaper {
+            pid: answer.pid,
+            start_time: answer.start_time,
+        })
+    }
+
+    fn ask(&self, request: &ZygoteRequest, fd: Option<OwnedFd>) -> Result<ZygoteAnswer, ZygoteError> {
+        let packet = message::Packet::new(request, fd.into_iter().collect()).map_err(ZygoteError::Lost)?;
+        let mut guard = self.lock();
+        let mut again = true;
+        loop {
+            let running = match guard.take() {
+                Some(running) => running,
+                None => self.run()?,
+            };
+            let answer = packet
+                .send(running.socket.as_fd())
+                .and_then(|()| running.receive());
+            match answer {
+                Ok(answer) => {
+                    *guard = Some(running);
+                    return answer
+                        .error
+                        .clone()
+                        .map_or(Ok(answer), |text| Err(ZygoteError::Refused(text)));
+                }
+                Err(e) => {
+                    running.end();
+                    // A monitor that the dead one may have forked for this request has no client and ends by itself.
+                    if !std::mem::take(&mut again) {
+                        return Err(ZygoteError::Lost(e));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Starts a zygote process. The daemon may have threads by now: `Command` spawns without running our code in the
+    /// child, and the socket travels as its stdin, so no descriptor is ever inheritable by another child.
+    fn run(&self) -> Result<Running, ZygoteError> {
+        let start = || {
+            let (ours, theirs) = socket::pair()?;
+            set_socket_timeout(&ours, Timeout::Recv, Some(PATIENCE))?;
+            let mut command = Command::new(format!("/proc/self/fd/{}", self.image.as_raw_fd()));
+            command.args(&self.options.arguments).env_clear().current_dir("/");
+            // Debug builds only: where the process is to die, see `step`.
+            #[cfg(any(feature = "steps", debug_assertions))]
+            command.envs(std::env::var_os("CORACLE_DIE_AT").map(|v| ("CORACLE_DIE_AT", v)));
+            command
+                .stdin(Stdio::from(theirs))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            let running = Running {
+                process: command.spawn()?,
+                socket: ours,
+            };
+            let setup = ZygoteRequest::Setup(self.options.clone());
+            message::Packet::new(&setup, vec![])?.send(running.socket.as_fd())?;
+            match running.receive() {
+                Ok(ZygoteAnswer { error: None, .. }) => Ok(running),
+                Ok(answer) => {
+                    running.end();
+                    Err(io::Error::other(answer.error.unwrap_or_default()))
+                }
+                Err(e) => {
+                    running.end();
+                    Err(e)
+                }
+            }
+        };
+        start().map_err(ZygoteError::Start)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        if let Some(running) = self.lock().take() {
+            running.end();
+        }
+    }
+}
+
+impl Running {
+    fn receive(&self) -> io::Result<ZygoteAnswer> {
+        match message::receive(self.socket.as_fd())? {
+            Some((answer, _)) => Ok(answer),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    /// Makes sure that it is gone and leaves no zombie.
+    fn end(mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
