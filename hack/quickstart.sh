@@ -111,7 +111,8 @@ stop_daemon() {
 		kill -TERM "$DAEMON" 2>/dev/null || true
 		wait "$DAEMON" || { say "error: the daemon ended with code $?"; status=1; }
 	fi
-	if [ "$status" != 0 ] && [ -f "$NODE/daemon.log" ]; then
+	# An interruption is nobody's failure.
+	if [ "$status" != 0 ] && [ "$status" -lt 129 ] && [ -f "$NODE/daemon.log" ]; then
 		say "-- the end of the daemon's log:"
 		tail -n 40 "$NODE/daemon.log" >&2
 	fi

@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use coracle::monitor::zygote::zygote_main;
-use coracle::sys::zygote::ARGUMENT;
+use coracle::monitor::zygote::{ARGUMENT, zygote_main};
 
 fn main() -> ExitCode {
     // Not one of the command line's: the daemon starts itself so, to have a process that can be forked.

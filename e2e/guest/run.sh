@@ -47,7 +47,7 @@ if [ "${CORACLE_E2E_RUNTIME:-coracle}" = containerd ]; then
 	sed 's|^ExecStart=.*|ExecStart=/usr/bin/containerd|' "$ROOT/hack/coracle.service" >"$root/etc/systemd/system/containerd.service"
 	settings=(UNIT=containerd STORE=/var/lib/containerd SOCKET=/run/containerd/containerd.sock)
 else
-	cp "$CARGO_TARGET_DIR/release/coracle" "$root/usr/bin/"
+	cp "$CORACLE_BINARY" "$root/usr/bin/coracle"
 	cp "$ROOT/hack/coracle.service" "$root/etc/systemd/system/"
 	settings=(UNIT=coracle STORE=/var/lib/coracle SOCKET=/run/coracle/coracle.sock)
 fi

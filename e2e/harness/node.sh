@@ -30,9 +30,10 @@ prepare_node() {
 # enter_node SCRIPT ARG...: NODE_EXIT names what is to run when all is over, if not leave_node alone.
 enter_node() {
 	[ -z "${CORACLE_NODE-}" ] || return 0
-	local rc=0 place=/dev/shm
-	# In memory when there is room: flushing a disk image to a slow disk would drown what is tested.
-	[ "$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 3000000 ] || place=${TMPDIR:-/tmp}
+	local rc=0 place=${CORACLE_SCRATCH:-/dev/shm}
+	# In memory when there is room (CORACLE_SCRATCH: elsewhere): flushing a disk image to a slow disk would drown what is
+	# tested.
+	[ "$(df --output=avail -k "$place" 2>/dev/null | tail -n 1)" -gt 3000000 ] || place=${TMPDIR:-/tmp}
 	NODE=$(mktemp -d "$place/coracle-node.XXXXXX")
 	# shellcheck disable=SC2064
 	trap "${NODE_EXIT:-leave_node}" EXIT

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # The daemon under test: coracle. With CORACLE_E2E_RUNTIME=containerd Debian's containerd stands in, to test the tests
-# themselves; CORACLE_PEER names a directory with another one, and its runc.
+# themselves; CORACLE_PEER names a directory with another one, and its runc. CORACLE_BINARY names a coracle to test that
+# is not to be built.
 # Sourced, never run; needs hack/lib.sh and what node.sh sets up.
 
 # shellcheck source=e2e/harness/containerd.sh
@@ -10,10 +11,11 @@ prepare_runtime() {
 	if [ "${CORACLE_E2E_RUNTIME:-coracle}" = containerd ]; then
 		PEER=${CORACLE_PEER:-$(debian_containerd)}
 		export PEER
-	else
+	elif [ -z "${CORACLE_BINARY-}" ]; then
 		need_rust
-		say "building coracle"
+		say "building coracle (the first time takes some minutes)"
 		cargo build --manifest-path "$ROOT/Cargo.toml" --locked --release --quiet --bin coracle
+		export CORACLE_BINARY=$CARGO_TARGET_DIR/release/coracle
 	fi
 }
 
@@ -54,7 +56,7 @@ start_runtime() {
 		RUNTIME_PID=$CONTAINERD_PID
 	else
 		coracle_config "$NODE/disk/runtime" /run/runtime/coracle "$SOCKET" >"$NODE/coracle.toml"
-		"$CARGO_TARGET_DIR/release/coracle" serve --config "$NODE/coracle.toml" >>"$NODE/runtime.log" 2>&1 </dev/null &
+		"$CORACLE_BINARY" serve --config "$NODE/coracle.toml" >>"$NODE/runtime.log" 2>&1 </dev/null &
 		RUNTIME_PID=$!
 	fi
 	wait_for_runtime "$SOCKET" "$RUNTIME_PID" "$NODE/runtime.log"

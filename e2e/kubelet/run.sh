@@ -78,7 +78,7 @@ sed -e "s|SOCKET|$SOCKET|; s|NODE/|$NODE/|" "$here/config.yaml" >"$NODE/kubelet.
 # Root disks are slow here and the tests' images small: pull before the clock runs.
 for image in nginx:1.14-2 busybox:1.29-2; do
 	"$CRI_TOOLS/crictl" --image-endpoint "unix://$SOCKET" --runtime-endpoint "unix://$SOCKET" pull \
-		"registry.k8s.io/e2e-test-images/$image" >/dev/null
+		"registry.k8s.io/e2e-test-images/$image" >/dev/null 2>>"$NODE/crictl.log"
 done
 start_kubelet
 cp "$here/pod.yaml" "$NODE/manifests/"
@@ -112,7 +112,7 @@ within 5 "and leaves it alone" "ready(web) and web['containerID'] == '$before' a
 
 rm "$NODE/manifests/pod.yaml"
 within 60 "without its manifest the pod goes" 'not pods'
-listed() { "$CRI_TOOLS/crictl" --runtime-endpoint "unix://$SOCKET" "$@" -q; }
+listed() { "$CRI_TOOLS/crictl" --runtime-endpoint "unix://$SOCKET" "$@" -q 2>>"$NODE/crictl.log"; }
 # The kubelet's own clean-up of what it stopped runs once a minute.
 limit=$((SECONDS + 90))
 while [ -n "$(listed ps -a)" ] && [ "$SECONDS" -lt "$limit" ]; do sleep 1; done

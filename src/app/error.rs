@@ -25,6 +25,9 @@ pub enum AppError {
     /// The containers of the last run cannot be taken over.
     #[error("cannot open the runtime core: {0}")]
     Core(model::Error),
+    /// The container was refused.
+    #[error("{0}")]
+    Container(model::Error),
     /// The pods of the last run cannot be taken over.
     #[error("cannot open the CRI adapter: {0}")]
     Adapter(model::Error),

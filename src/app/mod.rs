@@ -5,6 +5,7 @@ pub mod client;
 pub mod lock;
 pub mod offline;
 
+mod attended;
 mod error;
 mod images;
 mod node;
@@ -12,5 +13,6 @@ mod notify;
 mod serve;
 mod shutdown;
 
+pub use attended::{Attach, Attended};
 pub use error::AppError;
 pub use serve::serve;

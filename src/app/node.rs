@@ -94,7 +94,8 @@ fn network(config: &Config) -> cni::Settings {
     }
 }
 
-fn core_settings(config: &Config) -> io::Result<core::Settings> {
+/// What the core is opened with.
+pub(super) fn core_settings(config: &Config) -> io::Result<core::Settings> {
     let parent = text(&config.cgroup_parent);
     Ok(core::Settings {
         run_dir: config.run_dir.clone(),

@@ -14,6 +14,7 @@ use super::error::AppError;
 use super::images::{image_root, open_images, open_records};
 use super::lock::StateLock;
 use crate::config::Config;
+use crate::image::Images;
 use crate::state::Store;
 
 /// Bytes on their way between the two ends.
@@ -24,6 +25,7 @@ const BUFFER: usize = 1 << 20;
 pub struct Offline {
     lock: StateLock,
     records: Store,
+    images: Images,
     stop: CancellationToken,
     server: JoinSet<Result<(), tonic::transport::Error>>,
 }
@@ -37,7 +39,7 @@ impl Offline {
         let lock = StateLock::take(&config.state_dir)?;
         let records = open_records(config)?;
         let images = open_images(config, &records).await?;
-        let service = AdminService::new(images, image_root(&config.state_dir)).into_server();
+        let service = AdminService::new(images.clone(), image_root(&config.state_dir)).into_server();
         let (near, far) = tokio::io::duplex(BUFFER);
         let stop = CancellationToken::new();
         let incoming = stream::once(ready(Ok::<_, std::io::Error>(far))).chain(stream::pending());
@@ -51,10 +53,19 @@ impl Offline {
         let offline = Offline {
             lock,
             records,
+            images,
             stop,
             server,
         };
         Ok((offline, channel))
+    }
+
+    pub(super) fn images(&self) -> &Images {
+        &self.images
+    }
+
+    pub(super) fn records(&self) -> &Store {
+        &self.records
     }
 
     /// Lets the calls under way end, writes what is to be written, and unlocks the directory.

@@ -41,7 +41,7 @@ pub fn serve(config: &Config) -> Result<(), AppError> {
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let lock = StateLock::take(&config.state_dir)?;
     make_run_directory(&config.run_dir)?;
-    let zygote = Arc::new(zygote::spawn(zygote_options(config)).map_err(AppError::Zygote)?);
+    let zygote = Arc::new(start_zygote(config)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -86,7 +86,7 @@ async fn in_order(config: &Config, zygote: Arc<Zygote>, shutdown: &Shutdown) -> 
 }
 
 /// Who may use the socket must be able to reach it; what lies beside it is private by its own mode.
-fn make_run_directory(path: &Path) -> Result<(), AppError> {
+pub(super) fn make_run_directory(path: &Path) -> Result<(), AppError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o711)
@@ -97,10 +97,12 @@ fn make_run_directory(path: &Path) -> Result<(), AppError> {
         })
 }
 
-fn zygote_options(config: &Config) -> ZygoteOptions {
-    ZygoteOptions {
+/// Starts the process that is forked for every container, in the cgroup of ours.
+pub(super) fn start_zygote(config: &Config) -> Result<Zygote, AppError> {
+    zygote::spawn(ZygoteOptions {
         keep: vec![config.state_dir.clone(), config.run_dir.clone()],
         cgroup: Some(text(&config.monitor_cgroup)),
         ..ZygoteOptions::default()
-    }
+    })
+    .map_err(AppError::Zygote)
 }

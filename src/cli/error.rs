@@ -26,7 +26,7 @@ pub enum CliError {
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
     /// The server refused a call.
-    #[error("cannot {action}: {message} ({code:?})")]
+    #[error("{}", refusal(action, *code, message))]
     Refused {
         /// What the call was to do.
         action: String,
@@ -35,6 +35,12 @@ pub enum CliError {
         /// The server's text.
         message: String,
     },
+    /// The container could not be run to its end.
+    #[error("{0}")]
+    Container(crate::model::Error),
+    /// A terminal was asked for, and there is none.
+    #[error("cannot use a terminal: standard input is none")]
+    NoTerminal,
     /// The server ended its answers before the last one.
     #[error("cannot {0}: the answer is incomplete")]
     Incomplete(String),
@@ -78,14 +84,44 @@ impl CliError {
     }
 }
 
-/// The error and its causes, outermost first.
+/// Says which call was refused, unless the server's own text begins with that.
+fn refusal(action: &str, code: tonic::Code, message: &str) -> String {
+    let action = format!("cannot {action}");
+    if message.starts_with(&action) {
+        return format!("{message} ({code:?})");
+    }
+    format!("{action}: {message} ({code:?})")
+}
+
+/// The error and its causes, outermost first. A cause that the text before it tells already is left out: not every
+/// library leaves its causes to `source`.
 pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let told = error.to_string();
+        if !text.contains(&told) {
+            text.push_str(": ");
+            text.push_str(&told);
+        }
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let error = CliError::File {
+            action: "open",
+            path: "/x".into(),
+            source: io::Error::other(format!("transport: {}", refused())),
+        };
+
+        assert_eq!(chain(&error), "cannot open /x: transport: connection refused");
+    }
 }

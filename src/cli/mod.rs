@@ -9,6 +9,7 @@ mod demo;
 mod error;
 mod image;
 mod interrupt;
+mod run;
 mod status;
 
 use std::ffi::OsString;
@@ -42,6 +43,8 @@ struct Cli {
 enum Command {
     /// Runs the daemon in the foreground.
     Serve,
+    /// Runs one container and stays with it, without a daemon: its streams, signals and exit code are the command's.
+    Run(run::Options),
     /// Says what runs and what is ready; ends with code 1 when something is not.
     Status,
     /// Runs a pod with a container step by step, says what happens, and removes it again.
@@ -126,6 +129,7 @@ impl Cli {
     fn run(self) -> Result<ExitCode, CliError> {
         match self.command {
             Command::Serve => serve(&self.settings.load()?)?,
+            Command::Run(options) => return block_on(run::run(options, &self.settings)),
             Command::Status => return block_on(status::run(&self.settings.load()?.socket)),
             Command::Demo(options) => return block_on(demo::run(&self.settings.load()?.socket, options)),
             Command::Image { command } => block_on(image::run(command, &self.settings))?,

@@ -9,13 +9,15 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::PullProgress;
+use super::blocking::blocking;
 use super::content::Content;
 use super::digest::{Digest, Hash};
 use super::error::ImageError;
-use super::layers::{Layer, LayerKey, Layers, Staging, Turn, blocking};
+use super::layers::{Layer, LayerKey, Layers, Turn};
 use super::manifest::Descriptor;
 use super::record::LayerRef;
 use super::settle::settle;
+use super::staging::Staging;
 use super::unpack::{LayerFacts, Limits, Pending, Request, UnpackError, content, unpack};
 
 /// Parts of a blob that wait for the unpacker: about a megabyte.
@@ -125,18 +127,7 @@ impl Fetcher {
             if !pending.is_empty() && !bottom {
                 return Ok(Brought::Unsettled(staging, facts, pending));
             }
-            if let Some((path, target)) = pending.links.first() {
-                let text = format!(
-                    "hard link {} has no target {}",
-                    String::from_utf8_lossy(path),
-                    String::from_utf8_lossy(target)
-                );
-                return Err(layer_error(&wanted.blob, UnpackError::Malformed(text)));
-            }
-            let key = match pending.is_empty() && !facts.bottom_only {
-                true => LayerKey::Free(diff_id.clone()),
-                false => LayerKey::Based(chain_id.clone()),
-            };
+            let key = bottom_or_free(wanted, &facts, &pending)?;
             let layer = self.layers.commit(staging, key, facts).await?;
             drop(claim);
             return Ok(Brought::Ready(layer));
@@ -194,6 +185,19 @@ impl Fetcher {
             .commit(staging, LayerKey::Based(name.chain_id), facts)
             .await
     }
+}
+
+/// The key of a layer that needs nothing from below, or has nothing below.
+fn bottom_or_free(wanted: &Wanted, facts: &LayerFacts, pending: &Pending) -> Result<LayerKey, ImageError> {
+    if let Some((path, target)) = pending.links.first() {
+        let (path, target) = (String::from_utf8_lossy(path), String::from_utf8_lossy(target));
+        let text = format!("hard link {path} has no target {target}");
+        return Err(layer_error(&wanted.blob, UnpackError::Malformed(text)));
+    }
+    Ok(match pending.is_empty() && !facts.bottom_only {
+        true => LayerKey::Free(wanted.layer.diff_id.clone()),
+        false => LayerKey::Based(wanted.layer.chain_id.clone()),
+    })
 }
 
 fn layer_error(blob: &Descriptor, source: UnpackError) -> ImageError {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::model::{Error, Kind, Result};
@@ -33,6 +34,7 @@ pub(super) struct Flights {
     under_way: Arc<Mutex<HashMap<FlightKey, Flight>>>,
     tasks: TaskTracker,
     grace: Duration,
+    closing: CancellationToken,
 }
 
 #[derive(Clone, Debug)]
@@ -86,7 +88,13 @@ impl Flights {
             under_way: Arc::default(),
             tasks,
             grace,
+            closing: CancellationToken::new(),
         }
+    }
+
+    /// Ends all flights; later ones end at once.
+    pub(super) fn close(&self) {
+        self.closing.cancel();
     }
 
     /// Joins the flight of a key, or starts it.
@@ -131,6 +139,7 @@ impl Flights {
                 result
             }
             () = self.abandoned(&key, flight) => Err(ImageError::Abandoned),
+            () = self.closing.cancelled() => Err(ImageError::Abandoned),
         };
         let result = result.map_err(|error| {
             let kind = error.kind();

@@ -141,7 +141,7 @@ fn origin(registry: &str) -> Host {
 }
 
 /// Registries on this machine speak plain HTTP unless settings say otherwise.
-fn is_loopback(server: &str) -> bool {
+pub(super) fn is_loopback(server: &str) -> bool {
     let host = match server.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => server.split(':').next().unwrap_or_default(),
@@ -183,22 +183,7 @@ fn host(url: &str, table: HostTable, base: &Path, origin: bool) -> Result<Host, 
     };
     let (resolve, pull) = (capability("resolve"), capability("pull"));
     let path = |text: String| base.join(text);
-    let client = match table.client {
-        None => Vec::new(),
-        Some(ClientCertificates::One(file)) => vec![(path(file), None)],
-        Some(ClientCertificates::Many(pairs)) => {
-            let mut client = Vec::new();
-            for pair in pairs {
-                let mut files = pair.into_vec().into_iter();
-                let certificate = files.next().ok_or("client has an empty pair")?;
-                client.push((
-                    path(certificate),
-                    files.next().filter(|k| !k.is_empty()).map(path),
-                ));
-            }
-            client
-        }
-    };
+    let client = client_certificates(table.client, base)?;
     let headers = (table.header.into_iter())
         .flat_map(|(name, values)| values.into_vec().into_iter().map(move |v| (name.clone(), v)))
         .collect();
@@ -219,6 +204,25 @@ fn host(url: &str, table: HostTable, base: &Path, origin: bool) -> Result<Host, 
         headers,
         origin,
     })
+}
+
+fn client_certificates(
+    client: Option<ClientCertificates>,
+    base: &Path,
+) -> Result<Vec<(PathBuf, Option<PathBuf>)>, String> {
+    let pairs = match client {
+        None => return Ok(Vec::new()),
+        Some(ClientCertificates::One(file)) => return Ok(vec![(base.join(file), None)]),
+        Some(ClientCertificates::Many(pairs)) => pairs,
+    };
+    let mut found = Vec::new();
+    for pair in pairs {
+        let mut files = pair.into_vec().into_iter();
+        let certificate = files.next().ok_or("client has an empty pair")?;
+        let key = files.next().filter(|key| !key.is_empty());
+        found.push((base.join(certificate), key.map(|key| base.join(key))));
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

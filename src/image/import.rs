@@ -11,9 +11,10 @@ use super::Platform;
 use super::content::{Content, blob_path, open_regular};
 use super::digest::Digest;
 use super::error::ImageError;
-use super::layers::{Layers, Staging};
+use super::layers::Layers;
 use super::manifest::{Descriptor, Document, MAX_DOCUMENT, choose};
 use super::name::Name;
+use super::staging::Staging;
 use super::unpack::{Limits, Request, Tree, content, unpack};
 
 /// Annotations that name an image in an index, the full name first.

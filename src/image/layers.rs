@@ -12,7 +12,7 @@
 //! [`Layers::collect`] removes the others.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use super::blocking::{Syncs, blocking};
 use super::error::ImageError;
+use super::staging::{Staging, make_private, sync_directory};
 use super::unpack::{LayerFacts, content, file_list};
 
 /// A layer in the store. Holding it keeps it.
@@ -101,38 +103,6 @@ pub(super) enum Turn {
     Theirs(watch::Receiver<()>),
 }
 
-/// A directory for unfinished work. Dropping it removes it in the background.
-#[derive(Debug)]
-pub(super) struct Staging {
-    path: PathBuf,
-    tasks: TaskTracker,
-}
-
-impl Staging {
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        let path = std::mem::take(&mut self.path);
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(self.tasks.spawn_blocking_on(move || sweep(&path), &runtime)),
-            Err(_) => sweep(&path),
-        }
-    }
-}
-
-fn sweep(path: &Path) {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(path = %path.display(), %error, "cannot remove leftover, next start tries again");
-        }
-        _ => {}
-    }
-}
-
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -161,10 +131,7 @@ impl Layers {
         };
         for leftover in fs::read_dir(root.join("staging")).map_err(fail(root))? {
             let path = leftover.map_err(fail(root))?.path();
-            drop(Staging {
-                path,
-                tasks: layers.tasks.clone(),
-            });
+            drop(Staging::new(path, layers.tasks.clone()));
         }
         layers.scan().map_err(fail(root))?;
         Ok(layers)
@@ -258,10 +225,7 @@ impl Layers {
             path: path.clone(),
             source,
         })?;
-        Ok(Staging {
-            path,
-            tasks: self.tasks.clone(),
-        })
+        Ok(Staging::new(path, self.tasks.clone()))
     }
 
     /// Gives an unpacked layer its place. It is on disk, whole, when this returns. A layer with the same key wins.
@@ -347,10 +311,7 @@ impl Layers {
             .join("staging")
             .join(format!("{}-old", name_number(number)));
         fs::rename(path, &trash)?;
-        drop(Staging {
-            path: trash,
-            tasks: self.tasks.clone(),
-        });
+        drop(Staging::new(trash, self.tasks.clone()));
         Ok(())
     }
 
@@ -383,18 +344,6 @@ fn write_meta(staging: &Path, file: &LayerFile) -> io::Result<()> {
     fs::write(meta.join("layer.json"), serde_json::to_vec(file)?)
 }
 
-/// Makes a directory of mode 0700 with its parents; one that exists gets the mode.
-pub(super) fn make_private(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    fs::create_dir_all(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-}
-
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
 /// Numbers are named in base 36.
 fn name_number(mut number: u64) -> String {
     let mut digits = Vec::new();
@@ -411,45 +360,6 @@ fn parse_number(name: &str) -> Option<u64> {
     u64::from_str_radix(name, 36)
         .ok()
         .filter(|n| name_number(*n) == name)
-}
-
-/// Runs what blocks, in the module's one place for it. It runs to its end even if the caller goes.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
-) -> Result<T, ImageError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| ImageError::Task(error.to_string()))?
-}
-
-/// Syncs of the store's file system: one serves all who asked before it began.
-#[derive(Debug, Default)]
-struct Syncs {
-    begun: AtomicU64,
-    turn: tokio::sync::Mutex<()>,
-}
-
-impl Syncs {
-    async fn sync(&self, root: &Path) -> Result<(), ImageError> {
-        let before = self.begun.load(Ordering::SeqCst);
-        let _turn = self.turn.lock().await;
-        // Somebody's sync began after the question and is over: we hold the turn.
-        if self.begun.load(Ordering::SeqCst) > before {
-            return Ok(());
-        }
-        self.begun.fetch_add(1, Ordering::SeqCst);
-        let path = root.to_owned();
-        blocking(move || {
-            File::open(&path)
-                .and_then(|root| Ok(rustix::fs::syncfs(root)?))
-                .map_err(|source| ImageError::Disk {
-                    what: "sync image store",
-                    path,
-                    source,
-                })
-        })
-        .await
-    }
 }
 
 #[cfg(test)]

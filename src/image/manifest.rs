@@ -32,7 +32,7 @@ pub(super) struct Descriptor {
     pub size: u64,
     #[serde(default)]
     pub platform: Option<DescriptorPlatform>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -82,6 +82,11 @@ struct Raw {
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
     manifests: Option<Vec<Descriptor>>,
+}
+
+/// Some tools write `null` for nothing.
+fn or_null<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 impl Document {

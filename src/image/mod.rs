@@ -3,6 +3,7 @@
 //! Mounts nothing: a [`Snapshot`] names directories, and whoever runs the container mounts them in a mount namespace of
 //! its own. Runs no process.
 
+mod blocking;
 mod content;
 mod copy;
 mod credentials;
@@ -25,8 +26,10 @@ mod service;
 mod settings;
 mod settle;
 mod snapshot;
+mod staging;
 #[cfg(test)]
 mod tests;
+mod traits;
 mod unpack;
 mod usage;
 

@@ -59,19 +59,7 @@ impl Name {
                 "its tag is not up to 128 letters, digits, dots, dashes or underscores",
             ));
         }
-        let (registry, repository) = match path.split_once('/') {
-            Some((first, rest)) if is_registry(first) => (first, rest.to_owned()),
-            Some(_) => (HUB, path.to_owned()),
-            None => (HUB, format!("library/{path}")),
-        };
-        let registry = match registry {
-            "index.docker.io" | "registry-1.docker.io" => HUB,
-            other => other,
-        };
-        let repository = match repository.split_once('/') {
-            None if registry == HUB => format!("library/{repository}"),
-            _ => repository,
-        };
+        let (registry, repository) = split_registry(path);
         if !is_host(registry) {
             return Err(fail("its registry is no host with or without a port"));
         }
@@ -138,6 +126,22 @@ impl fmt::Display for Version {
             Version::Digest(digest) => digest.fmt(f),
         }
     }
+}
+
+/// Takes a path apart; what has no registry, and what is at the top there, is Docker Hub's.
+fn split_registry(path: &str) -> (&str, String) {
+    let (registry, repository) = match path.split_once('/') {
+        Some((first, rest)) if is_registry(first) => (first, rest),
+        _ => (HUB, path),
+    };
+    let registry = match registry {
+        "index.docker.io" | "registry-1.docker.io" => HUB,
+        other => other,
+    };
+    if registry == HUB && !repository.contains('/') {
+        return (HUB, format!("library/{repository}"));
+    }
+    (registry, repository.to_owned())
 }
 
 /// The first component is a host if it cannot be a part of a repository, or is `localhost`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use oci_spec::image::ImageConfiguration;
 use tokio::sync::watch;
 
+use super::blocking::blocking;
 use super::content::Content;
 use super::credentials::Keyring;
 use super::digest::Digest;
@@ -12,7 +13,7 @@ use super::error::ImageError;
 use super::fetch::Fetcher;
 use super::hosts::hosts_of;
 use super::index::Index;
-use super::layers::{Layer, blocking};
+use super::layers::Layer;
 use super::manifest::{Descriptor, Document, MAX_DOCUMENT, ManifestError, choose};
 use super::name::{Name, Version};
 use super::record::LayerRef;
@@ -47,12 +48,18 @@ impl Puller {
         keyring: Keyring,
         progress: watch::Sender<PullProgress>,
     ) -> Result<Arc<ImageRecord>, ImageError> {
-        let (registry, dir) = (
-            name.registry().to_owned(),
-            self.settings.registry_config_dir.clone(),
-        );
-        let hosts = blocking(move || Ok(hosts_of(&registry, &dir)?)).await?;
-        let repository = Repository::open(&name, hosts, &keyring, self.settings.progress_timeout)?;
+        let (settings, for_name) = (Arc::clone(&self.settings), name.clone());
+        // Settings and certificates are files.
+        let repository = blocking(move || {
+            let hosts = hosts_of(for_name.registry(), &settings.registry_config_dir)?;
+            Ok(Repository::open(
+                &for_name,
+                hosts,
+                &keyring,
+                settings.progress_timeout,
+            )?)
+        })
+        .await?;
         let (top, described) = self.describe(&repository, &name).await?;
         let mut names = vec![name.at(&top)];
         if matches!(name.version(), Version::Tag(_)) {
@@ -162,4 +169,48 @@ fn layer_refs(config: &ImageConfiguration) -> Result<Vec<LayerRef>, ImageError> 
         });
     }
     Ok(layers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations_as_docker_writes_them_are_understood() {
+        let text = r#"{"architecture":"amd64","config":{"Hostname":"","Domainname":"","User":"","AttachStdin":false,
+            "Tty":false,"Env":["PATH=/bin"],"Cmd":["sh"],"Image":"sha256:x","Volumes":null,"WorkingDir":"",
+            "Entrypoint":null,"OnBuild":null,"Labels":null,"ExposedPorts":null,"StopSignal":"SIGQUIT",
+            "Healthcheck":{"Test":["NONE"]}},"container":"x","created":"2020-01-01T00:00:00.123456789Z",
+            "docker_version":"19","history":[{"created":"2020-01-01T00:00:00Z","created_by":"x","empty_layer":true}],
+            "os":"linux","rootfs":{"type":"layers","diff_ids":[]},"variant":"v8"}"#;
+
+        let config = parse_config("sha256:x", text.as_bytes()).unwrap();
+
+        assert_eq!(
+            config.config().as_ref().unwrap().stop_signal().as_deref(),
+            Some("SIGQUIT")
+        );
+        for text in [
+            r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#,
+            r#"{"architecture":"amd64","os":"linux","config":null,"history":null,"rootfs":{"type":"layers","diff_ids":[]}}"#,
+            r#"{"architecture":"amd64","os":"linux","config":{"Volumes":{"/a":{},"/b":{}}},"rootfs":{"type":"layers","diff_ids":[]}}"#,
+        ] {
+            assert!(parse_config("sha256:x", text.as_bytes()).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn chain_ids_follow_the_specification() {
+        let diff_ids = ["a", "b"].map(|c| format!("sha256:{}", c.repeat(64)));
+        let text = serde_json::json!({
+            "architecture": "amd64", "os": "linux", "rootfs": { "type": "layers", "diff_ids": diff_ids },
+        });
+        let config = parse_config("sha256:x", text.to_string().as_bytes()).unwrap();
+
+        let layers = layer_refs(&config).unwrap();
+
+        assert_eq!(layers[0].chain_id, diff_ids[0]);
+        let both = format!("{} {}", diff_ids[0], diff_ids[1]);
+        assert_eq!(layers[1].chain_id, Digest::of(both.as_bytes()).to_string());
+    }
 }

@@ -1,6 +1,5 @@
 //! The handle of the image engine, as the layers above see it.
 
-use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,27 +8,25 @@ use rustix::fs::FileType;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
-use crate::model::{
-    AuthConfig, Error, Filesystem, FilesystemUsage, ImageFilesystems, ImageService, ImageSpec,
-    ImageStatusRequest, ImageStatusResponse, ListImagesRequest, ListImagesResponse, PullImageRequest,
-    PullImageResponse, RemoveImageRequest, Result,
-};
+use crate::model::{AuthConfig, FilesystemUsage, Result};
 use crate::state::Store;
 
+use super::blocking::blocking;
 use super::credentials::Keyring;
 use super::error::ImageError;
 use super::fetch::Fetcher;
 use super::flight::{Flights, Ticket};
 use super::import::Archive;
 use super::index::{Index, layers_of};
-use super::layers::{Layers, blocking, make_private};
+use super::layers::Layers;
 use super::merged::{Directory, Found};
 use super::name::Name;
 use super::pull::{Described, Puller};
 use super::registry::RegistryError;
 use super::snapshot::{Snapshots, lower_directories};
+use super::staging::make_private;
 use super::unpack::Limits;
-use super::usage::{Usages, now};
+use super::usage::Usages;
 use super::{ImageRecord, PullProgress, Settings, Snapshot, VolumeSource};
 
 /// Larger files of an image are not read for the caller.
@@ -38,16 +35,16 @@ const MAX_READ: u64 = 1 << 20;
 /// The images, layers and snapshots of one store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Images {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    settings: Arc<Settings>,
-    layers: Arc<Layers>,
-    index: Arc<Index>,
-    snapshots: Arc<Snapshots>,
-    usages: Usages,
+pub(super) struct Inner {
+    pub settings: Arc<Settings>,
+    pub layers: Arc<Layers>,
+    pub index: Arc<Index>,
+    pub snapshots: Arc<Snapshots>,
+    pub usages: Usages,
     flights: Flights,
     puller: Puller,
     /// Owns pulls, removals and counts in the background.
@@ -103,6 +100,12 @@ impl Images {
         Ok(Images {
             inner: Arc::new(inner),
         })
+    }
+
+    /// Ends pulls that are under way and waits for the work in the background. Pulls fail from now on.
+    pub async fn close(&self) {
+        self.inner.flights.close();
+        self.drain().await;
     }
 
     /// Waits for the work in the background: pulls under way, removals, counts.
@@ -249,7 +252,7 @@ impl Images {
     }
 
     /// Joins or begins the pull of a name.
-    async fn board(&self, name: &str, auth: Option<&AuthConfig>) -> Result<Ticket> {
+    pub(super) async fn board(&self, name: &str, auth: Option<&AuthConfig>) -> Result<Ticket> {
         let name = Name::parse(name).map_err(ImageError::from)?;
         let (auth, file) = (auth.cloned(), self.inner.settings.auth_file.clone());
         let keyring = blocking(move || {
@@ -307,7 +310,7 @@ impl Images {
         Ok(imported)
     }
 
-    fn is_pinned(&self, image: &ImageRecord) -> bool {
+    pub(super) fn is_pinned(&self, image: &ImageRecord) -> bool {
         let patterns = &self.inner.settings.pinned;
         image.names().any(|name| {
             patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
@@ -348,99 +351,4 @@ fn read_file(lower: &[PathBuf], path: &str) -> std::result::Result<Option<Vec<u8
         return Err(refuse("it is larger than 1 MiB".to_owned()));
     }
     Ok(Some(bytes))
-}
-
-fn named(image: Option<&ImageSpec>) -> Result<&str> {
-    match image {
-        Some(spec) if !spec.image.is_empty() => Ok(&spec.image),
-        _ => Err(Error::invalid("image is not named")),
-    }
-}
-
-impl ImageService for Images {
-    async fn list_images(&self, request: ListImagesRequest) -> Result<ListImagesResponse> {
-        let wanted = request
-            .filter
-            .and_then(|filter| filter.image)
-            .map(|spec| spec.image);
-        let records = match wanted.filter(|name| !name.is_empty()) {
-            Some(name) => self.find(&name)?.into_iter().collect(),
-            None => self.inner.index.all(),
-        };
-        let images = records.iter().map(|r| r.to_model(self.is_pinned(r))).collect();
-        Ok(ListImagesResponse { images })
-    }
-
-    async fn image_status(&self, request: ImageStatusRequest) -> Result<ImageStatusResponse> {
-        let Some(record) = self.find(named(request.image.as_ref())?)? else {
-            return Ok(ImageStatusResponse::default());
-        };
-        let mut info = BTreeMap::new();
-        if request.verbose {
-            let value = serde_json::json!({
-                "chainID": record.chain_id(),
-                "manifestDigest": record.manifest_digest,
-                "imageSpec": record.config,
-            });
-            info.insert("info".to_owned(), value.to_string());
-        }
-        Ok(ImageStatusResponse {
-            image: Some(record.to_model(self.is_pinned(&record))),
-            info,
-        })
-    }
-
-    async fn pull_image(&self, request: PullImageRequest) -> Result<PullImageResponse> {
-        let ticket = self
-            .board(named(request.image.as_ref())?, request.auth.as_ref())
-            .await?;
-        let image = ticket.outcome().await?;
-        Ok(PullImageResponse {
-            image_ref: image.id.clone(),
-        })
-    }
-
-    async fn remove_image(&self, request: RemoveImageRequest) -> Result<()> {
-        let name = named(request.image.as_ref())?;
-        self.find(name)?;
-        if let Some(image) = self.inner.index.remove(name).await? {
-            tracing::info!(image = image.id, "image removed");
-            drop(image);
-            let layers = Arc::clone(&self.inner.layers);
-            blocking(move || {
-                layers.collect();
-                Ok(())
-            })
-            .await?;
-        }
-        Ok(())
-    }
-}
-
-impl Filesystem for Images {
-    async fn image_filesystems(&self) -> Result<ImageFilesystems> {
-        let root = &self.inner.settings.root;
-        let (bytes, inodes) = self.inner.layers.usage();
-        let mut containers = FilesystemUsage {
-            timestamp: now(),
-            mountpoint: root.clone(),
-            ..FilesystemUsage::default()
-        };
-        for snapshot in self.inner.snapshots.all() {
-            if let Some(usage) = self.inner.usages.get(&snapshot.container_id, &snapshot.upper) {
-                containers.used_bytes += usage.used_bytes;
-                containers.inodes_used += usage.inodes_used;
-            }
-        }
-        let images = FilesystemUsage {
-            timestamp: now(),
-            mountpoint: root.clone(),
-            used_bytes: bytes,
-            inodes_used: inodes,
-        };
-        Ok(ImageFilesystems {
-            images: vec![images],
-            containers: vec![containers],
-        })
-    }
 }

@@ -23,8 +23,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::copy::{copy_attributes, copy_content};
 use super::error::ImageError;
-use super::layers::{Layer, LayerKey, Layers, Staging, make_private};
+use super::layers::{Layer, LayerKey, Layers};
 use super::merged::{Directory, Found};
+use super::staging::{Staging, make_private};
 use super::unpack::RootAttributes;
 
 const SNAPSHOT_FILE_VERSION: u32 = 1;

@@ -6,18 +6,18 @@
 //! than a twentieth of the time.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, fstat, statat};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::model::FilesystemUsage;
 
 use super::layers::lock;
+use super::unpack::Tree;
 
 /// A walk may take this part of the time.
 const SHARE: u32 = 20;
@@ -100,7 +100,8 @@ impl Usages {
     }
 }
 
-/// Adds up a directory. What goes away meanwhile is not counted.
+/// Adds up a directory. What goes away meanwhile, or lies deeper than a path is long, is not counted. The container may
+/// change it under way: every directory is opened beneath the layer, and no link is followed.
 fn walk(upper: &Path) -> FilesystemUsage {
     let mut usage = FilesystemUsage {
         timestamp: now(),
@@ -108,31 +109,44 @@ fn walk(upper: &Path) -> FilesystemUsage {
         used_bytes: 0,
         inodes_used: 0,
     };
+    let Ok(tree) = Tree::open(upper) else {
+        return usage;
+    };
     let mut linked = HashSet::new();
-    let mut add = |meta: &Metadata| {
-        if meta.nlink() < 2 || meta.is_dir() || linked.insert(meta.ino()) {
-            usage.used_bytes += meta.blocks() * 512;
+    let mut add = |stat: &Stat| {
+        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if directory || stat.st_nlink < 2 || linked.insert(stat.st_ino) {
+            usage.used_bytes += stat.st_blocks as u64 * 512;
             usage.inodes_used += 1;
         }
-        usage.inodes_used < MAX_ENTRIES
+        (directory, usage.inodes_used < MAX_ENTRIES)
     };
-    let mut todo = vec![upper.to_owned()];
-    if let Ok(meta) = upper.symlink_metadata() {
-        add(&meta);
+    if let Ok(stat) = fstat(tree.root()) {
+        add(&stat);
     }
-    while let Some(directory) = todo.pop() {
-        let Ok(entries) = std::fs::read_dir(&directory) else {
+    let mut todo = vec![b".".to_vec()];
+    while let Some(path) = todo.pop() {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let Ok(directory) = tree.open_beneath(&path, flags) else {
+            continue;
+        };
+        let Ok(entries) = Dir::read_from(&directory) else {
             continue;
         };
         for entry in entries.flatten() {
-            let Ok(meta) = entry.metadata() else {
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            let Ok(stat) = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) else {
                 continue;
             };
-            if !add(&meta) {
+            let (below, more) = add(&stat);
+            if !more {
                 return usage;
             }
-            if meta.is_dir() {
-                todo.push(entry.path());
+            if below {
+                todo.push([path.as_slice(), b"/", name].concat());
             }
         }
     }

@@ -22,6 +22,7 @@ mod streams;
 mod trace;
 mod worker;
 
+use crate::monitor::client::LAST_WORDS;
 use crate::sys::{fds, fork, signal};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -36,5 +37,11 @@ pub(super) fn run(dir: &Path, connection: OwnedFd, lean: OwnedFd) -> io::Result<
     fork::new_session()?;
     fork::become_subreaper()?;
     fork::set_name(c"coracle-monitor")?;
-    event_loop::Monitor::new(dir, connection, lean)?.run()
+    // Open until the reason is on disk: the client looks for it when it sees the end.
+    let held = connection.try_clone()?;
+    let monitor = event_loop::Monitor::new(dir, connection, lean).inspect_err(|e| {
+        let _ = std::fs::write(dir.join(LAST_WORDS), format!("{e}\n"));
+    })?;
+    drop(held);
+    monitor.run()
 }

@@ -151,13 +151,44 @@ fn program(profile: &LinuxSeccomp) -> Result<Vec<u8>, SeccompError> {
     }
     let compiled = export(&context)?;
     let mut program = match default {
-        ScmpAction::Errno(libc::EPERM) => newer::prologue(profile, &architectures),
+        ScmpAction::Errno(libc::EPERM) => newer::prologue(&known_numbers(profile, &architectures)),
         _ => vec![],
     };
     program.extend(compiled);
     match program.len() / INSTRUCTION {
         count if count > MOST_INSTRUCTIONS => Err(SeccompError::TooLong(count)),
         _ => Ok(program),
+    }
+}
+
+/// Each architecture of which the profile names a system call, with the highest number that it names.
+fn known_numbers(profile: &LinuxSeccomp, architectures: &[ScmpArch]) -> Vec<(u32, u32)> {
+    let newest = |a: &ScmpArch| Some((audit_number(*a)?, newest(profile, *a)?));
+    architectures.iter().filter_map(newest).collect()
+}
+
+/// The highest number among the system calls that the profile names and this architecture has.
+fn newest(profile: &LinuxSeccomp, architecture: ScmpArch) -> Option<u32> {
+    let names = profile.syscalls().iter().flatten().flat_map(|rule| rule.names());
+    let number = |name: &String| ScmpSyscall::from_name_by_arch(name, architecture).ok();
+    // Negative numbers are the library's own for calls that this architecture does not have.
+    names
+        .filter_map(number)
+        .filter_map(|call| u32::try_from(call.as_raw_syscall()).ok())
+        .max()
+}
+
+/// AUDIT_ARCH_* of the architectures that Kubernetes runs on, and their 32-bit companions. Others have no prologue.
+fn audit_number(architecture: ScmpArch) -> Option<u32> {
+    match architecture {
+        ScmpArch::X8664 => Some(0xc000_003e),
+        ScmpArch::X86 => Some(0x4000_0003),
+        ScmpArch::Aarch64 => Some(0xc000_00b7),
+        ScmpArch::Arm => Some(0x4000_0028),
+        ScmpArch::Ppc64Le => Some(0xc000_0015),
+        ScmpArch::S390X => Some(0x8000_0016),
+        ScmpArch::Riscv64 => Some(0xc000_00f3),
+        _ => None,
     }
 }
 

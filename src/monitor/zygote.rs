@@ -11,6 +11,7 @@ use crate::monitor::client::LAST_WORDS;
 use crate::monitor::process;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::fork::{Fork, exit_now, fork};
+pub use crate::sys::zygote::ARGUMENT;
 use crate::sys::zygote::{Zygote, ZygoteAnswer, ZygoteError, ZygoteOptions, ZygoteRequest};
 use crate::sys::{fds, fork as processes, message, pipe, proc, signal};
 use lean::Mounts;

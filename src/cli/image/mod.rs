@@ -5,7 +5,7 @@
 mod import;
 mod list;
 mod progress;
-mod pull;
+pub(super) mod pull;
 mod session;
 
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ pub(super) enum Command {
 pub(super) async fn run(command: Command, settings: &Settings) -> Result<(), CliError> {
     let mut session = Session::open(settings).await?;
     let answer = match command {
-        Command::Pull { image } => pull::pull(&mut session.admin, image).await,
+        Command::Pull { image } => pull(&mut session.admin, &image).await,
         Command::List { quiet } => list::list(&mut session.admin, quiet).await,
         Command::Import { file, name } => import::import(&mut session.admin, file, name).await,
         Command::Remove { images } => remove(&mut session.admin, images).await,
@@ -60,7 +60,13 @@ pub(super) async fn run(command: Command, settings: &Settings) -> Result<(), Cli
     answer
 }
 
-type Admin = wire::admin_client::AdminClient<tonic::transport::Channel>;
+pub(super) type Admin = wire::admin_client::AdminClient<tonic::transport::Channel>;
+
+async fn pull(admin: &mut Admin, name: &str) -> Result<(), CliError> {
+    let image = pull::pull(admin, name).await?;
+    let size = indicatif::BinaryBytes(image.size);
+    print(&format!("{name} is {}, {size}\n", short(&image.id)))
+}
 
 async fn remove(admin: &mut Admin, images: Vec<String>) -> Result<(), CliError> {
     for name in images {

@@ -1,18 +1,18 @@
 //! Pulling, with a bar for each layer while someone watches.
 
+use super::Admin;
 use super::progress::Bars;
-use super::{Admin, short};
 use crate::app::admin::wire::{self, pull_image_response::Answer};
+use crate::cli::CliError;
 use crate::cli::client::During;
-use crate::cli::{CliError, print};
 
-/// Ctrl-C ends this process and with it the call; the daemon gives up a pull that nobody waits for.
-pub(super) async fn pull(admin: &mut Admin, name: String) -> Result<(), CliError> {
+/// Pulls `name`. Ctrl-C ends this process and with it the call; the daemon gives up a pull that nobody waits for.
+pub(in crate::cli) async fn pull(admin: &mut Admin, name: &str) -> Result<wire::Image, CliError> {
     let action = format!("pull {name}");
-    let mut answers = admin
-        .pull_image(wire::PullImageRequest { name: name.clone() })
-        .await
-        .during(&action)?;
+    let request = wire::PullImageRequest {
+        name: name.to_owned(),
+    };
+    let mut answers = admin.pull_image(request).await.during(&action)?;
     let mut bars = Bars::new();
     while let Some(message) = answers
         .message()
@@ -24,14 +24,10 @@ pub(super) async fn pull(admin: &mut Admin, name: String) -> Result<(), CliError
             Some(Answer::Progress(progress)) => bars.show(&progress.layers),
             Some(Answer::Image(image)) => {
                 bars.clear();
-                return print(&format!("{name} is {}, {}\n", short(&image.id), size(image.size)));
+                return Ok(image);
             }
             None => {}
         }
     }
     Err(CliError::Incomplete(action))
-}
-
-fn size(bytes: u64) -> String {
-    indicatif::BinaryBytes(bytes).to_string()
 }

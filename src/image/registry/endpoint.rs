@@ -2,33 +2,30 @@
 
 use std::error::Error as _;
 use std::io;
-use std::path::Path;
 use std::sync::Once;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use oci_client::Reference;
-use oci_client::client::{
-    BlobResponse, Certificate, CertificateEncoding, Client, ClientConfig, ClientProtocol,
-};
+use oci_client::client::{BlobResponse, Client};
 use oci_client::errors::OciDistributionError;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RANGE};
+use reqwest::header::{ACCEPT, RANGE};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use tokio::sync::Mutex;
 
-use super::super::credentials::{Credentials, Keyring};
-use super::super::digest::Digest;
-use super::super::hosts::Host;
-use super::super::manifest::MANIFEST_TYPES;
-use super::super::name::{Name, Version};
+use crate::image::{
+    credentials::{Credentials, Keyring},
+    digest::Digest,
+    hosts::{Host, is_loopback},
+    manifest::MANIFEST_TYPES,
+    name::{Name, Version},
+};
+
+use super::client::{ClientConfigSource, certificates, http_client, proxy_in_environment};
+use super::failure::{envelope_error, reason_of, shorten};
 use super::token::{self, Authorization};
 use super::{ByteStream, Fetched, RegistryError};
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// As much of an error's text as is shown.
-const MAX_REASON: usize = 300;
-const USER_AGENT: &str = concat!("coracle/", env!("CARGO_PKG_VERSION"));
 
 /// A host with its client and credentials.
 pub(super) struct Endpoint {
@@ -58,36 +55,6 @@ struct Session {
     oci: Option<Client>,
 }
 
-/// What clients of `oci-client` are made from; a configuration of it cannot be cloned.
-struct ClientConfigSource {
-    plain_http: bool,
-    skip_verify: bool,
-    certificates: Vec<Vec<u8>>,
-    timeout: Duration,
-    reference: Reference,
-}
-
-impl ClientConfigSource {
-    fn client(&self) -> Client {
-        let certificate = |data: &Vec<u8>| Certificate {
-            encoding: CertificateEncoding::Pem,
-            data: data.clone(),
-        };
-        Client::new(ClientConfig {
-            protocol: match self.plain_http {
-                true => ClientProtocol::Http,
-                false => ClientProtocol::Https,
-            },
-            accept_invalid_certificates: self.skip_verify,
-            extra_root_certificates: self.certificates.iter().map(certificate).collect(),
-            connect_timeout: Some(CONNECT_TIMEOUT),
-            read_timeout: Some(self.timeout),
-            user_agent: USER_AGENT,
-            ..ClientConfig::default()
-        })
-    }
-}
-
 impl Endpoint {
     pub(super) fn new(
         name: &Name,
@@ -106,7 +73,8 @@ impl Endpoint {
         let certificates = certificates(&host, &address)?;
         let http = http_client(&host, &address, &certificates, timeout)?;
         let credentials = keyring.for_host(&address, name.registry(), host.origin);
-        let beyond = has_path || !host.headers.is_empty() || !host.client.is_empty();
+        let past_proxy = is_loopback(&address) && proxy_in_environment();
+        let beyond = has_path || past_proxy || !host.headers.is_empty() || !host.client.is_empty();
         let oci = (!beyond).then(|| ClientConfigSource {
             plain_http,
             skip_verify: host.skip_verify,
@@ -381,25 +349,6 @@ impl Endpoint {
     }
 }
 
-fn envelope_error(what: String, host: String, envelope: &oci_client::errors::OciEnvelope) -> RegistryError {
-    use oci_client::errors::OciErrorCode as Code;
-
-    let reason = shorten(&envelope.to_string());
-    match envelope.errors.first().map(|e| &e.code) {
-        Some(Code::BlobUnknown | Code::ManifestUnknown | Code::NameUnknown | Code::NotFound) => {
-            RegistryError::NotFound { what, host }
-        }
-        Some(Code::Denied | Code::Unauthorized) => RegistryError::Denied { what, host, reason },
-        Some(Code::Toomanyrequests) => RegistryError::Status {
-            what,
-            host,
-            status: 429,
-            reason,
-        },
-        _ => RegistryError::Answer { what, host, reason },
-    }
-}
-
 /// The reference by which `oci-client` asks this host.
 fn reference(name: &Name, address: &str, origin: bool) -> Reference {
     let (registry, repository) = (name.registry().to_owned(), name.repository().to_owned());
@@ -411,63 +360,6 @@ fn reference(name: &Name, address: &str, origin: bool) -> Reference {
     let mut reference = Reference::with_tag(registry, repository, version);
     reference.set_mirror_registry(address.to_owned());
     reference
-}
-
-fn certificates(host: &Host, address: &str) -> Result<Vec<Vec<u8>>, RegistryError> {
-    host.ca.iter().map(|path| read(path, address)).collect()
-}
-
-fn read(path: &Path, address: &str) -> Result<Vec<u8>, RegistryError> {
-    std::fs::read(path).map_err(|source| RegistryError::File {
-        path: path.to_owned(),
-        host: address.to_owned(),
-        source,
-    })
-}
-
-fn http_client(
-    host: &Host,
-    address: &str,
-    certificates: &[Vec<u8>],
-    timeout: Duration,
-) -> Result<reqwest::Client, RegistryError> {
-    let setup = |reason: String| RegistryError::Setup {
-        host: address.to_owned(),
-        reason,
-    };
-    let mut headers = HeaderMap::new();
-    for (name, value) in &host.headers {
-        let name = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| setup(format!("header {name:?} has a bad name")))?;
-        let mut value =
-            HeaderValue::from_str(value).map_err(|_| setup(format!("header {name} has a bad value")))?;
-        value.set_sensitive(name == AUTHORIZATION);
-        headers.append(name, value);
-    }
-    let mut builder = reqwest::Client::builder()
-        .user_agent(USER_AGENT)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(timeout)
-        .default_headers(headers)
-        .tls_danger_accept_invalid_certs(host.skip_verify);
-    let mut roots = Vec::new();
-    for pem in certificates {
-        let parsed = reqwest::Certificate::from_pem_bundle(pem);
-        roots.extend(parsed.map_err(|_| setup("a certificate authority is malformed".to_owned()))?);
-    }
-    if !roots.is_empty() {
-        builder = builder.tls_certs_merge(roots);
-    }
-    if let Some((certificate, key)) = host.client.first() {
-        let mut pem = read(certificate, address)?;
-        if let Some(key) = key {
-            pem.extend(read(key, address)?);
-        }
-        let identity = reqwest::Identity::from_pem(&pem);
-        builder =
-            builder.identity(identity.map_err(|_| setup("the client certificate is malformed".to_owned()))?);
-    }
-    builder.build().map_err(|error| setup(error.to_string()))
 }
 
 /// Drops the first bytes of a stream: the host ignored the range.
@@ -489,43 +381,4 @@ fn skip(stream: ByteStream, mut offset: u64) -> ByteStream {
             std::future::ready(kept)
         })
         .boxed()
-}
-
-/// The messages of an error in the distribution specification's form, else the beginning of the text.
-fn reason_of(body: &[u8]) -> String {
-    #[derive(serde::Deserialize)]
-    struct Envelope {
-        errors: Vec<Message>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Message {
-        #[serde(default)]
-        code: String,
-        #[serde(default)]
-        message: String,
-    }
-    let text = match serde_json::from_slice::<Envelope>(body) {
-        Ok(envelope) => {
-            let messages: Vec<_> = envelope
-                .errors
-                .iter()
-                .map(|e| format!("{} {}", e.code, e.message))
-                .collect();
-            messages.join(", ")
-        }
-        Err(_) => String::from_utf8_lossy(body).into_owned(),
-    };
-    shorten(&text)
-}
-
-fn shorten(text: &str) -> String {
-    let line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MAX_REASON)
-        .collect();
-    match line.trim() {
-        "" => "no reason given".to_owned(),
-        trimmed => trimmed.to_owned(),
-    }
 }

@@ -4,7 +4,9 @@
 //! keeps the first ones it saw for a registry. Manifests are fetched here, with a limit. What `oci-client` cannot do
 //! (client certificates, further headers, paths before `/v2`, refresh tokens) is done here too.
 
+mod client;
 mod endpoint;
+mod failure;
 mod token;
 
 use std::io;

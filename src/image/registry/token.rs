@@ -11,7 +11,7 @@ use reqwest::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use reqwest::{RequestBuilder, StatusCode};
 use serde::Deserialize;
 
-use super::super::credentials::Credentials;
+use crate::image::credentials::Credentials;
 
 const MAX_ANSWER: usize = 1 << 20;
 
@@ -226,6 +226,7 @@ fn parameters(challenge: &str, scheme: &str) -> Option<HashMap<String, String>> 
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     #[test]

@@ -51,7 +51,7 @@ async fn a_packed_layout_is_imported_under_a_given_name() {
 #[tokio::test]
 async fn what_docker_saves_is_imported() {
     let layer = tar(&[Item::File("file", "text")]);
-    let image = TestImage::new(&[layer.clone()], json!({}));
+    let image = TestImage::new(std::slice::from_ref(&layer), json!({}));
     let config = String::from_utf8(image.blobs[1].clone()).unwrap();
     let manifest = json!([{ "Config": "c.json", "RepoTags": ["app:1", "app:2"], "Layers": ["l/layer.tar"] }]);
     let bench = Bench::new().await;

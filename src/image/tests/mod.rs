@@ -1,5 +1,6 @@
 //! The engine against registries: a real one, and one that misbehaves on demand. Needs root, as the engine does.
 
+mod access;
 mod fixture;
 mod import;
 mod pull;

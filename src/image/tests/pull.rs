@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::fixture::{Answer, Bench, Item, Server, TestImage, gzip, index, serve_image, tar};
-use crate::model::{AuthConfig, ImageService as _, ImageSpec, ImageStatusRequest, Kind, RemoveImageRequest};
+use crate::model::{ImageService as _, ImageSpec, ImageStatusRequest, Kind, RemoveImageRequest};
 
 fn nothing(_: &super::fixture::Request) -> Option<Answer> {
     None
@@ -119,7 +119,7 @@ async fn layers_of_every_packing_are_merged() {
 #[tokio::test]
 async fn a_second_pull_fetches_no_layer_again() {
     let shared = tar(&[Item::File("file", "shared")]);
-    let one = TestImage::new(&[shared.clone()], json!({}));
+    let one = TestImage::new(std::slice::from_ref(&shared), json!({}));
     let two = TestImage::new(&[shared, tar(&[Item::File("more", "x")])], json!({}));
     let (first, second) = (
         Server::registry(one, nothing).await,
@@ -245,175 +245,6 @@ async fn what_goes_wrong_is_told_by_kind_and_name() {
             .images
             .is_empty()
     );
-}
-
-fn basic(username: &str) -> Option<AuthConfig> {
-    Some(AuthConfig {
-        username: username.to_owned(),
-        password: "s3cret".to_owned(),
-        ..AuthConfig::default()
-    })
-}
-
-#[tokio::test]
-async fn a_token_is_asked_for_where_the_registry_says() {
-    let image = TestImage::of("text");
-    let server = Server::registry(image.clone(), |request| {
-        let host = &request.headers["host"];
-        let authorization = request.headers.get("authorization").map(String::as_str);
-        if request.target.starts_with("/token") {
-            // u:s3cret
-            return Some(match authorization {
-                Some("Basic dTpzM2NyZXQ=") => Answer::ok(r#"{"token": "t0ken"}"#),
-                _ => Answer::status(401),
-            });
-        }
-        let challenge = format!("Bearer realm=\"http://{host}/token\",service=\"svc\"");
-        (authorization != Some("Bearer t0ken"))
-            .then(|| Answer::status(401).header("www-authenticate", challenge))
-    })
-    .await;
-    let bench = Bench::new().await;
-    let name = format!("{}/a", server.address);
-
-    let refused = bench.pull_as(&name, basic("other")).await.unwrap_err();
-    let id = bench.pull_as(&name, basic("u")).await.unwrap();
-
-    assert_eq!(id, image.id());
-    assert_eq!(refused.kind(), Kind::PermissionDenied, "{refused}");
-    assert!(!refused.to_string().contains("s3cret"), "{refused}");
-    let asked: Vec<_> = server
-        .requests()
-        .into_iter()
-        .filter(|r| r.target.starts_with("/token"))
-        .collect();
-    assert_eq!(asked.len(), 2);
-    assert!(
-        asked[1].target.contains("scope=repository%3Aa%3Apull") && asked[1].target.contains("service=svc")
-    );
-}
-
-#[tokio::test]
-async fn one_callers_credentials_do_not_serve_another() {
-    let server = Server::registry(TestImage::of("text"), |request| {
-        let allowed = request.headers.get("authorization").map(String::as_str) == Some("Basic dTpzM2NyZXQ=");
-        (!allowed).then(|| Answer::status(401).header("www-authenticate", "Basic realm=\"x\""))
-    })
-    .await;
-    let bench = Bench::new().await;
-    let name = format!("{}/a", server.address);
-
-    bench.pull_as(&name, basic("u")).await.unwrap();
-    let anonymous = bench.pull(&name).await;
-
-    assert_eq!(anonymous.unwrap_err().kind(), Kind::PermissionDenied);
-}
-
-#[tokio::test]
-async fn a_refresh_token_is_exchanged() {
-    let server = Server::registry(TestImage::of("text"), |request| {
-        let host = &request.headers["host"];
-        if request.target == "/token" && request.method == "POST" {
-            let right = request.body.contains("refresh_token=fresh")
-                && request.body.contains("grant_type=refresh_token");
-            return right.then(|| Answer::ok(r#"{"access_token": "t0ken"}"#));
-        }
-        let challenge = format!("Bearer realm=\"http://{host}/token\"");
-        let allowed = request.headers.get("authorization").map(String::as_str) == Some("Bearer t0ken");
-        (!allowed).then(|| Answer::status(401).header("www-authenticate", challenge))
-    })
-    .await;
-    let bench = Bench::new().await;
-    let auth = AuthConfig {
-        identity_token: "fresh".to_owned(),
-        ..AuthConfig::default()
-    };
-
-    let result = bench.pull_as(&format!("{}/a", server.address), Some(auth)).await;
-
-    assert_eq!(result.unwrap(), server_id());
-}
-
-fn write_hosts(bench: &Bench, registry: &str, text: &str) {
-    let dir = bench.dir.path().join("certs.d").join(registry);
-    std::fs::create_dir_all(&dir).unwrap();
-    std::fs::write(dir.join("hosts.toml"), text).unwrap();
-}
-
-#[tokio::test]
-async fn mirrors_are_asked_first_and_the_original_name_is_recorded() {
-    let broken = Server::start(|_| Answer::status(404)).await;
-    let mirror = Server::registry(TestImage::of("text"), nothing).await;
-    let bench = Bench::new().await;
-    let text = format!(
-        "server = \"http://127.0.0.1:1\"\n[host.\"http://{}\"]\n[host.\"http://{}\"]\n",
-        broken.address, mirror.address
-    );
-    write_hosts(&bench, "registry.example", &text);
-
-    let id = bench.pull("registry.example/team/app:1").await.unwrap();
-
-    let record = bench.images.resolve(&id).unwrap();
-    assert_eq!(record.repo_tags, ["registry.example/team/app:1"]);
-    assert!(broken.count("/manifests/1?ns=registry.example") == 1);
-    assert!(
-        mirror
-            .requests()
-            .iter()
-            .skip(1)
-            .all(|r| r.target.contains("?ns=registry.example"))
-    );
-}
-
-#[tokio::test]
-async fn a_mirror_with_a_path_and_headers_is_asked_there() {
-    let image = TestImage::of("text");
-    let served = image.clone();
-    let server = Server::start(move |request| {
-        match request
-            .target
-            .strip_prefix("/cache/v2")
-            .filter(|_| request.headers.get("x-key").is_some())
-        {
-            Some("/") => Answer::ok("{}"),
-            Some(rest) => serve_image(
-                &served,
-                &super::fixture::Request {
-                    target: rest.to_owned(),
-                    ..request.clone()
-                },
-            ),
-            None => Answer::status(404),
-        }
-    })
-    .await;
-    let bench = Bench::new().await;
-    let text = format!(
-        "[host.\"http://{0}/cache/v2\"]\noverride_path = true\n[host.\"http://{0}/cache/v2\".header]\nx-key = \"1\"\n",
-        server.address
-    );
-    write_hosts(&bench, "_default", &text);
-
-    let id = bench.pull("registry.example/app").await.unwrap();
-
-    assert_eq!(id, image.id());
-}
-
-#[tokio::test]
-async fn a_mirror_without_the_right_to_resolve_serves_blobs_only() {
-    let image = TestImage::of("text");
-    let mirror = Server::registry(image.clone(), nothing).await;
-    let origin = Server::registry(image.clone(), nothing).await;
-    let bench = Bench::new().await;
-    let text = format!(
-        "server = \"http://{}\"\n[host.\"http://{}\"]\ncapabilities = [\"pull\"]\n",
-        origin.address, mirror.address
-    );
-    write_hosts(&bench, "registry.example", &text);
-
-    bench.pull("registry.example/app:1").await.unwrap();
-
-    assert_eq!((mirror.count("/manifests/"), origin.count("/manifests/")), (0, 1));
 }
 
 #[tokio::test]

@@ -101,7 +101,7 @@ async fn a_real_registry_serves_tags_digests_indexes_and_untagged_names() {
         Item::Directory("etc", 0o755),
         Item::File("etc/passwd", "root:x:0:0::/:/bin/sh\n"),
     ]);
-    let one = TestImage::new(&[shared.clone()], json!({ "Cmd": ["one"] }));
+    let one = TestImage::new(std::slice::from_ref(&shared), json!({ "Cmd": ["one"] }));
     let two = TestImage::new(
         &[shared, tar(&[Item::File("more", "x")])],
         json!({ "Cmd": ["two"] }),

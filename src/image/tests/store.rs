@@ -196,3 +196,86 @@ async fn files_that_are_not_regular_or_large_are_not_read() {
     }
     assert_eq!(bench.images.read_file(&image, "/none/x").await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn what_a_layer_leaves_open_is_settled_from_below() {
+    let mut links = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Link);
+    header.set_size(0);
+    header.set_mode(0o644);
+    links.append_link(&mut header, "dir/hard", "dir/file").unwrap();
+    let layers = [
+        tar(&[Item::Directory("dir", 0o710), Item::File("dir/file", "below")]),
+        links.into_inner().unwrap(),
+    ];
+
+    let (bench, id) = pulled(&layers).await;
+
+    let image = bench.images.resolve(&id).unwrap();
+    let top = bench.images.rootfs_layers(&image).unwrap()[0].join("dir");
+    assert_eq!(top.metadata().unwrap().mode() & 0o7777, 0o710);
+    assert_eq!(std::fs::read(top.join("hard")).unwrap(), b"below");
+    assert_eq!(bench.read(&id, "dir/file").await.unwrap(), "below");
+}
+
+/// Unmounts at the end of a test, failed or not.
+struct Mounted<'a>(&'a std::path::Path);
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        rustix::mount::unmount(self.0, rustix::mount::UnmountFlags::DETACH).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_kernel_merges_a_snapshot_as_the_image_says() {
+    let layers = [
+        tar(&[
+            Item::Directory("./", 0o751),
+            Item::Directory("a", 0o755),
+            Item::File("a/gone", "x"),
+            Item::File("a/kept", "x"),
+            Item::Directory("o", 0o755),
+            Item::File("o/below", "x"),
+        ]),
+        tar(&[
+            Item::Directory("a", 0o700),
+            Item::File("a/.wh.gone", ""),
+            Item::Directory("o", 0o755),
+            Item::File("o/.wh..wh..opq", ""),
+            Item::File("o/above", "x"),
+        ]),
+    ];
+    let (bench, id) = pulled(&layers).await;
+    let snapshot = bench
+        .images
+        .prepare("c1", &bench.images.resolve(&id).unwrap())
+        .await
+        .unwrap();
+    let lower: Vec<_> = snapshot.lower.iter().map(|p| p.to_str().unwrap()).collect();
+    let (upper, work) = (snapshot.upper.display(), snapshot.work.display());
+    let options = format!("lowerdir={},upperdir={upper},workdir={work}", lower.join(":"));
+    let options = std::ffi::CString::new(options).unwrap();
+
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("overlay", &snapshot.rootfs, "overlay", flags, options.as_c_str()).unwrap();
+    let _mounted = Mounted(&snapshot.rootfs);
+
+    let names = |path: &str| {
+        let mut names: Vec<_> = std::fs::read_dir(snapshot.rootfs.join(path))
+            .unwrap()
+            .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(""), ["a", "o"]);
+    assert_eq!(names("a"), ["kept"]);
+    assert_eq!(names("o"), ["above"]);
+    assert_eq!(snapshot.rootfs.metadata().unwrap().mode() & 0o7777, 0o751);
+    assert_eq!(
+        snapshot.rootfs.join("a").metadata().unwrap().mode() & 0o7777,
+        0o700
+    );
+}

@@ -257,29 +257,17 @@ impl<R: Read> Archive<R> {
         size: u64,
         pax: &Pax,
     ) -> Result<EntryKind, UnpackError> {
-        let numbers = || {
-            let (major, minor) = match (header.as_ustar(), header.as_gnu()) {
-                (Some(ustar), _) => (&ustar.dev_major, &ustar.dev_minor),
-                (None, Some(gnu)) => (&gnu.dev_major, &gnu.dev_minor),
-                (None, None) => return Ok((0, 0)),
-            };
-            let some = |n: io::Result<Option<u32>>| n.map(Option::unwrap_or_default);
-            Ok((
-                number(major, some(header.device_major()), "device number")?,
-                number(minor, some(header.device_minor()), "device number")?,
-            ))
-        };
         Ok(match header.entry_type() {
             EntryType::Directory => EntryKind::Directory,
             EntryType::Symlink => EntryKind::Symlink(link),
             EntryType::Link => EntryKind::Hardlink(link),
             EntryType::Fifo => EntryKind::Fifo,
             EntryType::Char => {
-                let (major, minor) = numbers()?;
+                let (major, minor) = device_numbers(header)?;
                 EntryKind::Character { major, minor }
             }
             EntryType::Block => {
-                let (major, minor) = numbers()?;
+                let (major, minor) = device_numbers(header)?;
                 EntryKind::Block { major, minor }
             }
             EntryType::GNUSparse => self.gnu_sparse(header, size)?,
@@ -359,6 +347,19 @@ impl<R: Read> Read for Content<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer).map_err(io::Error::other)
     }
+}
+
+fn device_numbers(header: &Header) -> Result<(u32, u32), UnpackError> {
+    let (major, minor) = match (header.as_ustar(), header.as_gnu()) {
+        (Some(ustar), _) => (&ustar.dev_major, &ustar.dev_minor),
+        (None, Some(gnu)) => (&gnu.dev_major, &gnu.dev_minor),
+        (None, None) => return Ok((0, 0)),
+    };
+    let some = |n: io::Result<Option<u32>>| n.map(Option::unwrap_or_default);
+    Ok((
+        number(major, some(header.device_major()), "device number")?,
+        number(minor, some(header.device_minor()), "device number")?,
+    ))
 }
 
 /// A blank field is zero.

@@ -5,6 +5,8 @@
 //! directory's mode or a hard link's target, is left in [`Pending`] for the layer store to settle.
 
 mod archive;
+mod attributes;
+mod data;
 mod decode;
 mod pax;
 mod sparse;

@@ -7,18 +7,15 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Read, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt as _;
 
 use rustix::fs::{
-    AtFlags, Dev, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat,
-    fchmod, fchown, fsetxattr, futimens, linkat, lsetxattr, makedev, mkdirat, mknodat, openat, statat,
-    symlinkat, utimensat,
+    AtFlags, Dev, FileType, Mode, OFlags, Timespec, XattrFlags, chmodat, chownat, fchmod, futimens, linkat,
+    lsetxattr, makedev, mkdirat, mknodat, openat, statat, symlinkat, utimensat,
 };
 use rustix::io::Errno;
-use xxhash_rust::xxh3::Xxh3;
 
 use super::archive::{Archive, Entry, EntryKind};
-use super::sparse::Chunk;
+use super::attributes::{both, dress, is_kept, owner, tolerate};
 use super::tree::{Made, Tree, is_whiteout, make_opaque, make_whiteout, normalise, remove_all, split};
 use super::{LayerFacts, Pending, Request, RootAttributes, UnpackError, content, file_list};
 
@@ -28,21 +25,23 @@ const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE_WHITEOUT: &[u8] = b".wh..wh..opq";
 /// Names of aufs' own bookkeeping.
 const BOOKKEEPING: &[u8] = b".wh..wh.";
-const BLOCK: u64 = 4096;
+/// Space is taken in blocks of this size.
+pub(super) const BLOCK: u64 = 4096;
 const BUFFER: usize = 128 << 10;
 
 /// Writes one layer.
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
-    request: Request<'a>,
+    pub(super) request: Request<'a>,
     tree: Tree,
-    files: BufWriter<File>,
-    facts: LayerFacts,
+    pub(super) files: BufWriter<File>,
+    pub(super) facts: LayerFacts,
     implied: BTreeSet<Vec<u8>>,
     links: Vec<(Vec<u8>, Vec<u8>)>,
     directory_times: Vec<(Vec<u8>, Timespec)>,
-    buffer: Vec<u8>,
-    left: u64,
+    pub(super) buffer: Vec<u8>,
+    /// Bytes that files may still have.
+    pub(super) left: u64,
     entries: u64,
 }
 
@@ -222,7 +221,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Makes an entry by `make`, after removing what has its name.
-    fn replace<T>(
+    pub(super) fn replace<T>(
         &mut self,
         path: &[u8],
         mut make: impl FnMut(BorrowedFd<'_>, &[u8]) -> rustix::io::Result<T>,
@@ -250,113 +249,6 @@ impl<'a> Writer<'a> {
         self.implied.retain(|known| !below(known, path));
         self.links.retain(|(known, _)| known != path);
         Ok(())
-    }
-
-    fn file<R: Read>(
-        &mut self,
-        path: &[u8],
-        entry: &Entry,
-        (size, chunks): (u64, Option<&[Chunk]>),
-        archive: &mut Archive<R>,
-    ) -> Result<(), UnpackError> {
-        self.left = self.left.checked_sub(size).ok_or(UnpackError::TooLarge {
-            limit: self.request.limits.bytes,
-            unit: "bytes",
-        })?;
-        let fail = |error| UnpackError::write(path, error);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened: OwnedFd = self
-            .replace(path, |directory, name| {
-                openat(directory, name, flags, Mode::RUSR | Mode::WUSR)
-            })
-            .map_err(fail)?;
-        let file = File::from(opened);
-        let (stored, hash) = match chunks {
-            None => (size, self.dense(path, &file, size, archive)?),
-            Some(chunks) => self.sparse(path, &file, size, chunks, archive)?,
-        };
-        dress(file.as_fd(), entry).map_err(fail)?;
-        futimens(&file, &both(entry.mtime)).map_err(fail)?;
-        self.facts.bytes += stored.next_multiple_of(BLOCK);
-        self.list(path, size, hash)
-    }
-
-    fn dense<R: Read>(
-        &mut self,
-        path: &[u8],
-        file: &File,
-        size: u64,
-        archive: &mut Archive<R>,
-    ) -> Result<u64, UnpackError> {
-        let mut hash = Xxh3::new();
-        let mut left = size;
-        while left > 0 {
-            let count = self.fill(left, archive)?;
-            hash.update(&self.buffer[..count]);
-            (&mut &*file)
-                .write_all(&self.buffer[..count])
-                .map_err(|e| UnpackError::write(path, e))?;
-            left -= count as u64;
-        }
-        Ok(hash.digest())
-    }
-
-    fn sparse<R: Read>(
-        &mut self,
-        path: &[u8],
-        file: &File,
-        size: u64,
-        chunks: &[Chunk],
-        archive: &mut Archive<R>,
-    ) -> Result<(u64, u64), UnpackError> {
-        let mut hash = Xxh3::new();
-        let mut position = 0;
-        let mut stored = 0;
-        for chunk in chunks {
-            hash_hole(&mut hash, chunk.offset - position);
-            position = chunk.offset;
-            let mut left = chunk.length;
-            while left > 0 {
-                let count = self.fill(left, archive)?;
-                hash.update(&self.buffer[..count]);
-                file.write_all_at(&self.buffer[..count], position)
-                    .map_err(|e| UnpackError::write(path, e))?;
-                position += count as u64;
-                left -= count as u64;
-            }
-            stored += chunk.length.next_multiple_of(BLOCK);
-        }
-        hash_hole(&mut hash, size - position);
-        file.set_len(size).map_err(|e| UnpackError::write(path, e))?;
-        Ok((stored, hash.digest()))
-    }
-
-    /// Fills the buffer, so that small reads do not become small writes.
-    fn fill<R: Read>(&mut self, left: u64, archive: &mut Archive<R>) -> Result<usize, UnpackError> {
-        let wanted = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let mut filled = 0;
-        while filled < wanted {
-            match archive.read(&mut self.buffer[filled..wanted])? {
-                0 => return Err(UnpackError::Malformed("archive ends within an entry".to_owned())),
-                count => filled += count,
-            }
-        }
-        Ok(filled)
-    }
-
-    fn list(&mut self, path: &[u8], size: u64, hash: u64) -> Result<(), UnpackError> {
-        let mut line = format!("{hash:016x} {size} ").into_bytes();
-        for byte in path {
-            match byte {
-                b'\n' => line.extend_from_slice(b"\\n"),
-                b'\\' => line.extend_from_slice(b"\\\\"),
-                other => line.push(*other),
-            }
-        }
-        line.push(b'\n');
-        self.files
-            .write_all(&line)
-            .map_err(|e| UnpackError::write(path, e))
     }
 
     fn directory(&mut self, path: &[u8], entry: &Entry) -> rustix::io::Result<()> {
@@ -481,52 +373,4 @@ fn target_parent_or_root(path: &[u8]) -> &[u8] {
 fn below(path: &[u8], other: &[u8]) -> bool {
     path.strip_prefix(other)
         .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-}
-
-/// Sets owner, mode and attributes.
-fn dress(fd: BorrowedFd<'_>, entry: &Entry) -> rustix::io::Result<()> {
-    let (uid, gid) = owner(entry);
-    fchown(fd, Some(uid), Some(gid))?;
-    fchmod(fd, Mode::from_raw_mode(entry.mode))?;
-    for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_kept(name)) {
-        tolerate(name, fsetxattr(fd, &name[..], value, XattrFlags::empty()))?;
-    }
-    Ok(())
-}
-
-/// Attributes an image may set. Overlay's own would turn files of other layers, or of the host, into this layer's;
-/// labels of security modules are the host's business.
-fn is_kept(name: &[u8]) -> bool {
-    let overlay = name.starts_with(b"user.overlay.");
-    name == b"security.capability"
-        || (name.starts_with(b"user.") && !overlay)
-        || name.starts_with(b"system.posix_acl_")
-}
-
-/// A file system may lack attributes and lists of access rights; without capabilities a program would not work.
-fn tolerate(name: &[u8], result: rustix::io::Result<()>) -> rustix::io::Result<()> {
-    match result {
-        Err(Errno::NOTSUP | Errno::PERM) if name != b"security.capability" => Ok(()),
-        other => other,
-    }
-}
-
-fn owner(entry: &Entry) -> (Uid, Gid) {
-    (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid))
-}
-
-fn both(time: Timespec) -> Timestamps {
-    Timestamps {
-        last_access: time,
-        last_modification: time,
-    }
-}
-
-fn hash_hole(hash: &mut Xxh3, mut length: u64) {
-    const ZEROS: &[u8] = &[0; 64 << 10];
-    while length > 0 {
-        let count = length.min(ZEROS.len() as u64);
-        hash.update(&ZEROS[..count as usize]);
-        length -= count;
-    }
 }

@@ -1,13 +1,11 @@
-//! System calls newer than a profile: a short program in front of the compiled one.
+//! System calls newer than a profile: a short program in front of the compiled one. Which numbers are known is asked of the
+//! library elsewhere.
 //!
 //! ```text
 //!         load architecture
 //!   for each: if it is not this one, next
 //!             load number; if number > newest named and number < 0x40000000: return ENOSYS; else go to the profile
 //! ```
-
-use libseccomp::{ScmpArch, ScmpSyscall};
-use oci_spec::runtime::LinuxSeccomp;
 
 /// From here on are the numbers of x86's x32 variant, which have the architecture of x86_64.
 const X32: u32 = 0x4000_0000;
@@ -25,13 +23,8 @@ const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 /// Instructions per architecture.
 const BLOCK: usize = 5;
 
-/// Returns the program for the architectures of which the profile names a system call.
-pub(super) fn prologue(profile: &LinuxSeccomp, architectures: &[ScmpArch]) -> Vec<u8> {
-    let newest = |a: &ScmpArch| Some((audit_number(*a)?, newest(profile, *a)?));
-    assemble(&architectures.iter().filter_map(newest).collect::<Vec<_>>())
-}
-
-fn assemble(newest: &[(u32, u32)]) -> Vec<u8> {
+/// Returns the program for pairs of an architecture (AUDIT_ARCH_*) and the newest number known there; none for no pair.
+pub(super) fn prologue(newest: &[(u32, u32)]) -> Vec<u8> {
     if newest.is_empty() {
         return vec![];
     }
@@ -54,31 +47,6 @@ fn instruction(code: u16, if_true: u8, if_false: u8, k: u32) -> Vec<u8> {
     bytes.extend([if_true, if_false]);
     bytes.extend(k.to_ne_bytes());
     bytes
-}
-
-/// The highest number among the system calls that the profile names and this architecture has.
-fn newest(profile: &LinuxSeccomp, architecture: ScmpArch) -> Option<u32> {
-    let names = profile.syscalls().iter().flatten().flat_map(|rule| rule.names());
-    let number = |name: &String| ScmpSyscall::from_name_by_arch(name, architecture).ok();
-    // Negative numbers are the library's own for calls that this architecture does not have.
-    names
-        .filter_map(number)
-        .filter_map(|call| u32::try_from(call.as_raw_syscall()).ok())
-        .max()
-}
-
-/// AUDIT_ARCH_* of the architectures that Kubernetes runs on, and their 32-bit companions. Others have no prologue.
-fn audit_number(architecture: ScmpArch) -> Option<u32> {
-    match architecture {
-        ScmpArch::X8664 => Some(0xc000_003e),
-        ScmpArch::X86 => Some(0x4000_0003),
-        ScmpArch::Aarch64 => Some(0xc000_00b7),
-        ScmpArch::Arm => Some(0x4000_0028),
-        ScmpArch::Ppc64Le => Some(0xc000_0015),
-        ScmpArch::S390X => Some(0x8000_0016),
-        ScmpArch::Riscv64 => Some(0xc000_00f3),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -114,7 +82,7 @@ mod tests {
 
     #[test]
     fn only_numbers_above_the_newest_of_their_architecture_are_unknown() {
-        let program = assemble(&[(1, 450), (2, 400), (3, 300)]);
+        let program = prologue(&[(1, 450), (2, 400), (3, 300)]);
         for (architecture, number, unknown) in [
             (1, 450, false),
             (1, 451, true),

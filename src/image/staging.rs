@@ -1,0 +1,159 @@
+//! Directories for unfinished work, and for what is on its way out.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, renameat, unlinkat};
+use rustix::io::Errno;
+use tokio_util::task::TaskTracker;
+
+/// Directories nested deeper are moved up before they are removed: a container may nest them without end, and a level
+/// costs a descriptor and a frame.
+const MAX_DEPTH: usize = 64;
+
+/// A directory for unfinished work. Dropping it removes it in the background.
+#[derive(Debug)]
+pub(super) struct Staging {
+    path: PathBuf,
+    tasks: TaskTracker,
+}
+
+impl Staging {
+    /// Takes charge of a directory. `tasks` owns the removal.
+    pub(super) fn new(path: PathBuf, tasks: TaskTracker) -> Staging {
+        Staging { path, tasks }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let path = std::mem::take(&mut self.path);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(self.tasks.spawn_blocking_on(move || sweep(&path), &runtime)),
+            Err(_) => sweep(&path),
+        }
+    }
+}
+
+fn sweep(path: &Path) {
+    match remove_tree(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "cannot remove leftover, next start tries again");
+        }
+        _ => {}
+    }
+}
+
+/// Removes something with all below it, however deep. Follows no symbolic link.
+pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let parent = File::open(parent)?;
+    let name = name.as_encoded_bytes().to_vec();
+    let mut removal = Removal {
+        top: parent.as_fd(),
+        prefix: name.clone(),
+        moved: 0,
+        todo: vec![name],
+    };
+    while let Some(name) = removal.todo.pop() {
+        removal.remove(parent.as_fd(), &name, 0)?;
+    }
+    Ok(())
+}
+
+struct Removal<'a> {
+    /// Where deep directories are moved to.
+    top: BorrowedFd<'a>,
+    prefix: Vec<u8>,
+    moved: u64,
+    todo: Vec<Vec<u8>>,
+}
+
+impl Removal<'_> {
+    fn remove(&mut self, directory: BorrowedFd<'_>, name: &[u8], depth: usize) -> io::Result<()> {
+        match unlinkat(directory, name, AtFlags::empty()) {
+            Err(Errno::ISDIR) => {}
+            other => return Ok(other?),
+        }
+        if depth > MAX_DEPTH {
+            let mut up = self.prefix.clone();
+            up.extend_from_slice(format!("-deep-{}", self.moved).as_bytes());
+            self.moved += 1;
+            renameat(directory, name, self.top, &up[..])?;
+            self.todo.push(up);
+            return Ok(());
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let below = openat(directory, name, flags, Mode::empty())?;
+        for entry in Dir::read_from(&below)? {
+            let entry = entry?;
+            let inner = entry.file_name().to_bytes();
+            if inner == b"." || inner == b".." {
+                continue;
+            }
+            if matches!(entry.file_type(), FileType::Directory | FileType::Unknown) {
+                self.remove(below.as_fd(), inner, depth + 1)?;
+            } else {
+                unlinkat(&below, inner, AtFlags::empty())?;
+            }
+        }
+        unlinkat(directory, name, AtFlags::REMOVEDIR)?;
+        Ok(())
+    }
+}
+
+/// Makes a directory of mode 0700 with its parents; one that exists gets the mode.
+pub(super) fn make_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fs::create_dir_all(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+}
+
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trees_of_any_depth_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("deep");
+        fs::create_dir(&deep).unwrap();
+        let mut here = File::open(&deep).unwrap();
+        for _ in 0..3000 {
+            rustix::fs::mkdirat(&here, "d", Mode::RWXU).unwrap();
+            drop(openat(&here, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU).unwrap());
+            here = openat(&here, "d", OFlags::RDONLY, Mode::empty()).unwrap().into();
+        }
+        drop(here);
+
+        remove_tree(&deep).unwrap();
+
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn links_are_removed_and_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("tree/sub")).unwrap();
+        fs::write(dir.path().join("kept"), "x").unwrap();
+        std::os::unix::fs::symlink("../kept", dir.path().join("tree/link")).unwrap();
+        std::os::unix::fs::symlink("/", dir.path().join("tree/sub/root")).unwrap();
+
+        remove_tree(&dir.path().join("tree")).unwrap();
+
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,5 @@
+//! Layers as a hostile or an odd tool would write them. Each is unpacked beside a directory it must not reach.
+
+mod fixture;
+mod hostile;
+mod odd;
