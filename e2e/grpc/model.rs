@@ -80,6 +80,13 @@ async fn life<R: RuntimeService, I: ImageService>(runtime: &R, images: &I, confi
         "ip addr show lo; ls /sys/class/net; readlink /proc/self/ns/net",
     )
     .await;
+    let log = fs::canonicalize(&config.log_directory)
+        .unwrap()
+        .join(&config.log_path);
+    eventually("the container is ready to be stopped", async || {
+        log_lines(&log).pop()
+    })
+    .await;
     let stop = StopContainerRequest {
         container_id: id.clone(),
         timeout: 60,
@@ -114,9 +121,6 @@ async fn life<R: RuntimeService, I: ImageService>(runtime: &R, images: &I, confi
     let of_the_node = fs::read_link("/proc/self/ns/net").unwrap();
     assert!(!links.contains(of_the_node.to_str().unwrap()), "{links}");
     assert_eq!(exited.exit_code, 5);
-    let log = fs::canonicalize(&config.log_directory)
-        .unwrap()
-        .join(&config.log_path);
     let texts: Vec<String> = log_lines(&log).into_iter().map(|line| line.text).collect();
     assert_eq!(texts, ["ready", "bye"]);
     assert_eq!(left.containers, []);

@@ -45,11 +45,33 @@ pub fn set_stdio(stdin: impl AsFd, stdout: impl AsFd, stderr: impl AsFd) -> io::
 
 /// Puts `/dev/null` onto 0, 1, 2.
 pub fn null_stdio() -> io::Result<()> {
-    let null = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?;
+    let null = open_null()?;
     set_stdio(&null, &null, &null)
+}
+
+/// Opens `/dev/null` anew, for reading and writing, in the place of an output that is it and cannot be written to.
+pub fn writable_null_outputs() -> io::Result<()> {
+    if is_readonly_null(io::stdout())? {
+        nix::unistd::dup2_stdout(open_null()?)?;
+    }
+    if is_readonly_null(io::stderr())? {
+        nix::unistd::dup2_stderr(open_null()?)?;
+    }
+    Ok(())
+}
+
+fn is_readonly_null(fd: impl AsFd) -> io::Result<bool> {
+    // The kernel's number for it (devices.txt, "Memory devices").
+    let null = rustix::fs::makedev(1, 3);
+    let status = rustix::fs::fstat(&fd)?;
+    let is_null =
+        rustix::fs::FileType::from_raw_mode(status.st_mode).is_char_device() && status.st_rdev == null;
+    let access = rustix::fs::fcntl_getfl(&fd)? & rustix::fs::OFlags::RWMODE;
+    Ok(is_null && access == rustix::fs::OFlags::RDONLY)
+}
+
+fn open_null() -> io::Result<std::fs::File> {
+    std::fs::File::options().read(true).write(true).open("/dev/null")
 }
 
 /// Copies `fd` onto exactly `number`, which must be free.

@@ -62,6 +62,8 @@ fn at(step: &'static str) -> impl FnOnce(io::Error) -> Step {
 }
 
 fn prepare(process: &Process, filter: Option<&Filter>, make_cwd: bool) -> Result<Command, Step> {
+    // 0. libcontainer replaces outputs that are the host's /dev/null by the container's, opened for reading only.
+    fds::writable_null_outputs().map_err(at("null outputs"))?;
     // 1. Limits, while every capability is still there.
     for limit in &process.rlimits {
         rlimit::set(limit.resource, limit.soft, limit.hard).map_err(at("rlimit"))?;
