@@ -16,6 +16,7 @@ mod containers;
 mod exec;
 mod holes;
 mod logs;
+mod model;
 mod network;
 mod old_version;
 mod pods;
@@ -30,6 +31,14 @@ use std::process::ExitCode;
 use libtest_mimic::Trial;
 
 fn main() -> ExitCode {
+    // The engine starts the program that it is part of once more, to have a process that can be forked. For the test
+    // of the model alone, that program is this one.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == coracle::sys::zygote::ARGUMENT)
+    {
+        coracle::monitor::zygote::zygote_main();
+    }
     harness::stage::main(tests)
 }
 
@@ -46,6 +55,7 @@ fn tests() -> Vec<Trial> {
         pulls::tests(),
         refusals::tests(),
         restart::tests(),
+        model::tests(),
         old_version::tests(),
     ]
     .into_iter()
