@@ -9,13 +9,13 @@ use crate::model::{
     UpdateContainerResourcesRequest, VersionRequest, VersionResponse,
 };
 
-/// Version of the kubelet's runtime API, which CRI answers in `VersionResponse.version`.
-const KUBELET_API: &str = "0.1.0";
+/// Version of the API as its callers name it (CRI `VersionResponse.version`).
+const API_VERSION: &str = "0.1.0";
 
 impl RuntimeService for Core {
     async fn version(&self, _: VersionRequest) -> Result<VersionResponse> {
         Ok(VersionResponse {
-            version: KUBELET_API.into(),
+            version: API_VERSION.into(),
             runtime_name: env!("CARGO_PKG_NAME").into(),
             runtime_version: env!("CARGO_PKG_VERSION").into(),
             runtime_api_version: "v1".into(),

@@ -151,7 +151,7 @@ mod tests {
         let modes = Modes {
             network: Mode::Pod,
             ipc: Mode::Node,
-            pid: super::super::record::PidMode::Pod,
+            pid: crate::cri::sandbox::record::PidMode::Pod,
         };
 
         let mounts = mounts(Path::new("/run/s"), modes, true, &taken);
