@@ -7,7 +7,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "tests panic on what they do not expect, and end with their process"
+    clippy::print_stderr,
+    reason = "tests panic on what they do not expect, talk to a person, and end with their process"
 )]
 
 mod harness;
@@ -18,10 +19,12 @@ mod holes;
 mod logs;
 mod model;
 mod network;
+mod old_profiles;
 mod old_version;
 mod pods;
 mod process;
 mod pulls;
+mod pulls_refused;
 mod refusals;
 mod resources;
 mod restart;
@@ -53,10 +56,12 @@ fn tests() -> Vec<Trial> {
         resources::tests(),
         holes::tests(),
         pulls::tests(),
+        pulls_refused::tests(),
         refusals::tests(),
         restart::tests(),
         model::tests(),
         old_version::tests(),
+        old_profiles::tests(),
     ]
     .into_iter()
     .flatten()

@@ -18,7 +18,6 @@ pub(crate) fn tests() -> Vec<Trial> {
         what_a_container_has_is_told_and_changed,
         images_are_told_pulled_and_removed,
         streaming_calls_say_that_they_are_not_there,
-        the_old_profile_fields_count,
     ]
 }
 
@@ -30,7 +29,7 @@ async fn images() -> ImageServiceClient<Channel> {
     ImageServiceClient::new(shared().await.channel())
 }
 
-async fn pod_config(name: &str) -> old::PodSandboxConfig {
+pub(crate) async fn pod_config(name: &str) -> old::PodSandboxConfig {
     let number = node().number();
     let logs = shared().await.place.logs().join(format!("old-{number}"));
     std::fs::create_dir_all(&logs).unwrap();
@@ -58,7 +57,7 @@ async fn pod_config(name: &str) -> old::PodSandboxConfig {
     }
 }
 
-async fn run(config: &old::PodSandboxConfig) -> String {
+pub(crate) async fn run(config: &old::PodSandboxConfig) -> String {
     let request = old::RunPodSandboxRequest {
         config: Some(config.clone()),
         ..Default::default()
@@ -72,7 +71,7 @@ async fn run(config: &old::PodSandboxConfig) -> String {
         .pod_sandbox_id
 }
 
-async fn stop_and_remove(pod: &str) {
+pub(crate) async fn stop_and_remove(pod: &str) {
     let mut client = runtime().await;
     let pod_sandbox_id = pod.to_owned();
     client
@@ -86,7 +85,7 @@ async fn stop_and_remove(pod: &str) {
         .unwrap();
 }
 
-fn container_config(command: &[&str]) -> old::ContainerConfig {
+pub(crate) fn container_config(command: &[&str]) -> old::ContainerConfig {
     old::ContainerConfig {
         metadata: Some(old::ContainerMetadata {
             name: "main".into(),
@@ -117,7 +116,7 @@ fn spec(name: &str) -> old::ImageSpec {
     }
 }
 
-async fn create(
+pub(crate) async fn create(
     pod: &str,
     pod_config: &old::PodSandboxConfig,
     config: old::ContainerConfig,
@@ -134,7 +133,7 @@ async fn create(
         .map(|answer| answer.into_inner().container_id)
 }
 
-async fn start(id: &str) {
+pub(crate) async fn start(id: &str) {
     let container_id = id.to_owned();
     runtime()
         .await
@@ -158,7 +157,7 @@ async fn status(id: &str) -> old::ContainerStatus {
         .unwrap()
 }
 
-async fn exec(id: &str, command: &[&str]) -> old::ExecSyncResponse {
+pub(crate) async fn exec(id: &str, command: &[&str]) -> old::ExecSyncResponse {
     let request = old::ExecSyncRequest {
         container_id: id.to_owned(),
         cmd: command.iter().map(|word| (*word).to_owned()).collect(),
@@ -384,50 +383,4 @@ async fn streaming_calls_say_that_they_are_not_there() {
         "PortForward",
         refused(client.port_forward(old::PortForwardRequest::default())).await,
     );
-}
-
-async fn the_old_profile_fields_count() {
-    let config = pod_config("profiles").await;
-    let pod = run(&config).await;
-    let check = async |attempt: u32, profile: &str, expected: &str| {
-        let mut container = container_config(&["sleep", "infinity"]);
-        container.metadata.as_mut().unwrap().attempt = attempt;
-        let context = container
-            .linux
-            .as_mut()
-            .unwrap()
-            .security_context
-            .as_mut()
-            .unwrap();
-        set_profiles(context, profile, "");
-        let id = create(&pod, &config, container).await.unwrap();
-        start(&id).await;
-        let ran = exec(&id, &["grep", "Seccomp:", "/proc/1/status"]).await;
-        let line = String::from_utf8(ran.stdout).unwrap();
-        assert_eq!(line.split_whitespace().nth(1), Some(expected), "{profile}");
-    };
-
-    check(0, "runtime/default", "2").await;
-    check(1, "docker/default", "2").await;
-    check(2, "unconfined", "0").await;
-    check(3, "", "0").await;
-    let mut wrong = container_config(&["true"]);
-    wrong.metadata.as_mut().unwrap().attempt = 4;
-    let context = wrong.linux.as_mut().unwrap().security_context.as_mut().unwrap();
-    set_profiles(context, "no/such", "");
-    let refusal = create(&pod, &config, wrong.clone()).await.unwrap_err();
-    assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
-    assert!(refusal.message().contains("seccomp_profile_path"), "{refusal}");
-    let context = wrong.linux.as_mut().unwrap().security_context.as_mut().unwrap();
-    set_profiles(context, "", "no/such");
-    let refusal = create(&pod, &config, wrong).await.unwrap_err();
-    assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
-    assert!(refusal.message().contains("apparmor_profile"), "{refusal}");
-    stop_and_remove(&pod).await;
-}
-
-#[allow(deprecated, reason = "older kubelets set only these fields")]
-fn set_profiles(context: &mut old::LinuxContainerSecurityContext, seccomp: &str, apparmor: &str) {
-    context.seccomp_profile_path = seccomp.to_owned();
-    context.apparmor_profile = apparmor.to_owned();
 }

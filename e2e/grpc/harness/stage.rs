@@ -75,6 +75,7 @@ fn init() -> ExitCode {
     )
     .unwrap();
     let directory = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
+    #[allow(clippy::zombie_processes, reason = "waited for below, with all the others")]
     let tests = again("tests", &directory).spawn().unwrap();
     let tests = Pid::from_raw(i32::try_from(tests.id()).unwrap());
     loop {

@@ -7,6 +7,7 @@ mod containers;
 mod create;
 mod images;
 mod pods;
+mod running;
 mod wire;
 
 use std::fmt::Debug;
@@ -27,6 +28,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         pods::tests(),
         create::tests(),
         containers::tests(),
+        running::tests(),
         images::tests(),
         wire::tests(),
     ]
