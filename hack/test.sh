@@ -16,7 +16,7 @@ set -euo pipefail
 
 readonly ALL=(unit grpc critest crictl kubelet guest)
 # What a run without arguments does.
-readonly DEFAULT=(unit)
+readonly DEFAULT=("${ALL[@]}")
 
 case ${1-} in -h | --help)
 	sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
