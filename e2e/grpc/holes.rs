@@ -1,6 +1,9 @@
 //! What the engine leaves open and this runtime closes. Each of these fails when the hole opens again.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
+use std::path::PathBuf;
 
 use k8s_cri::v1;
 use libtest_mimic::Trial;
@@ -22,6 +25,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         each_mount_has_its_own_propagation,
         the_program_of_the_runtime_cannot_be_reached,
         a_volume_below_a_private_directory_can_be_used,
+        the_hosts_dev_can_be_a_volume,
     ]
 }
 
@@ -224,6 +228,37 @@ async fn each_mount_has_its_own_propagation() {
     for name in ["private", "slave", "shared"] {
         shell(&format!("umount -R {}", volume(name).display()));
     }
+}
+
+/// Bound to its place at once, it would have the engine make its nodes among the host's, and link the host's ptmx anew.
+async fn the_hosts_dev_can_be_a_volume() {
+    let nodes = || -> BTreeMap<OsString, Option<PathBuf>> {
+        let entries = fs::read_dir("/dev").unwrap().map(Result::unwrap);
+        entries
+            .map(|entry| (entry.file_name(), fs::read_link(entry.path()).ok()))
+            .collect()
+    };
+    shell("ln -sf null /dev/coracle-of-the-host");
+    let before = nodes();
+    let pod = Pod::run(shared().await, "dev").await;
+    let container = pod
+        .start_with("main", &["sleep", "infinity"], |config| {
+            config.mounts = vec![v1::Mount {
+                container_path: "/dev".to_owned(),
+                host_path: "/dev".to_owned(),
+                ..Default::default()
+            }];
+        })
+        .await;
+
+    let seen = container
+        .sh("readlink /dev/coracle-of-the-host; echo x > /dev/null && echo written")
+        .await;
+
+    assert_eq!(seen, "null\nwritten\n");
+    assert_eq!(nodes(), before);
+    pod.remove().await;
+    shell("rm /dev/coracle-of-the-host");
 }
 
 /// CVE-2019-5736: a container whose program is `/proc/self/exe` has the runtime execute itself inside, and writes to

@@ -77,6 +77,10 @@ equal "its log has its output" up "$(crictl logs "$id")"
 pid=$(crictl inspect -o go-template --template '{{.info.pid}}' "$id")
 group=/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$pid/cgroup")
 equal "its memory is limited" "$LIMIT" "$(cat "$group/memory.max")"
+disk=$(lsblk -dnro NAME,MAJ:MIN | awk '$1 == "vda" { sub(":", " ", $2); print $2 " " $3; exit }')
+equal "a disk's node can be made and not read" "made 1" \
+	"$(crictl exec -s "$id" sh -c "mknod /disk b $disk && echo made; head -c 1 /disk >/dev/null 2>&1; echo \$?" | xargs)"
+equal "its own devices can be read" 0 "$(crictl exec -s "$id" sh -c 'head -c 1 /dev/urandom >/dev/null; echo $?')"
 equal "its address answers" 0 "$(ping -c 1 -W 5 "$(crictl inspectp -o go-template --template '{{.status.network.ip}}' "$POD")" >/dev/null; echo $?)"
 
 limited=$(container limited 'exec dd if=/dev/zero of=/dev/null bs=200M') || { fail "a greedy container starts"; give_up; }

@@ -79,7 +79,7 @@ impl Node {
         self.adapter.drain().await;
         self.core.close().await;
         self.keeper.stop().await;
-        drop(self.images);
+        self.images.close().await;
         self.records.close().await;
     }
 }

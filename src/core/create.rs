@@ -232,7 +232,7 @@ impl Core {
 
     /// The first process in the monitor's terms, its filter compiled.
     async fn process(&self, output: &Output) -> Result<Process> {
-        let mut process = lookup::process(&output.process);
+        let mut process = lookup::process(output);
         if let Some(profile) = output.seccomp.clone() {
             let dir = self.filter_dir();
             let compiled = tokio::task::spawn_blocking(move || seccomp::compile(&profile, &dir)).await;

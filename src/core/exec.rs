@@ -93,6 +93,7 @@ async fn run(id: &str, live: &Live, request: ExecRequest, given_up: Cancellation
 fn further_process(first: &Arc<Process>, request: &ExecRequest) -> Process {
     let mut process = Process::clone(first);
     process.args = request.cmd.clone();
+    process.binds.clear();
     if request.tty && !process.env.iter().any(|e| e.starts_with(b"TERM=")) {
         process.env.push(b"TERM=xterm".to_vec());
     }

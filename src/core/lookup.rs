@@ -12,7 +12,7 @@ use crate::model::{
     ContainerConfig, Error, LinuxContainerConfig, MountPropagation, Namespace, Profile, Result,
 };
 use crate::monitor::protocol::{self, FIRST_NAMESPACE, Propagation, ReadOnly, Rlimit, StagedTree};
-use crate::spec::{self, DeviceNode, StagedMount, Volume};
+use crate::spec::{self, DeviceNode, Output, StagedMount, Volume};
 use crate::sys::mount;
 
 /// Files and facts that a container's specification depends on.
@@ -236,8 +236,10 @@ pub(super) fn staged(mount: &StagedMount) -> StagedTree {
 }
 
 /// The first process in the monitor's terms; its filter is added once it is compiled.
-pub(super) fn process(process: &spec::Process) -> protocol::Process {
+pub(super) fn process(output: &Output) -> protocol::Process {
+    let process = &output.process;
     protocol::Process {
+        binds: output.late.clone(),
         args: process.args.clone(),
         env: process.env.clone(),
         cwd: process.cwd.clone(),

@@ -26,7 +26,7 @@ mod pods;
 mod runtime;
 mod sandbox;
 pub mod server;
-mod status;
+pub(crate) mod status;
 pub mod v1alpha2;
 pub mod wire;
 

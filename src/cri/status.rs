@@ -14,6 +14,11 @@ pub(super) fn unimplemented<T>(call: &str) -> Result<Response<T>, Status> {
     Err(Status::unimplemented(format!("{call} is not implemented")))
 }
 
+/// Turns an error into a status, for calls that are not CRI's.
+pub(crate) fn refuse(error: Error) -> Status {
+    status(&error)
+}
+
 /// Maps an error to the status that carries its whole text.
 pub(super) fn status(error: &Error) -> Status {
     Status::new(code(error.kind()), error.to_string())

@@ -16,7 +16,7 @@ mod create;
 mod process;
 
 pub use create::{CreateRequest, Overlay, Propagation, ReadOnly, StagedTree, Stdio, TerminalSize};
-pub use process::{Capabilities, ExecRequest, Process, ProcessError, Rlimit};
+pub use process::{Capabilities, ExecRequest, Process, Rlimit};
 
 use serde::{Deserialize, Serialize};
 

@@ -52,7 +52,7 @@ pub use devices::{DeviceKind, DeviceNode};
 pub use error::SpecError;
 pub use host::{Cgroups, Hierarchy, Host, Rlimit, Volume};
 pub use mounts::StagedMount;
-pub use process::{Process, exec_process};
+pub use process::Process;
 pub use resources::{Resources, merge_resources, resources};
 pub use signal::Signal;
 
@@ -100,7 +100,7 @@ impl Input<'_> {
 pub struct Output {
     /// For libcontainer: written as `config.json`.
     pub spec: Spec,
-    /// For the last stage of the container's first process; [`exec_process`] derives later ones from it.
+    /// For the last stage of the container's first process.
     pub process: Process,
     /// The filter to compile and load; absent runs without one.
     pub seccomp: Option<LinuxSeccomp>,

@@ -44,21 +44,6 @@ pub struct Process {
     pub apparmor: Option<String>,
 }
 
-/// A further process of a container: another command, otherwise as the first.
-///
-/// With a terminal of its own it gets a TERM, if the container has none.
-pub fn exec_process(container: &Process, cmd: &[String], tty: bool) -> Process {
-    let mut process = Process {
-        args: cmd.to_vec(),
-        tty,
-        ..container.clone()
-    };
-    if tty && !process.env.iter().any(|e| e.starts_with(b"TERM=")) {
-        process.env.push(b"TERM=xterm".to_vec());
-    }
-    process
-}
-
 /// Merges command and arguments: a command replaces the image's entrypoint and its command, arguments alone replace
 /// its command (CRI `ContainerConfig.command`, `.args`).
 pub(super) fn args(config: &ContainerConfig, image: Option<&ImageConfig>) -> Result<Vec<String>, SpecError> {

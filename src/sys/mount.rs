@@ -14,6 +14,11 @@ pub fn bind(source: &Path, target: &Path) -> io::Result<()> {
     Ok(rx::mount_bind(source, target)?)
 }
 
+/// Binds a directory onto another, with what is mounted below.
+pub fn bind_tree(source: &Path, target: &Path) -> io::Result<()> {
+    Ok(rx::mount_bind_recursive(source, target)?)
+}
+
 /// Mounts a tmpfs, such as `size=1m,mode=0711`.
 pub fn tmpfs(target: &Path, options: &str) -> io::Result<()> {
     let options = std::ffi::CString::new(options).map_err(io::Error::other)?;

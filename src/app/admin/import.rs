@@ -11,8 +11,8 @@ use tokio::io::AsyncWriteExt;
 use tonic::{Status, Streaming};
 
 use super::AdminService;
-use super::refuse::refuse;
 use super::wire::{self, import_images_request::Part};
+use crate::cri::status::refuse;
 
 impl AdminService {
     pub(super) async fn import(

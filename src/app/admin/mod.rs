@@ -5,7 +5,6 @@
 
 mod import;
 mod pull;
-mod refuse;
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -14,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::image::{ImageRecord, Images, Imported};
 use crate::model::{Image, ImageService, ImageSpec, ListImagesRequest, RemoveImageRequest};
 
-use refuse::refuse;
+use crate::cri::status::refuse;
 use wire::admin_server::Admin;
 
 /// The messages, the client and the server of `proto/coracle/admin/v1/admin.proto`.

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::refuse::refuse;
 use super::wire::{self, pull_image_response::Answer};
+use crate::cri::status::refuse;
 use crate::image::{ImageRecord, Images, PullProgress};
 use crate::model::Result;
 

@@ -13,7 +13,7 @@
 use crate::monitor::protocol::Process;
 use crate::monitor::seccomp::Filter;
 use crate::sys::command::Command;
-use crate::sys::{caps, credentials, fds, fork, proc, rlimit, seccomp};
+use crate::sys::{caps, credentials, fds, fork, mount, proc, rlimit, seccomp};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -64,6 +64,9 @@ fn at(step: &'static str) -> impl FnOnce(io::Error) -> Step {
 fn prepare(process: &Process, filter: Option<&Filter>, make_cwd: bool) -> Result<Command, Step> {
     // 0. libcontainer replaces outputs that are the host's /dev/null by the container's, opened for reading only.
     fds::writable_null_outputs().map_err(at("null outputs"))?;
+    for (from, to) in &process.binds {
+        mount::bind_tree(from, to).map_err(at("bind"))?;
+    }
     // 1. Limits, while every capability is still there.
     for limit in &process.rlimits {
         rlimit::set(limit.resource, limit.soft, limit.hard).map_err(at("rlimit"))?;

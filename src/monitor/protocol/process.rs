@@ -1,11 +1,8 @@
 //! A process to run, in the container's start or in an exec.
 
 use crate::monitor::protocol::TerminalSize;
-use crate::sys::{caps, rlimit};
-use oci_spec::runtime;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use thiserror::Error;
 
 /// A process to run, as the last stage needs it. Ids and limits are those of the container's user namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +36,10 @@ pub struct Process {
     pub apparmor: Option<String>,
     /// SELinux label to change to at `execve`.
     pub selinux: Option<String>,
+    /// Paths of the container, from and to: trees that are bound once more before anything else is done. For the first
+    /// process only.
+    #[serde(default)]
+    pub binds: Vec<(PathBuf, PathBuf)>,
 }
 
 /// Capability sets as bit masks, bit `n` = capability number `n` (see `sys::caps::mask`).
@@ -76,85 +77,6 @@ pub struct ExecRequest {
     pub terminal: Option<TerminalSize>,
 }
 
-/// An OCI process that cannot be run as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum ProcessError {
-    /// Nothing to run.
-    #[error("the process has no arguments")]
-    NoArguments,
-    /// A limit with a name that this platform does not have.
-    #[error("unknown resource limit {0}")]
-    UnknownLimit(String),
-}
-
-impl Process {
-    /// Takes over an OCI process (`process` of `config.json`) with the filter compiled for it. The capability sets are cut
-    /// to what this process itself could pass on (`sys::caps::bounding`).
-    pub fn from_oci(process: &runtime::Process, seccomp: Option<PathBuf>) -> Result<Process, ProcessError> {
-        let args = process
-            .args()
-            .clone()
-            .filter(|a| !a.is_empty())
-            .ok_or(ProcessError::NoArguments)?;
-        let user = process.user();
-        Ok(Process {
-            args,
-            env: process
-                .env()
-                .iter()
-                .flatten()
-                .map(|e| e.clone().into_bytes())
-                .collect(),
-            cwd: process.cwd().to_string_lossy().into_owned(),
-            uid: user.uid(),
-            gid: user.gid(),
-            groups: user.additional_gids().clone().unwrap_or_default(),
-            capabilities: capabilities(process.capabilities().as_ref()),
-            no_new_privileges: process.no_new_privileges().unwrap_or(false),
-            rlimits: process
-                .rlimits()
-                .iter()
-                .flatten()
-                .map(limit)
-                .collect::<Result<_, _>>()?,
-            oom_score_adj: process.oom_score_adj(),
-            seccomp,
-            umask: user.umask(),
-            apparmor: process.apparmor_profile().clone(),
-            selinux: process.selinux_label().clone(),
-        })
-    }
-}
-
-fn capabilities(sets: Option<&runtime::LinuxCapabilities>) -> Capabilities {
-    let Some(sets) = sets else {
-        return Capabilities::default();
-    };
-    let most = caps::bounding().unwrap_or(u64::MAX);
-    let mask = |set: &Option<runtime::Capabilities>| {
-        caps::mask(set.iter().flatten().map(|capability| capability.to_string())) & most
-    };
-    Capabilities {
-        bounding: mask(sets.bounding()),
-        effective: mask(sets.effective()) & mask(sets.permitted()),
-        inheritable: mask(sets.inheritable()),
-        ambient: mask(sets.ambient()),
-    }
-}
-
-fn limit(limit: &runtime::PosixRlimit) -> Result<Rlimit, ProcessError> {
-    let name = serde_json::to_value(limit.typ())
-        .ok()
-        .and_then(|v| v.as_str().map(str::to_owned))
-        .unwrap_or_default();
-    let resource = rlimit::resource(&name).ok_or(ProcessError::UnknownLimit(name))?;
-    Ok(Rlimit {
-        resource,
-        soft: limit.soft(),
-        hard: limit.hard(),
-    })
-}
-
 /// Strings of any bytes in JSON: as text where they are UTF-8, else as a list of numbers.
 mod bytes {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -188,57 +110,17 @@ mod bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
-    fn an_oci_process_is_taken_over_whole() {
-        let oci: runtime::Process = serde_json::from_value(json!({
-            "user": { "uid": 1, "gid": 2, "additionalGids": [3, 4], "umask": 63 },
-            "args": ["a", "b"], "env": ["X=1"], "cwd": "/work",
-            "capabilities": {
-                "bounding": ["CAP_KILL", "CAP_CHOWN"], "effective": ["CAP_KILL"], "permitted": ["CAP_KILL", "CAP_CHOWN"],
-                "inheritable": [], "ambient": ["CAP_CHOWN"],
-            },
-            "rlimits": [{ "type": "RLIMIT_NOFILE", "soft": 5, "hard": 6 }],
-            "noNewPrivileges": true, "oomScoreAdj": -7, "apparmorProfile": "p",
-        }))
-        .unwrap();
-
-        let process = Process::from_oci(&oci, Some("/filter".into())).unwrap();
-
-        let expected = Process {
-            args: vec!["a".into(), "b".into()],
-            env: vec![b"X=1".to_vec()],
-            cwd: "/work".into(),
-            uid: 1,
-            gid: 2,
-            groups: vec![3, 4],
-            capabilities: Capabilities {
-                bounding: 0b10_0001,
-                effective: 0b10_0000,
-                inheritable: 0,
-                ambient: 1,
-            },
-            no_new_privileges: true,
-            rlimits: vec![Rlimit {
-                resource: 7,
-                soft: 5,
-                hard: 6,
-            }],
-            oom_score_adj: Some(-7),
-            seccomp: Some("/filter".into()),
-            umask: Some(63),
-            apparmor: Some("p".into()),
-            selinux: None,
+    fn an_environment_of_any_bytes_survives_the_message() {
+        let env = vec![b"TEXT=\xc3\xa4".to_vec(), b"OTHER=\xff\x00\xfe".to_vec()];
+        let process = Process {
+            env: env.clone(),
+            ..Process::default()
         };
-        assert_eq!(process, expected);
-    }
 
-    #[test]
-    fn a_process_without_arguments_is_refused() {
-        let oci: runtime::Process =
-            serde_json::from_value(json!({ "user": { "uid": 0, "gid": 0 }, "args": [], "cwd": "/" }))
-                .unwrap();
-        assert_eq!(Process::from_oci(&oci, None), Err(ProcessError::NoArguments));
+        let message = serde_json::to_vec(&process).unwrap();
+
+        assert_eq!(serde_json::from_slice::<Process>(&message).unwrap().env, env);
     }
 }

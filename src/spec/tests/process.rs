@@ -2,7 +2,7 @@
 
 use super::{Fixture, host_v1};
 use crate::model::{KeyValue, Kind};
-use crate::spec::{Rlimit, exec_process};
+use crate::spec::Rlimit;
 
 #[test]
 fn a_command_replaces_the_images_and_arguments_only_its_command() {
@@ -158,25 +158,6 @@ fn an_apparmor_profile_needs_apparmor() {
         error.to_string(),
         "container configuration cannot be used: linux.security.apparmor names profile \"p\", but AppArmor is not enabled"
     );
-}
-
-#[test]
-fn a_further_process_differs_in_its_command_and_terminal_alone() {
-    let first = Fixture::new(r#"{"linux":{"security":{"user":{"id":33},"noNewPrivileges":true}}}"#)
-        .output()
-        .process;
-    let cmd = ["ls".to_owned()];
-
-    let plain = exec_process(&first, &cmd, false);
-    let terminal = exec_process(&first, &cmd, true);
-
-    assert_eq!(plain.args, cmd);
-    let rest = crate::spec::Process {
-        args: first.args.clone(),
-        ..plain
-    };
-    assert_eq!(rest, first);
-    assert!(terminal.tty && terminal.env.contains(&b"TERM=xterm".to_vec()));
 }
 
 #[test]
