@@ -1,6 +1,7 @@
 #!/bin/bash
 # bench.sh [FLAG...]: Coracle beside Debian's containerd and runc, in one run, on the same images, network and disk.
 # Prints medians and ratios; fails when a ratio is over what Coracle promises. FLAGs go to e2e/tools/bench.
+# CORACLE_BENCH_MOUNTS says how many mounts more the node has, as one with many volumes does (0).
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -26,6 +27,10 @@ cni_config 1.0.0 >cni/conf/10-node.conflist
 start_registry "$LARGE" "$LARGE_PORT" "$NODE/large-registry.log" read-only
 write_mirror certs.d "127.0.0.1:$LARGE_PORT" "$LARGE_PORT"
 mkdir -p disk/containerd disk/logs
+for ((n = 0; n < ${CORACLE_BENCH_MOUNTS:-0}; n++)); do
+	mkdir -p "volumes/$n"
+	mount -t tmpfs volume "volumes/$n"
+done
 
 # Sets SOCKET and RUNTIME_PID
 start_runtime
