@@ -22,8 +22,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("image", &["model", "sys", "state"]),
     ("cni", &["sys"]),
     ("core", &["model", "sys", "state", "spec", "image", "monitor"]),
-    ("streaming", &["model"]),
-    ("cri", &["model", "sys", "state", "cni", "streaming"]),
+    ("cri", &["model", "sys", "state", "cni"]),
     ("app", ALL),
     ("cli", &["app", "config", "monitor", "model", "telemetry", "sys"]),
     ("main", &["app", "cli", "monitor"]),
@@ -41,7 +40,6 @@ const ALL: &[&str] = &[
     "image",
     "cni",
     "core",
-    "streaming",
     "cri",
 ];
 

@@ -10,17 +10,18 @@ use std::sync::Arc;
 use oci_spec::runtime::{LinuxPids, Spec};
 
 use super::lookup::{self, Joined};
+use super::observe::unknown;
 use super::record::{ContainerRecord, Observation, VERSION};
 use super::recover::PROCESS;
 use super::registry::{Entry, Live, Phase};
-use super::start::monitor_error;
+use super::start::kind_of;
 use super::{Core, failed, files, now};
 use crate::image::{ImageRecord, Snapshot};
 use crate::model::{ContainerConfig, CreateContainerRequest, Error, Result};
-use crate::monitor::MonitorClient;
 use crate::monitor::client::CreateDescriptors;
 use crate::monitor::protocol::{CreateRequest, Created, Overlay, Process, Stdio, TerminalSize};
 use crate::monitor::seccomp;
+use crate::monitor::{MonitorClient, MonitorError};
 use crate::spec::{self, Output, Volume};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::zygote::PinRequest;
@@ -87,11 +88,16 @@ impl Core {
                 Ok((id, terminal))
             }
             Err(error) => {
-                if let Err(left) = self.tear_down(&id, &entry.record.cgroup, None).await {
-                    tracing::error!(container = id, error = %left, "failed creation leaves something behind");
+                let error = error.within(format!("cannot create container {id}"));
+                match self.tear_down(&id, &entry.record.cgroup, None).await {
+                    Ok(()) => self.inner.registry.remove(&id),
+                    // Listed, so that whoever asked for it can remove it, and with it what is left.
+                    Err(left) => {
+                        tracing::error!(container = id, error = %left, "failed creation leaves something behind");
+                        self.end(&entry, unknown(0, &error.to_string())).await;
+                    }
                 }
-                self.inner.registry.remove(&id);
-                Err(error.within(format!("cannot create container {id}")))
+                Err(error)
             }
         }
     }
@@ -173,7 +179,7 @@ impl Core {
             plan.joined.descriptors.push(self.new_network(&dir).await?);
         }
         step("create.monitor");
-        let wrap = |error| monitor_error(&entry.id, "create", error);
+        let wrap = |error: MonitorError| Error::new(kind_of(&error), "monitor").because(error);
         let monitor = MonitorClient::spawn(&self.inner.zygote, &dir)
             .await
             .map_err(wrap)?;

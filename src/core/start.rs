@@ -101,7 +101,12 @@ fn start_error(text: &str) -> End {
 
 /// Puts a monitor's refusal in the model's terms.
 pub(super) fn monitor_error(id: &str, verb: &str, error: MonitorError) -> Error {
-    let kind = match &error {
+    Error::new(kind_of(&error), format!("cannot {verb} container {id}")).because(error)
+}
+
+/// What a monitor's refusal means to the caller.
+pub(super) fn kind_of(error: &MonitorError) -> Kind {
+    match error {
         MonitorError::Failed(failure) => match failure.kind {
             FailureKind::Phase => Kind::FailedPrecondition,
             FailureKind::Invalid => Kind::InvalidArgument,
@@ -110,6 +115,5 @@ pub(super) fn monitor_error(id: &str, verb: &str, error: MonitorError) -> Error 
         },
         MonitorError::Unreachable { .. } | MonitorError::Gone(_) => Kind::Unavailable,
         _ => Kind::Internal,
-    };
-    Error::new(kind, format!("cannot {verb} container {id}")).because(error)
+    }
 }

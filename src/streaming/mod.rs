@@ -1,1 +1,0 @@
-//! Streaming of exec, attach and port-forward.
