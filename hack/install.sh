@@ -8,7 +8,11 @@ set -euo pipefail
 need_rust
 for part in "$@"; do
 	case $part in
-	unit) packages shellcheck python3 ;;
+	unit)
+		# Debian's own, older CNI plugins are tested once beside those of e2e/tools.
+		packages shellcheck python3 busybox procps util-linux iproute2 iptables nftables mount containernetworking-plugins
+		need_go
+		;;
 	grpc | critest | crictl | kubelet | bench)
 		# busybox, not busybox-static (the two exclude each other): the tests' images need its dynamic build.
 		packages python3 busybox procps util-linux iproute2 iptables nftables e2fsprogs mount

@@ -7,6 +7,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=e2e/harness/report.sh
 . e2e/harness/report.sh
 need_rust
+hack/tools.sh cni-plugins
+CORACLE_CNI_BIN=$(hack/tools.sh --dir cni-plugins)
+PATH=$PATH:$(unpacked docker-registry)/usr/bin
+export CORACLE_CNI_BIN PATH
 
 mapfile -t scripts < <(find .ci hack e2e -type f '(' -name '*.sh' -o -path .ci/run ')' | sort)
 check "shell scripts are clean" shellcheck -x "${scripts[@]}"
