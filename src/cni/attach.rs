@@ -17,6 +17,7 @@ use crate::cni::version::Version;
 use crate::cni::{
     AddRequest, AddResult, Attachment, CacheError, DelRequest, Network, NetworkConf, NetworkError, Verb,
 };
+use crate::sys::step;
 
 /// How long collecting waits for attachments being made or removed: they may not be held up behind it for longer.
 const GATE_WAIT: Duration = Duration::from_secs(5);
@@ -330,6 +331,7 @@ impl Network {
     }
 
     async fn record(&self, entry: Entry) -> Result<Entry, NetworkError> {
+        step("network.record");
         self.blocking(move |cache| cache.store(&entry).map(|()| entry))
             .await
     }

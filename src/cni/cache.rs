@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::cni::{Attachment, NetworkConf};
+use crate::sys::step;
 
 /// The format of an entry; a later one is refused rather than misread.
 const FORMAT: u32 = 1;
@@ -93,6 +94,7 @@ impl Cache {
 
     /// Removes an entry; one that is gone already is removed.
     pub(super) fn remove(&self, named: &Named) -> Result<(), CacheError> {
+        step("network.forget");
         match fs::remove_file(&named.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CacheError::Write {
                 path: named.path.clone(),

@@ -19,6 +19,7 @@ mod process;
 pub(super) use error::excerpt;
 pub use error::{ExecError, PluginReport};
 
+use crate::sys::step;
 use process::{Output, Running};
 
 /// How often, and after what pause, a plugin is tried that is being written at this moment.
@@ -183,6 +184,7 @@ impl Run<'_> {
         let mut tries = 0;
         let child = loop {
             tries += 1;
+            step("network.plugin");
             match command.spawn() {
                 Ok(child) => break child,
                 // A node's network agent replaces its plugins while they are in use.

@@ -26,6 +26,7 @@ use super::blocking::{Syncs, blocking};
 use super::error::ImageError;
 use super::staging::{Staging, make_private, sync_directory};
 use super::unpack::{LayerFacts, content, file_list};
+use crate::sys::step;
 
 /// A layer in the store. Holding it keeps it.
 #[derive(Debug)]
@@ -242,12 +243,14 @@ impl Layers {
             facts,
         };
         let (staging, file) = blocking(move || {
+            step("image.layer.describe");
             let result = write_meta(staging.path(), &file);
             result
                 .map(|()| (staging, file))
                 .map_err(commit_error(&layers.root))
         })
         .await?;
+        step("image.layer.sync");
         self.syncs.sync(&self.root).await?;
         let layers = Arc::clone(self);
         blocking(move || layers.publish(&staging, file).map_err(commit_error(&layers.root))).await
@@ -262,8 +265,10 @@ impl Layers {
             self.meta_path(number),
             self.root.join("l").join(name_number(number)),
         );
+        step("image.layer.publish");
         fs::rename(staging.path().join("meta"), &meta)?;
         sync_directory(&self.root.join("m"))?;
+        step("image.layer.content");
         fs::rename(content(staging.path()), &path)?;
         sync_directory(&self.root.join("l"))?;
         Ok(self.insert(Layer {
@@ -310,6 +315,7 @@ impl Layers {
             .root
             .join("staging")
             .join(format!("{}-old", name_number(number)));
+        step("image.discard");
         fs::rename(path, &trash)?;
         drop(Staging::new(trash, self.tasks.clone()));
         Ok(())

@@ -27,6 +27,7 @@ use super::layers::{Layer, LayerKey, Layers};
 use super::merged::{Directory, Found};
 use super::staging::{Staging, make_private};
 use super::unpack::RootAttributes;
+use crate::sys::step;
 
 const SNAPSHOT_FILE_VERSION: u32 = 1;
 
@@ -169,6 +170,7 @@ impl Snapshots {
 
     fn fill(&self, staging: &Staging, held: &Held) -> io::Result<()> {
         let base = staging.path().join("snapshot");
+        step("image.snapshot.make");
         fs::create_dir(&base)?;
         for name in ["upper", "work", "rootfs", "v"] {
             make_private(&base.join(name))?;
@@ -189,6 +191,7 @@ impl Snapshots {
             layers: held.layers.iter().map(|layer| layer.key().clone()).collect(),
         };
         fs::write(base.join("snapshot.json"), serde_json::to_vec(&file)?)?;
+        step("image.snapshot.publish");
         fs::rename(base, self.root.join("c").join(&held.snapshot.container_id))
     }
 

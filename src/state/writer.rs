@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::StateError;
+use crate::sys::step;
 
 /// One change: a value to put, or none to remove the key.
 #[derive(Debug)]
@@ -87,6 +88,8 @@ fn commit<'a>(database: &Database, writes: impl Iterator<Item = &'a Write>) -> R
             None => table.remove(write.key.as_str())?,
         };
     }
+    step("state.commit");
     transaction.commit()?;
+    step("state.committed");
     Ok(())
 }

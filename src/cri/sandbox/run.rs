@@ -12,6 +12,7 @@ use super::network::AttachRequest;
 use super::record::{Attachment, Config, Mode, Phase, Record};
 use super::undo::Undo;
 use super::{Network, Pinner, Sandboxes, Shared, blocking, files};
+use crate::sys::step;
 
 impl<R, P, N> Sandboxes<R, P, N>
 where
@@ -73,6 +74,7 @@ where
     async fn make(self: &Arc<Self>, record: Record) -> Result<()> {
         let id = record.id.clone();
         // The intent is durable before the first side effect: from here on every trace has an owner.
+        step("sandbox.record");
         self.save(record.clone()).await?;
         let mut undo = Undo::default();
         let (error, record) = match self.steps(record.clone(), &mut undo).await {
@@ -108,20 +110,25 @@ where
     async fn try_steps(self: &Arc<Self>, record: &mut Record, undo: &mut Undo) -> Result<()> {
         let dir = self.dir(&record.id);
         self.push_remove_dir(&dir, undo);
+        step("sandbox.directory");
         make_dir(&dir).await?;
 
         let request = PinRequest::of(&record.config, dir.clone(), files::node_name);
         self.push_release(record, undo);
+        step("sandbox.pin");
         self.pinner.pin(request).await?;
 
         if record.network == Attachment::Held {
             self.push_detach(record, undo);
+            step("sandbox.network");
             record.ips = self.network.attach(attach_request(record, &dir)).await?;
         }
 
         let (config, ips) = (record.config.clone(), record.ips.clone());
+        step("sandbox.files");
         blocking(move || files::write(&dir, &config, &ips)).await?;
 
+        step("sandbox.ready");
         record.phase = Phase::Ready;
         self.save(record.clone()).await?;
         tracing::info!(sandbox = record.id, pod = %record.config.key, "pod sandbox is ready");

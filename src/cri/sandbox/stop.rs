@@ -13,6 +13,7 @@ use super::debts::{Debt, TRY};
 use super::record::{Attachment, Phase, Record};
 use super::run::remove_dir;
 use super::{Network, Pinner, Sandbox, Sandboxes, Shared, TAG, blocking, gather};
+use crate::sys::step;
 
 impl<R, P, N> Sandboxes<R, P, N>
 where
@@ -74,11 +75,14 @@ where
         };
         let record = self.close(&sandbox).await?;
         let mut errors = vec![];
+        step("sandbox.stop.containers");
         errors.extend(self.stop_containers(id).await.err());
         // Containers first: what they still send must not come from an address that is given to another.
         if record.network == Attachment::Held {
+            step("sandbox.stop.network");
             errors.extend(self.detach(&record).await.err());
         }
+        step("sandbox.stop.release");
         errors.extend(self.pinner.release(self.held(&record)).await.err());
         let outcome = gather(errors);
         match &outcome {
@@ -140,9 +144,12 @@ where
     async fn remove(self: &Arc<Self>, id: &str) -> Result<()> {
         self.join_stop(id).await?;
         let within = |error: Error| error.within(format!("cannot remove pod sandbox {id}"));
+        step("sandbox.remove.containers");
         self.remove_containers(id).await.map_err(within)?;
         let dir = self.dir(id);
+        step("sandbox.remove.directory");
         blocking(move || remove_dir(&dir)).await.map_err(within)?;
+        step("sandbox.remove.record");
         self.forget(id).await.map_err(within)?;
         tracing::info!(sandbox = id, "pod sandbox is removed");
         Ok(())
