@@ -14,6 +14,7 @@
 mod harness;
 
 mod containers;
+mod escapes;
 mod exec;
 mod holes;
 mod logs;
@@ -55,6 +56,7 @@ fn tests() -> Vec<Trial> {
         process::tests(),
         resources::tests(),
         holes::tests(),
+        escapes::tests(),
         pulls::tests(),
         pulls_refused::tests(),
         refusals::tests(),

@@ -283,7 +283,7 @@ impl Core {
             stdio_owner: (process.uid, process.gid),
             process,
             stdio,
-            log: logged.then(|| PathBuf::from(&entry.record.log_path)),
+            log: logged.then(|| entry.record.log_file()),
             rootfs: Some(overlay(snapshot, &plan.rootfs)),
             staging: (!plan.output.staged.is_empty()).then(|| plan.staging.clone()),
             trees: plan.output.staged.iter().map(lookup::staged).collect(),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files;
 use crate::model::{ContainerConfig, ContainerUser, LinuxContainerResources};
+use crate::monitor::protocol::LogFile;
 use crate::state::Record;
 
 /// Version of both shapes.
@@ -38,6 +39,20 @@ pub(super) struct ContainerRecord {
     /// Set once, when it has ended.
     #[serde(default)]
     pub(super) end: Option<End>,
+}
+
+impl ContainerRecord {
+    /// The log file for the monitor, which does not trust what lies below the directory.
+    pub(super) fn log_file(&self) -> LogFile {
+        let directory = match self.config.log_directory.as_str() {
+            "" => "/",
+            directory => directory,
+        };
+        LogFile {
+            directory: directory.into(),
+            path: self.config.log_path.trim_start_matches('/').into(),
+        }
+    }
 }
 
 impl Record for ContainerRecord {

@@ -15,6 +15,7 @@ mod failure;
 mod last_stage;
 mod life;
 mod log;
+mod proc_mounts;
 mod progress;
 mod requests;
 mod rootfs;

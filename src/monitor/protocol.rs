@@ -15,7 +15,7 @@
 mod create;
 mod process;
 
-pub use create::{CreateRequest, Overlay, Propagation, ReadOnly, StagedTree, Stdio, TerminalSize};
+pub use create::{CreateRequest, LogFile, Overlay, Propagation, ReadOnly, StagedTree, Stdio, TerminalSize};
 pub use process::{Capabilities, ExecRequest, Process, Rlimit};
 
 use serde::{Deserialize, Serialize};

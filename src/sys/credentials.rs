@@ -74,6 +74,27 @@ pub fn set_no_new_privileges() -> io::Result<()> {
     Ok(rustix::thread::set_no_new_privs(true)?)
 }
 
+/// Leaves the session keyring that was inherited for a new, empty one, which goes with its last process.
+/// A kernel without keyrings has none to share.
+pub fn leave_session_keyring() -> io::Result<()> {
+    // keyctl(2): KEYCTL_JOIN_SESSION_KEYRING, with no name an anonymous one. No crate of ours has the call.
+    const JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: takes a number and a null pointer.
+    match unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            JOIN_SESSION_KEYRING,
+            std::ptr::null::<libc::c_char>(),
+        )
+    } {
+        -1 => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+            error => Err(error),
+        },
+        _ => Ok(()),
+    }
+}
+
 /// Closes the process to tracing and its `/proc` files to its own user, until the next `execve`.
 pub fn set_not_dumpable() -> io::Result<()> {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};

@@ -129,6 +129,31 @@ pub fn points() -> io::Result<Vec<PathBuf>> {
         .collect())
 }
 
+/// One line of a mount table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// Where, as the process sees it.
+    pub point: PathBuf,
+    /// Of which file system.
+    pub kind: String,
+}
+
+/// Returns the mounts that a process sees, in the order of mounting.
+pub fn table(pid: i32) -> io::Result<Vec<Mounted>> {
+    let table = std::fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
+    Ok(table.lines().filter_map(mounted).collect())
+}
+
+/// proc(5): the fifth field is the mount point; the file system comes after a field that is `-`.
+fn mounted(line: &str) -> Option<Mounted> {
+    let point = line.split(' ').nth(4)?;
+    let kind = line.split(' ').skip_while(|field| *field != "-").nth(1)?;
+    Some(Mounted {
+        point: unescape(point).into(),
+        kind: kind.to_owned(),
+    })
+}
+
 fn unescape(field: &str) -> String {
     let mut bytes = vec![];
     let mut rest = field.as_bytes();

@@ -1,6 +1,9 @@
 //! What `/proc` says of processes, and the little that is written there.
 
+use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, openat};
+use rustix::io::{Errno, write};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// Returns a process's start time in clock ticks since boot: field 22 of `/proc/PID/stat`, proc(5).
@@ -30,40 +33,61 @@ pub fn set_oom_score_adj(value: i32) -> io::Result<()> {
     std::fs::write("/proc/self/oom_score_adj", value.to_string())
 }
 
-/// Names the AppArmor or SELinux context that the next `execve` of this thread changes to.
-/// `module` is `apparmor` or `selinux`.
-pub fn set_exec_label(module: &str, label: &str) -> io::Result<()> {
-    // AppArmor has a directory of its own since 5.8; before, and for SELinux, there is one file for all.
-    let own = format!("/proc/thread-self/attr/{module}/exec");
-    let path = if Path::new(&own).exists() {
-        own
-    } else {
-        "/proc/thread-self/attr/exec".into()
+/// Names the AppArmor or SELinux context that the next `execve` of this thread changes to. `module` is `apparmor` or
+/// `selinux`; `proc` is an open `/proc`, absent the one in sight. What is no file of procfs is not written to.
+pub fn set_exec_label(proc: Option<&OwnedFd>, module: &str, label: &str) -> io::Result<()> {
+    let opened;
+    let proc = match proc {
+        Some(proc) => proc,
+        None => {
+            opened = open_proc()?;
+            &opened
+        }
     };
-    std::fs::write(path, label)
+    let open = |path: &str| openat(proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    // AppArmor has a directory of its own since 5.8; before, and for SELinux, there is one file for all.
+    let file = match open(&format!("thread-self/attr/{module}/exec")) {
+        Err(Errno::NOENT) => open("thread-self/attr/exec")?,
+        file => file?,
+    };
+    if fstatfs(&file)?.f_type != PROC_SUPER_MAGIC {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    write(&file, label.as_bytes())?;
+    Ok(())
+}
+
+/// Opens `/proc`, to be used by descriptor where another may be mounted.
+pub fn open_proc() -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat(CWD, "/proc", flags, Mode::empty())?)
 }
 
 /// Writes one kernel setting, named with dots as in sysctl(8), in the namespaces of the caller.
+/// A name that would lead elsewhere is `InvalidInput`.
 pub fn set_sysctl(name: &str, value: &str) -> io::Result<()> {
-    std::fs::write(Path::new("/proc/sys").join(sysctl_path(name)), value)
+    let path = sysctl_path(name).ok_or(io::ErrorKind::InvalidInput)?;
+    std::fs::write(Path::new("/proc/sys").join(path), value)
 }
 
-/// `net.ipv4.ip_forward` and `net/ipv4/ip_forward` name the same file; the first separator tells which is meant.
-fn sysctl_path(name: &str) -> String {
-    match name.find(['.', '/']).map(|i| name.as_bytes()[i]) {
+/// The file of a setting below `/proc/sys`; none for what is no name. `net.ipv4.ip_forward` and `net/ipv4/ip_forward`
+/// name the same file: the first separator tells which is meant, and the other stands for a dot.
+pub fn sysctl_path(name: &str) -> Option<String> {
+    let path = match name.find(['.', '/']).map(|i| name.as_bytes()[i]) {
         Some(b'.') => name
             .chars()
-            .map(|c| {
-                if c == '.' {
-                    '/'
-                } else if c == '/' {
-                    '.'
-                } else {
-                    c
-                }
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                c => c,
             })
             .collect(),
         _ => name.to_owned(),
+    };
+    let odd = |part: &str| matches!(part, "" | "." | "..");
+    match path.split('/').any(odd) || path.contains('\0') {
+        true => None,
+        false => Some(path),
     }
 }
 
@@ -116,14 +140,33 @@ mod tests {
 
     #[test]
     fn sysctl_names_with_dots_in_an_interface_are_understood() {
-        assert_eq!(sysctl_path("net.ipv4.ip_forward"), "net/ipv4/ip_forward");
-        assert_eq!(
-            sysctl_path("net/ipv4/conf/eth0.1/forwarding"),
-            "net/ipv4/conf/eth0.1/forwarding"
+        let check = |name: &str, path: &str| assert_eq!(sysctl_path(name).as_deref(), Some(path));
+
+        check("net.ipv4.ip_forward", "net/ipv4/ip_forward");
+        check(
+            "net/ipv4/conf/eth0.1/forwarding",
+            "net/ipv4/conf/eth0.1/forwarding",
         );
-        assert_eq!(
-            sysctl_path("net.ipv4.conf.eth0/1.forwarding"),
-            "net/ipv4/conf/eth0.1/forwarding"
+        check(
+            "net.ipv4.conf.eth0/1.forwarding",
+            "net/ipv4/conf/eth0.1/forwarding",
         );
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_no_settings() {
+        for name in [
+            "",
+            "net.//.kernel.core_pattern",
+            "net/../kernel/core_pattern",
+            "net..core",
+            "/kernel/core_pattern",
+            "net./.x",
+            "net.ipv4.",
+            "net.a\0b",
+        ] {
+            assert_eq!(sysctl_path(name), None, "{name:?}");
+            assert!(set_sysctl(name, "x").is_err());
+        }
     }
 }

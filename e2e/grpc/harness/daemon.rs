@@ -1,5 +1,6 @@
 //! Daemons under test: the built binary, each on directories and a socket of its own.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -143,13 +144,26 @@ impl Daemon {
 
     /// Starts a daemon and waits until it answers.
     pub(crate) async fn start(place: Place) -> Daemon {
+        Daemon::start_by(place, &[]).await
+    }
+
+    /// Starts a daemon by way of a command that executes what follows it.
+    pub(crate) async fn start_by(place: Place, starter: &[&str]) -> Daemon {
         let log = File::options()
             .create(true)
             .append(true)
             .open(place.log())
             .unwrap();
-        let mut command = tokio::process::Command::from(place.command(&["serve"]));
+        let serve = place.command(&["serve"]);
+        let whole: Vec<&OsStr> = starter
+            .iter()
+            .map(OsStr::new)
+            .chain([serve.get_program()])
+            .chain(serve.get_args())
+            .collect();
+        let mut command = tokio::process::Command::new(whole[0]);
         command
+            .args(&whole[1..])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -19,6 +19,8 @@ pub(crate) struct Recipe {
     pub(crate) config: Value,
     /// Files of the second layer: path, owner, mode, content.
     pub(crate) files: Vec<(&'static str, u64, u32, Vec<u8>)>,
+    /// A layer upon that, packed in an archive already: whatever [`Recipe::files`] has no words for.
+    pub(crate) top: Option<Vec<u8>>,
     /// How the layers are packed.
     pub(crate) packing: Packing,
 }
@@ -99,6 +101,7 @@ impl TestImage {
         if !recipe.files.is_empty() {
             layers.push(layer(&recipe.files));
         }
+        layers.extend(recipe.top.clone());
         let diff_ids: Vec<String> = layers.iter().map(|tar| digest(tar)).collect();
         let mut config = json!({"Env": ["PATH=/usr/bin:/bin"], "Cmd": ["sh"]});
         merge(&mut config, &recipe.config);
@@ -210,6 +213,28 @@ fn layer(files: &[(&str, u64, u32, Vec<u8>)]) -> Vec<u8> {
             Some(path) => directory(&mut tar, path, *owner, *mode),
             None => add(&mut tar, path, *owner, *mode, content),
         }
+    }
+    tar.into_inner().unwrap()
+}
+
+/// A layer with nothing but these symbolic links, path and target.
+pub(crate) fn links(links: &[(&str, &str)]) -> Vec<u8> {
+    let mut tar = Builder::new(Vec::new());
+    for (path, target) in links {
+        let mut header = header(EntryType::Symlink, 0, 0o777, 0);
+        tar.append_link(&mut header, path, target).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+/// A layer with perl, which can make any system call.
+pub(crate) fn perl() -> Vec<u8> {
+    let mut tar = Builder::new(Vec::new());
+    let perl = program("perl");
+    let files = std::iter::once(perl.clone()).chain(libraries(&perl));
+    for file in files {
+        let name = file.to_string_lossy().trim_start_matches('/').to_owned();
+        add(&mut tar, &name, 0, 0o755, &fs::read(&file).unwrap());
     }
     tar.into_inner().unwrap()
 }

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 
 use crate::model::{Error, Namespace, Result};
+use crate::sys::proc::sysctl_path;
 
 use super::record::{Config, Mode, Modes, PidMode};
 
@@ -113,7 +114,7 @@ pub(in crate::cri) fn check_sysctls(sysctls: &BTreeMap<String, String>, modes: M
     for (name, value) in sysctls {
         let field = format!("linux.sysctls[{name}]");
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
-        if name.contains("..") || !name.chars().all(plain) || value.contains(['\0', '\n']) {
+        if sysctl_path(name).is_none() || !name.chars().all(plain) || value.contains(['\0', '\n']) {
             return Err(Error::invalid(format!("{field} is malformed")));
         }
         let (kind, mode) = if name.starts_with("net.") {
@@ -175,6 +176,12 @@ mod tests {
             Some("linux.sysctls[kernel.panic] does not belong to a namespace"),
         );
         check("net.../x", "1", pod, Some("linux.sysctls[net.../x] is malformed"));
+        check(
+            "net.//.kernel.core_pattern",
+            "1",
+            pod,
+            Some("linux.sysctls[net.//.kernel.core_pattern] is malformed"),
+        );
         check("net.a b", "1", pod, Some("linux.sysctls[net.a b] is malformed"));
         check(
             "net.core.somaxconn",

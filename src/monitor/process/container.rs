@@ -3,7 +3,7 @@
 
 use crate::monitor::process::last_stage::LastStage;
 use crate::monitor::process::worker::{Outcome, Report};
-use crate::monitor::process::{clamp, devices, failure, rootfs, trace};
+use crate::monitor::process::{clamp, devices, failure, proc_mounts, rootfs, trace};
 use crate::monitor::protocol::{CreateRequest, FIRST_NAMESPACE, Failure, FailureKind, Stdio};
 use crate::monitor::seccomp::Filter;
 use crate::sys::cgroup::Cgroup;
@@ -110,6 +110,7 @@ fn build(engine: &Engine, mut request: CreateRequest, mut inputs: Inputs) -> Out
     let bundle = request.bundle.clone();
     let pid = run_engine(engine, request, inputs, &console)?;
     step("create-container");
+    proc_mounts::check(pid, &bundle)?;
     devices::restrict(&engine.cgroup, &bundle)?;
     let master = console.accept(owner)?;
     Ok((
@@ -134,6 +135,7 @@ fn run_engine(
         process: request.process,
         filter,
         make_cwd: true,
+        proc: None,
         failure: inputs.failure,
     };
     let causes = trace::install().map_err(failure::at("prepare a worker"))?;

@@ -34,6 +34,7 @@ pub(super) fn run(
     let warnings = clamp::clamp(&mut request.process);
     // Host files are read while the host is still in sight.
     let filter = container::read_filter(request.process.seccomp.as_deref())?;
+    let proc = proc::open_proc().map_err(failure::at("open /proc"))?;
     join(target, &request.process, stdio.as_ref())?;
     let (stdio, master) = match request.terminal {
         None => (Streams::Given(stdio.ok_or_else(no_streams)?), None),
@@ -43,6 +44,7 @@ pub(super) fn run(
         process: request.process,
         filter,
         make_cwd: false,
+        proc: Some(proc),
         failure,
     };
     // The PID namespace counts for children only, so one more fork; as a sibling, so that the monitor reaps it.

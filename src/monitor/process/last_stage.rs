@@ -14,9 +14,11 @@ use crate::monitor::protocol::Process;
 use crate::monitor::seccomp::Filter;
 use crate::sys::command::Command;
 use crate::sys::{caps, credentials, fds, fork, mount, proc, rlimit, seccomp};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
+use rustix::io::Errno;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path};
 
 /// Exit code of a process whose command could not be run, as containerd's start error.
 const NOT_RUN: i32 = 128;
@@ -30,6 +32,9 @@ pub(super) struct LastStage {
     pub(super) filter: Option<Filter>,
     /// The container's first process gets its working directory made.
     pub(super) make_cwd: bool,
+    /// `/proc` as the runtime has it, where what is mounted in the container cannot lead a write astray; absent for the
+    /// first process, whose mounts were checked.
+    pub(super) proc: Option<OwnedFd>,
     /// Carries "step errno"; closes by itself when `execve` has succeeded.
     pub(super) failure: OwnedFd,
 }
@@ -44,11 +49,16 @@ impl LastStage {
             process,
             filter,
             make_cwd,
+            proc,
             failure,
         } = self;
+        let labelled = label(&process, proc.as_ref());
         let Ok(failure) = fds::keep_only(failure) else {
             fork::exit_now(NOT_RUN)
         };
+        if let Err(step) = labelled {
+            report(&failure, &step)
+        }
         let step = match prepare(&process, filter.as_ref(), make_cwd) {
             Err(step) => step,
             Ok(command) => ("exec", command.exec()),
@@ -61,8 +71,21 @@ fn at(step: &'static str) -> impl FnOnce(io::Error) -> Step {
     move |e| (step, e)
 }
 
+/// 0. Labels that execve changes to: while the descriptor of `/proc` is there, and all rights are.
+fn label(process: &Process, proc: Option<&OwnedFd>) -> Result<(), Step> {
+    if let Some(profile) = &process.apparmor {
+        proc::set_exec_label(proc, "apparmor", &format!("exec {profile}")).map_err(at("apparmor profile"))?;
+    }
+    if let Some(label) = &process.selinux {
+        proc::set_exec_label(proc, "selinux", label).map_err(at("selinux label"))?;
+    }
+    Ok(())
+}
+
 fn prepare(process: &Process, filter: Option<&Filter>, make_cwd: bool) -> Result<Command, Step> {
-    // 0. libcontainer replaces outputs that are the host's /dev/null by the container's, opened for reading only.
+    // The keys of whoever started the daemon are not the container's, nor are those of other containers.
+    credentials::leave_session_keyring().map_err(at("session keyring"))?;
+    // libcontainer replaces outputs that are the host's /dev/null by the container's, opened for reading only.
     fds::writable_null_outputs().map_err(at("null outputs"))?;
     for (from, to) in &process.binds {
         mount::bind_tree(from, to).map_err(at("bind"))?;
@@ -89,11 +112,11 @@ fn prepare(process: &Process, filter: Option<&Filter>, make_cwd: bool) -> Result
         return Err(("chdir", io::Error::from_raw_os_error(libc::EPERM)));
     }
     set_privileges(process, filter.is_some())?;
-    let mask = rustix::fs::Mode::from_raw_mode(process.umask.unwrap_or(0o022));
+    let mask = Mode::from_raw_mode(process.umask.unwrap_or(0o022));
     rustix::process::umask(mask);
-    // 8. Strings for execve now: after the load even a memory allocation is a system call too many.
+    // 7. Strings for execve now: after the load even a memory allocation is a system call too many.
     let command = Command::new(&process.args, &process.env).map_err(at("exec"))?;
-    // 9. The filter, and nothing after it but execve.
+    // 8. The filter, and nothing after it but execve.
     if let Some(Filter { flags, program }) = filter {
         seccomp::load(program, *flags).map_err(at("seccomp filter"))?;
     }
@@ -101,14 +124,7 @@ fn prepare(process: &Process, filter: Option<&Filter>, make_cwd: bool) -> Result
 }
 
 fn set_privileges(process: &Process, filtered: bool) -> Result<(), Step> {
-    // 5. Labels that execve changes to; the files want the rights that go next.
-    if let Some(profile) = &process.apparmor {
-        proc::set_exec_label("apparmor", &format!("exec {profile}")).map_err(at("apparmor profile"))?;
-    }
-    if let Some(label) = &process.selinux {
-        proc::set_exec_label("selinux", label).map_err(at("selinux label"))?;
-    }
-    // 6. Final sets, plus the one capability that the load wants; ambient last: each must already be permitted and
+    // 5. Final sets, plus the one capability that the load wants; ambient last: each must already be permitted and
     //    inheritable.
     let sets = &process.capabilities;
     let for_load = if filtered && !process.no_new_privileges {
@@ -119,24 +135,43 @@ fn set_privileges(process: &Process, filtered: bool) -> Result<(), Step> {
     let held = sets.effective | sets.ambient | for_load;
     credentials::set_capabilities(held, held, sets.inheritable).map_err(at("capabilities"))?;
     credentials::set_ambient(sets.ambient).map_err(at("ambient capabilities"))?;
-    // 7.
+    // 6.
     if process.no_new_privileges {
         credentials::set_no_new_privileges().map_err(at("no_new_privs"))?;
     }
     Ok(())
 }
 
-/// The one place that changes a working directory: this process is about to become the command.
-#[allow(clippy::disallowed_methods)]
+/// Goes to the working directory. No magic link is followed (`/proc/1/root`, `/proc/self/fd/N`): this process may pass
+/// through those of others, which the command could not, and would make directories there.
 fn enter_directory(cwd: &str, make: bool) -> io::Result<()> {
     let cwd = Path::new(if cwd.is_empty() { "/" } else { cwd });
-    match std::env::set_current_dir(cwd) {
-        Err(e) if make && e.kind() == io::ErrorKind::NotFound => {
-            std::fs::create_dir_all(cwd)?;
-            std::env::set_current_dir(cwd)
+    let directory = match open_directory(CWD, cwd) {
+        Err(Errno::NOENT) if make => make_directories(cwd),
+        opened => opened,
+    };
+    Ok(rustix::process::fchdir(directory?)?)
+}
+
+fn open_directory(from: impl AsFd, path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat2(from, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
+}
+
+/// Makes what is missing of a path, and opens its end.
+fn make_directories(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let mut directory = open_directory(CWD, Path::new("/"))?;
+    for part in path.components() {
+        let (Component::Normal(_) | Component::ParentDir) = part else {
+            continue;
+        };
+        let name = Path::new(part.as_os_str());
+        match mkdirat(&directory, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => directory = open_directory(&directory, name)?,
+            Err(error) => return Err(error),
         }
-        done => done,
     }
+    Ok(directory)
 }
 
 /// Tells the monitor and dies.

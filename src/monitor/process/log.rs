@@ -7,10 +7,10 @@
 //!
 //! A file holds whole lines only: each write is one line or several, so a rotation between two writes never cuts one.
 
+use crate::monitor::protocol::LogFile;
+use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Longest text of one log line, as the kubelet and its peers expect.
@@ -19,26 +19,44 @@ pub(super) const LONGEST: usize = 16 << 10;
 /// An open log file.
 #[derive(Debug)]
 pub(super) struct Log {
-    path: PathBuf,
+    place: LogFile,
     file: File,
     /// The last write was cut off inside a line, by a full disk.
     torn: bool,
 }
 
 impl Log {
-    /// Opens or makes the file.
-    pub(super) fn open(path: &Path) -> io::Result<Log> {
-        let file = File::options().append(true).create(true).mode(0o640).open(path)?;
+    /// Opens or makes the file. Below the directory no link is followed, and nothing but a file is written to: a
+    /// container that can write to its logs must not choose where they go, nor have us wait for a reader.
+    pub(super) fn open(place: &LogFile) -> io::Result<Log> {
+        let within = |e: io::Error| {
+            let path = place.directory.join(&place.path);
+            io::Error::new(e.kind(), format!("log {}: {e}", path.display()))
+        };
+        let file = Log::open_file(place).map_err(within)?;
         Ok(Log {
-            path: path.to_owned(),
+            place: place.clone(),
             file,
             torn: false,
         })
     }
 
+    fn open_file(place: &LogFile) -> io::Result<File> {
+        let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = open(&place.directory, directory, Mode::empty())?;
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+        let mode = Mode::from_raw_mode(0o640);
+        let file = File::from(openat2(directory, &place.path, flags, mode, resolve)?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
+        }
+        Ok(file)
+    }
+
     /// Opens the path again, after someone has moved the file away. On failure the old one stays in use.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
-        *self = Log::open(&self.path)?;
+        *self = Log::open(&self.place)?;
         Ok(())
     }
 
@@ -153,13 +171,21 @@ fn date(days: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
     use std::time::Duration;
+
+    fn place(path: &Path) -> LogFile {
+        LogFile {
+            directory: path.parent().unwrap().to_owned(),
+            path: path.file_name().unwrap().into(),
+        }
+    }
 
     /// Logs the pieces and returns "tag text" of each line.
     fn logged(pieces: &[&[u8]]) -> Vec<(String, String)> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let (mut log, mut lines) = (Log::open(&path).unwrap(), Lines::new("stdout"));
+        let (mut log, mut lines) = (Log::open(&place(&path)).unwrap(), Lines::new("stdout"));
         pieces.iter().for_each(|piece| lines.push(piece, &mut log));
         lines.finish(&mut log);
         let text = std::fs::read_to_string(&path).unwrap();
@@ -199,7 +225,7 @@ mod tests {
     fn a_reopened_log_goes_to_the_path_again_and_a_failed_one_to_the_old_file() {
         let dir = tempfile::tempdir().unwrap();
         let (path, moved) = (dir.path().join("log"), dir.path().join("log.1"));
-        let (mut log, mut lines) = (Log::open(&path).unwrap(), Lines::new("stderr"));
+        let (mut log, mut lines) = (Log::open(&place(&path)).unwrap(), Lines::new("stderr"));
 
         lines.push(b"one\ntw", &mut log);
         std::fs::rename(&path, &moved).unwrap();
@@ -213,6 +239,35 @@ mod tests {
         assert!(std::fs::read_to_string(&moved).unwrap().ends_with("F one\n"));
         let second = std::fs::read_to_string(dir.path().join("log.2")).unwrap();
         assert!(second.contains("F two\n") && second.ends_with("F three\n"));
+    }
+
+    #[test]
+    fn only_files_are_logged_to_and_no_link_below_the_directory_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let open = |path: &str| {
+            Log::open(&LogFile {
+                directory: dir.path().into(),
+                path: path.into(),
+            })
+        };
+        std::fs::create_dir_all(at("real/directory")).unwrap();
+        std::os::unix::fs::symlink(at("victim"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("real"), at("parent")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("fifo"), Mode::from_raw_mode(0o600)).unwrap();
+
+        for path in [
+            "link",
+            "parent/log",
+            "fifo",
+            "real/directory",
+            "../log",
+            "real/../../log",
+        ] {
+            assert!(open(path).is_err(), "{path}");
+        }
+        open("real/log").unwrap();
+        assert!(!at("victim").exists() && !at("real/../../log").exists());
     }
 
     #[test]

@@ -37,6 +37,25 @@ pub(super) fn prepare(request: &CreateRequest, lean: &OwnedFd, trees: Vec<OwnedF
         let writable = overlay.upper.as_deref().zip(overlay.work.as_deref());
         mount::overlay(&overlay.lower, writable, &overlay.options, &overlay.target)
             .map_err(failure::at("mount the root file system"))?;
+        own_places(&overlay.target)?;
+    }
+    Ok(())
+}
+
+/// Refuses a root whose `/dev`, `/proc` or `/sys` is anything but a directory. libcontainer makes links and nodes in
+/// `/dev` by path before it changes the root: a link there would be followed on the host.
+fn own_places(root: &Path) -> Result<(), Failure> {
+    for place in ["dev", "proc", "sys"] {
+        match std::fs::symlink_metadata(root.join(place)) {
+            Ok(found) if !found.is_dir() => {
+                let text = format!("/{place} of the image is not a directory");
+                return Err(failure::of(FailureKind::Invalid, text));
+            }
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(failure::at(&format!("look at /{place} of the image"))(e));
+            }
+            _ => {}
+        }
     }
     Ok(())
 }

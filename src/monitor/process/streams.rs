@@ -37,7 +37,7 @@ impl Streams {
         request: &CreateRequest,
         given: Option<[OwnedFd; 3]>,
     ) -> io::Result<(Streams, Option<[OwnedFd; 3]>)> {
-        let log = request.log.as_deref().map(Log::open).transpose()?;
+        let log = request.log.as_ref().map(Log::open).transpose()?;
         let mut streams = Streams {
             log,
             ..Streams::default()

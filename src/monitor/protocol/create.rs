@@ -21,7 +21,7 @@ pub struct CreateRequest {
     /// Its standard streams.
     pub stdio: Stdio,
     /// CRI log file; `None`: output is discarded (or belongs to the caller, see [`Stdio`]).
-    pub log: Option<PathBuf>,
+    pub log: Option<LogFile>,
     /// Host ids that own the output pipes or the terminal, so that the process can reopen `/dev/stdout`.
     pub stdio_owner: (u32, u32),
     /// Root file system to mount in the worker's own mount namespace; `None`: it is there already.
@@ -33,6 +33,15 @@ pub struct CreateRequest {
     pub trees: Vec<StagedTree>,
     /// Number of namespace descriptors, see [`FIRST_NAMESPACE`](crate::monitor::protocol::FIRST_NAMESPACE).
     pub namespaces: usize,
+}
+
+/// Where a log goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogFile {
+    /// Directory that the caller vouches for.
+    pub directory: PathBuf,
+    /// Path below it, on which no link is followed.
+    pub path: PathBuf,
 }
 
 /// An overlay mount.

@@ -2,7 +2,7 @@
 
 use crate::monitor::client::{CreateDescriptors, ExecOutcome, MonitorClient, MonitorError};
 use crate::monitor::protocol::{
-    Capabilities, CreateRequest, Created, ExecRequest, ExitRecord, Overlay, Process,
+    Capabilities, CreateRequest, Created, ExecRequest, ExitRecord, LogFile, Overlay, Process,
 };
 use crate::sys::cgroup::Cgroup;
 use crate::sys::zygote::{Zygote, ZygoteOptions};
@@ -101,7 +101,10 @@ impl Host {
             state_root: self.path("state"),
             cgroup: format!("{}/{id}", self.cgroup.path()),
             process: process(args),
-            log: Some(dir.join("log")),
+            log: Some(LogFile {
+                directory: dir.clone(),
+                path: "log".into(),
+            }),
             rootfs: Some(Overlay {
                 lower: vec![self.path("layer")],
                 upper: Some(dir.join("upper")),
