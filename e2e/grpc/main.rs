@@ -15,6 +15,7 @@ mod harness;
 
 mod containers;
 mod escapes;
+mod events;
 mod exec;
 mod holes;
 mod logs;
@@ -53,6 +54,7 @@ fn tests() -> Vec<Trial> {
         containers::tests(),
         logs::tests(),
         exec::tests(),
+        events::tests(),
         process::tests(),
         resources::tests(),
         holes::tests(),

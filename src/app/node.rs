@@ -74,6 +74,11 @@ impl Node {
         Services::new(Arc::clone(&adapter), adapter).with(|routes| routes.add_service(admin))
     }
 
+    /// Ends the streams that would go on for ever.
+    pub(super) fn hang_up(&self) {
+        self.adapter.hang_up();
+    }
+
     /// Finishes what is under way and writes what is to be written. Containers and their monitors go on.
     pub(super) async fn close(self) {
         self.adapter.drain().await;

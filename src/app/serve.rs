@@ -78,6 +78,7 @@ async fn in_order(config: &Config, zygote: Arc<Zygote>, shutdown: &Shutdown) -> 
         told.await;
         notify::stopping();
         tracing::info!("told to end, finishing the calls under way");
+        node.hang_up();
     })
     .await;
     node.close().await;

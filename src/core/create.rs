@@ -17,7 +17,7 @@ use super::registry::{Entry, Live, Phase};
 use super::start::kind_of;
 use super::{Core, failed, files, now};
 use crate::image::{ImageRecord, Snapshot};
-use crate::model::{ContainerConfig, CreateContainerRequest, Error, Result};
+use crate::model::{Change, ContainerConfig, CreateContainerRequest, Error, Result};
 use crate::monitor::client::CreateDescriptors;
 use crate::monitor::protocol::{CreateRequest, Created, Overlay, Process, Stdio, TerminalSize};
 use crate::monitor::seccomp;
@@ -83,14 +83,16 @@ impl Core {
         match self.make(&entry, &image, plan, streams).await {
             Ok((live, terminal)) => {
                 let monitor = live.monitor.clone();
-                entry.set_phase(Phase::Created(live));
+                self.transit(&entry, Change::Created, || entry.set_phase(Phase::Created(live)));
                 self.follow(&entry, monitor);
                 Ok((id, terminal))
             }
             Err(error) => {
                 let error = error.within(format!("cannot create container {id}"));
                 match self.tear_down(&id, &entry.record.cgroup, None).await {
-                    Ok(()) => self.inner.registry.remove(&id),
+                    Ok(()) => {
+                        self.inner.registry.remove(&id);
+                    }
                     // Listed, so that whoever asked for it can remove it, and with it what is left.
                     Err(left) => {
                         tracing::error!(container = id, error = %left, "failed creation leaves something behind");

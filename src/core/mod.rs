@@ -1,5 +1,5 @@
-//! The runtime core: implements the reduced model's [`RuntimeService`] and [`Stats`] over images, specification and
-//! monitors.
+//! The runtime core: implements the reduced model's [`RuntimeService`], [`Stats`] and [`Events`] over images,
+//! specification and monitors.
 //!
 //! [`Core`] holds handles and no logic: one file a verb. Each call that moves a container through its life runs in a
 //! task of the core's own, so that a caller who gives up leaves nothing half done; [`Core::close`] waits for them.
@@ -8,6 +8,7 @@
 mod attended;
 mod create;
 mod devices;
+mod events;
 mod exec;
 mod files;
 mod host;
@@ -68,6 +69,7 @@ struct Inner {
     store: Store,
     zygote: Arc<Zygote>,
     registry: Registry,
+    transitions: events::Transitions,
     /// Calls under way that their callers may give up on, and one observer a living container.
     tasks: TaskTracker,
 }
@@ -90,6 +92,7 @@ impl Core {
                 store,
                 zygote,
                 registry,
+                transitions: events::Transitions::default(),
                 tasks,
             }),
         };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::record::End;
 use super::registry::{Entry, Live, Phase};
 use super::{Core, now};
+use crate::model::Change;
 use crate::monitor::MonitorClient;
 use crate::monitor::client::read_exit_record;
 use crate::monitor::protocol::ExitRecord;
@@ -49,7 +50,7 @@ impl Core {
             reason = end.reason,
             "container ended"
         );
-        if !entry.set_phase(Phase::Ended(end)) {
+        if !self.transit(entry, Change::Stopped, || entry.set_phase(Phase::Ended(end))) {
             return;
         }
         // The exit record in the runtime directory is the truth until this is on disk.

@@ -232,8 +232,10 @@ impl Registry {
         }
     }
 
-    pub(super) fn remove(&self, id: &str) {
-        self.entries.rcu(|all| Arc::new(all.remove(id)));
+    /// Takes a container out; false when there is none.
+    pub(super) fn remove(&self, id: &str) -> bool {
+        let before = self.entries.rcu(|all| Arc::new(all.remove(id)));
+        before.contains_key(id)
     }
 
     /// Finds a container by its id, or by the unique beginning of it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Core;
 use super::registry::{Entry, Phase};
-use crate::model::{Kind, Result};
+use crate::model::{Change, Kind, Result};
 
 impl Core {
     pub(super) async fn remove(&self, id: &str) -> Result<()> {
@@ -33,9 +33,11 @@ impl Core {
             Phase::Creating | Phase::Ended(_) => None,
         };
         self.tear_down(&entry.id, &entry.record.cgroup, monitor).await?;
-        // A created one has now ended, for its observer and whoever else waits.
-        entry.set_phase(Phase::Ended(super::observe::unknown(0, "removed")));
-        self.inner.registry.remove(&entry.id);
+        self.transit(entry, Change::Deleted, || {
+            // A created one has now ended, for its observer and whoever else waits.
+            entry.set_phase(Phase::Ended(super::observe::unknown(0, "removed")));
+            self.inner.registry.remove(&entry.id)
+        });
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::record::{End, Observation, VERSION};
 use super::registry::{Entry, Live, Phase};
 use super::{Core, now};
-use crate::model::{Error, Kind, Result};
+use crate::model::{Change, Error, Kind, Result};
 use crate::monitor::MonitorError;
 use crate::monitor::protocol::{Failure, FailureKind};
 use crate::sys::step;
@@ -34,7 +34,7 @@ impl Core {
         self.observe_start(entry, &live)?;
         match live.monitor.start().await {
             Ok(()) => {
-                entry.set_phase(Phase::Running(live));
+                self.transit(entry, Change::Started, || entry.set_phase(Phase::Running(live)));
                 Ok(())
             }
             Err(MonitorError::Failed(Failure {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::cri::adapter::Runtime;
 use crate::cri::convert::{self, ATTEMPT_TAG, NAME_TAG, PidSource, not_empty};
 use crate::cri::output::Output;
-use crate::cri::runtime::Runtime;
 use crate::cri::sandbox::{Network, Phase, Pinner, Record, TAG};
 use crate::cri::wire::{MAX_MESSAGE_BYTES, v1};
 use crate::model::{
@@ -27,7 +27,7 @@ pub(super) struct Key {
 
 impl<R, I, P, N> Runtime<R, I, P, N>
 where
-    R: model::RuntimeService + model::Stats,
+    R: model::RuntimeService + model::Stats + model::Events,
     I: model::ImageService + model::Filesystem,
     P: Pinner,
     N: Network,

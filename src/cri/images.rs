@@ -2,8 +2,9 @@
 
 use tonic::{Request, Response, Status, async_trait};
 
+use crate::cri::adapter::Runtime;
 use crate::cri::convert;
-use crate::cri::runtime::{Runtime, Unsupported};
+use crate::cri::runtime::Unsupported;
 use crate::cri::sandbox::{Network, Pinner};
 use crate::cri::status::{answer, unimplemented};
 use crate::cri::wire::v1::{self, image_service_server as rpc};
@@ -16,7 +17,7 @@ type Answer<T> = std::result::Result<Response<T>, Status>;
 #[async_trait]
 impl<R, I, P, N> rpc::ImageService for Runtime<R, I, P, N>
 where
-    R: model::RuntimeService + model::Stats,
+    R: model::RuntimeService + model::Stats + model::Events,
     I: model::ImageService + model::Filesystem,
     P: Pinner,
     N: Network,

@@ -15,9 +15,11 @@
 //! | log directory, cgroup parent | `convert::container` | parts of the configuration |
 //! | privileges of the pod | `convert::security` | plain security settings |
 
+mod adapter;
 pub mod client;
 mod containers;
 mod convert;
+mod events;
 mod flights;
 mod images;
 mod node;
@@ -33,5 +35,5 @@ pub mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use runtime::{Runtime, Settings};
+pub use adapter::{Runtime, Settings};
 pub use sandbox::{AttachRequest, Held, Network, PinRequest, Pinner, ZygotePinner};

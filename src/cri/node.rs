@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::cri::runtime::Runtime;
+use crate::cri::adapter::Runtime;
 use crate::cri::sandbox::{Network, Pinner};
 use crate::cri::v1alpha2::ApiVersion;
 use crate::cri::wire::v1;
@@ -13,7 +13,7 @@ const KUBE_API_VERSION: &str = "0.1.0";
 
 impl<R, I, P, N> Runtime<R, I, P, N>
 where
-    R: model::RuntimeService + model::Stats,
+    R: model::RuntimeService + model::Stats + model::Events,
     I: model::ImageService + model::Filesystem,
     P: Pinner,
     N: Network,

@@ -5,15 +5,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
+use crate::cri::adapter::Runtime;
 use crate::cri::convert;
-use crate::cri::runtime::Runtime;
 use crate::cri::sandbox::{Network, Pinner, Record, TAG};
 use crate::cri::wire::v1;
 use crate::model::{self, ContainerFilter, ContainerStatusRequest, Kind, ListContainersRequest, Result};
 
 impl<R, I, P, N> Runtime<R, I, P, N>
 where
-    R: model::RuntimeService + model::Stats,
+    R: model::RuntimeService + model::Stats + model::Events,
     I: model::ImageService + model::Filesystem,
     P: Pinner,
     N: Network,

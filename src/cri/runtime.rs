@@ -1,121 +1,28 @@
 //! The runtime service: each call is one line, and the line names the function that does it.
 
-use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::pin::Pin;
 
+use futures_util::Stream;
 use futures_util::stream::Empty;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::cri::containers::Key;
-use crate::cri::flights::Flights;
-use crate::cri::sandbox::{Network, Parts, Pinner, Sandboxes};
+use crate::cri::adapter::Runtime;
+use crate::cri::sandbox::{Network, Pinner};
 use crate::cri::status::{answer, unimplemented};
 use crate::cri::v1alpha2::ApiVersion;
 use crate::cri::wire::v1::{self, runtime_service_server as rpc};
-use crate::model::{self, Result};
-use crate::state::Store;
+use crate::model;
 
 /// The stream of a call that is not implemented.
 pub(super) type Unsupported<T> = Empty<std::result::Result<T, Status>>;
+/// The stream of a call that answers with several messages.
+pub(super) type Messages<T> = Pin<Box<dyn Stream<Item = std::result::Result<T, Status>> + Send>>;
 type Answer<T> = std::result::Result<Response<T>, Status>;
-
-/// The adapter: CRI v1 over a container runtime `R` and an image store `I`, with pods kept by itself. Clones share it.
-pub struct Runtime<R, I, P, N> {
-    pub(super) containers: Arc<R>,
-    pub(super) images: Arc<I>,
-    pub(super) sandboxes: Sandboxes<R, P, N>,
-    pub(super) creating: Flights<Key, String>,
-    pub(super) settings: Arc<Settings>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
-}
-
-/// Where the adapter keeps what it keeps.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Survives a reboot; told to clients that ask.
-    pub state_dir: PathBuf,
-    /// Need not survive a reboot; sandboxes have their files and pins in `sandboxes` below it.
-    pub run_dir: PathBuf,
-}
-
-impl<R, I, P, N> Runtime<R, I, P, N>
-where
-    R: model::RuntimeService + model::Stats,
-    I: model::ImageService + model::Filesystem,
-    P: Pinner,
-    N: Network,
-{
-    /// Loads the sandboxes, repairs what the last run left half done, and is ready to serve.
-    ///
-    /// # Errors
-    /// `Internal`: the store cannot be read.
-    pub async fn open(
-        containers: Arc<R>,
-        images: Arc<I>,
-        pinner: P,
-        network: N,
-        store: Store,
-        settings: Settings,
-    ) -> Result<Self> {
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let sandboxes = Sandboxes::open(Parts {
-            store,
-            containers: Arc::clone(&containers),
-            pinner,
-            network,
-            dir: settings.run_dir.join("sandboxes"),
-            tasks: tasks.clone(),
-            stop: stop.clone(),
-        });
-        Ok(Runtime {
-            containers,
-            images,
-            sandboxes: sandboxes.await?,
-            creating: Flights::new(tasks.clone()),
-            settings: Arc::new(settings),
-            tasks,
-            stop,
-        })
-    }
-
-    /// Ends what has no end of its own, and returns when the work under way is done. Called after the last request.
-    pub async fn drain(&self) {
-        self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
-}
-
-impl<R, I, P, N> Clone for Runtime<R, I, P, N> {
-    fn clone(&self) -> Self {
-        Runtime {
-            containers: Arc::clone(&self.containers),
-            images: Arc::clone(&self.images),
-            sandboxes: self.sandboxes.clone(),
-            creating: self.creating.clone(),
-            settings: Arc::clone(&self.settings),
-            tasks: self.tasks.clone(),
-            stop: self.stop.clone(),
-        }
-    }
-}
-
-impl<R, I, P, N> fmt::Debug for Runtime<R, I, P, N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
-    }
-}
 
 #[async_trait]
 impl<R, I, P, N> rpc::RuntimeService for Runtime<R, I, P, N>
 where
-    R: model::RuntimeService + model::Stats,
+    R: model::RuntimeService + model::Stats + model::Events,
     I: model::ImageService + model::Filesystem,
     P: Pinner,
     N: Network,
@@ -335,13 +242,13 @@ where
         unimplemented("RestorePod")
     }
 
-    type GetContainerEventsStream = Unsupported<v1::ContainerEventResponse>;
+    type GetContainerEventsStream = Messages<v1::ContainerEventResponse>;
 
     async fn get_container_events(
         &self,
         _: Request<v1::GetEventsRequest>,
     ) -> Answer<Self::GetContainerEventsStream> {
-        unimplemented("GetContainerEvents")
+        answer(Ok(Box::pin(self.events.subscribe())))
     }
 
     async fn list_metric_descriptors(

@@ -4,6 +4,7 @@ mod bad_calls;
 mod bad_containers;
 mod bad_pods;
 mod containers;
+mod events;
 mod images;
 mod node;
 mod pods;

@@ -82,12 +82,30 @@ where
     }
 }
 
+/// The calls that came after v1alpha2: under its name they stay what they were, unknown.
+pub(super) const LATER: [&str; 14] = [
+    "StreamPodSandboxes",
+    "StreamContainers",
+    "StreamContainerStats",
+    "StreamPodSandboxStats",
+    "StreamPodSandboxMetrics",
+    "StreamImages",
+    "CheckpointContainer",
+    "CheckpointPod",
+    "RestorePod",
+    "GetContainerEvents",
+    "ListMetricDescriptors",
+    "ListPodSandboxMetrics",
+    "RuntimeConfig",
+    "UpdatePodSandboxResources",
+];
+
 /// The v1 address of a call to a v1alpha2 service, whether or not v1 has the method: the service refuses
-/// those it lacks, by name. `None` for any other address.
+/// those it lacks, by name. `None` for any other address, which no service has.
 fn rewritten(uri: &Uri) -> Option<Uri> {
     let rest = uri.path().strip_prefix(OLD)?;
-    let (service, _) = rest.split_once('/')?;
-    if !matches!(service, "RuntimeService" | "ImageService") {
+    let (service, method) = rest.split_once('/')?;
+    if !matches!(service, "RuntimeService" | "ImageService") || LATER.contains(&method) {
         return None;
     }
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();

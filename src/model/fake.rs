@@ -3,11 +3,12 @@
 //! It runs nothing: a started container runs until it is stopped, or told to exit with [`Fake::exit`]; a command
 //! echoes itself. States, repeats and errors are as the traits document them.
 
+mod events;
 mod images;
 mod stats;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::io::AsyncWriteExt;
 
@@ -19,6 +20,7 @@ use super::container::{
     StartContainerRequest, StopContainerRequest, UpdateContainerResourcesRequest,
 };
 use super::error::{Error, Kind, Result};
+use super::events::{Change, Observer};
 use super::exec::{ExecRequest, ExecResponse};
 use super::image::Image;
 use super::runtime::{
@@ -39,6 +41,7 @@ struct State {
     /// What a registry would have: pulled by name.
     registry: BTreeMap<String, Image>,
     failures: BTreeMap<&'static str, Kind>,
+    observer: Option<Arc<dyn Observer>>,
     made: u64,
     clock: i64,
 }
@@ -83,9 +86,8 @@ impl Fake {
     /// Ends a running container with an exit code.
     pub fn exit(&self, id: &str, code: i32) {
         let mut state = self.lock();
-        let now = state.tick();
-        if let Some(entry) = state.containers.get_mut(id) {
-            entry.end(code, now);
+        if state.containers.contains_key(id) {
+            state.end(id, code);
         }
     }
 
@@ -145,16 +147,6 @@ impl State {
 }
 
 impl Entry {
-    fn end(&mut self, code: i32, now: i64) {
-        if self.status.state == ContainerState::Running {
-            self.status.state = ContainerState::Exited;
-            self.status.exit_code = code;
-            self.status.finished_at = now;
-            self.status.reason = if code == 0 { "Completed" } else { "Error" }.to_owned();
-            self.status.pid = None;
-        }
-    }
-
     fn matches(&self, filter: &ContainerFilter) -> bool {
         let has = |own: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>| {
             wanted.iter().all(|(key, value)| own.get(key) == Some(value))
@@ -211,6 +203,7 @@ impl RuntimeService for Fake {
         let created_at = state.tick();
         let status = status(&id, &config, image_id, created_at);
         state.containers.insert(id.clone(), Entry { config, status });
+        state.tell(&id, Change::Created);
         Ok(CreateContainerResponse { container_id: id })
     }
 
@@ -227,15 +220,16 @@ impl RuntimeService for Fake {
         entry.status.state = ContainerState::Running;
         entry.status.started_at = now;
         entry.status.pid = Some(pid);
+        let id = entry.status.id.clone();
+        state.tell(&id, Change::Started);
         Ok(())
     }
 
     async fn stop_container(&self, request: StopContainerRequest) -> Result<()> {
         let mut state = self.enter("stop_container")?;
-        let now = state.tick();
         if let Some(id) = state.resolve(&request.container_id)? {
             let code = if request.timeout > 0 { 143 } else { 137 };
-            state.get(&id)?.end(code, now);
+            state.end(&id, code);
         }
         Ok(())
     }
@@ -243,7 +237,7 @@ impl RuntimeService for Fake {
     async fn remove_container(&self, request: RemoveContainerRequest) -> Result<()> {
         let mut state = self.enter("remove_container")?;
         if let Some(id) = state.resolve(&request.container_id)? {
-            state.containers.remove(&id);
+            state.remove(&id);
         }
         Ok(())
     }

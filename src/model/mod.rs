@@ -6,8 +6,8 @@
 //!
 //! The pair is [`RuntimeService`] (nine calls and the two that declare only requests) and [`ImageService`] (four).
 //! Types keep the fields and the JSON of the reduced Go API they mirror; what CRI needs beyond it are further
-//! fields, absent from the JSON while unset. What the pair leaves out is in two narrow traits, so that each consumer
-//! sees only its own: [`Stats`] and [`Filesystem`].
+//! fields, absent from the JSON while unset. What the pair leaves out is in three narrow traits, so that each consumer
+//! sees only its own: [`Stats`], [`Events`] and [`Filesystem`].
 //!
 //! A container runs through the pair alone, and no pod is anywhere:
 //!
@@ -44,6 +44,7 @@
 mod config;
 mod container;
 mod error;
+mod events;
 mod exec;
 pub mod fake;
 mod image;
@@ -68,6 +69,7 @@ pub use container::{
     container_state_value,
 };
 pub use error::{Error, Kind, Result};
+pub use events::{Change, Observer, Transition};
 pub use exec::{ExecRequest, ExecResponse, Reader, Writer};
 pub use image::{
     AuthConfig, Image, ImageFilter, ImageStatusRequest, ImageStatusResponse, ListImagesRequest,
@@ -78,5 +80,5 @@ pub use runtime::{
     VersionResponse,
 };
 pub use security::{Capabilities, GroupsPolicy, Profile, Security, User};
-pub use service::{Filesystem, ImageService, RuntimeService, Stats};
+pub use service::{Events, Filesystem, ImageService, RuntimeService, Stats};
 pub use stats::{ContainerStats, CpuUsage, FilesystemUsage, ImageFilesystems, MemoryUsage};

@@ -1,16 +1,19 @@
-//! The trait pair of the reduced model, and the two narrow traits beside it.
+//! The trait pair of the reduced model, and the three narrow traits beside it.
 //!
 //! Every call may be repeated. Futures may be dropped at any await: what was begun is finished or undone by the
 //! implementation, never left half done (each call says which).
 
 use std::future::Future;
+use std::sync::Arc;
 
 use super::container::{
-    ContainerFilter, ContainerStatusRequest, ContainerStatusResponse, CreateContainerRequest,
-    CreateContainerResponse, ListContainersRequest, ListContainersResponse, RemoveContainerRequest,
-    ReopenContainerLogRequest, StartContainerRequest, StopContainerRequest, UpdateContainerResourcesRequest,
+    ContainerFilter, ContainerStatus, ContainerStatusRequest, ContainerStatusResponse,
+    CreateContainerRequest, CreateContainerResponse, ListContainersRequest, ListContainersResponse,
+    RemoveContainerRequest, ReopenContainerLogRequest, StartContainerRequest, StopContainerRequest,
+    UpdateContainerResourcesRequest,
 };
 use super::error::Result;
+use super::events::Observer;
 use super::exec::{ExecRequest, ExecResponse};
 use super::image::{
     ImageStatusRequest, ImageStatusResponse, ListImagesRequest, ListImagesResponse, PullImageRequest,
@@ -137,6 +140,16 @@ pub trait Stats: Send + Sync + 'static {
         &self,
         filter: ContainerFilter,
     ) -> impl Future<Output = Result<Vec<ContainerStats>>> + Send;
+}
+
+/// What happens to containers.
+pub trait Events: Send + Sync + 'static {
+    /// Tells an observer of every transition from now on, and first of the ends that were found at start. It takes the
+    /// place of the one before.
+    fn observe(&self, observer: Arc<dyn Observer>);
+
+    /// Does something between two transitions, with the statuses of the containers that match. It must not wait.
+    fn between<T>(&self, filter: &ContainerFilter, act: impl FnOnce(Vec<ContainerStatus>) -> T) -> T;
 }
 
 /// What images take on disk.

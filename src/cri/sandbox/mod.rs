@@ -33,8 +33,10 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cri::events::Hub;
 use crate::cri::flights::Flights;
-use crate::model::{self, Error, Result};
+use crate::cri::wire::v1::ContainerEventType;
+use crate::model::{self, ContainerFilter, Error, Result};
 use crate::state::Store;
 
 pub(super) use debts::Debt;
@@ -44,7 +46,7 @@ pub(super) use namespaces::{check_sysctls, shared};
 pub use network::{AttachRequest, Network};
 pub use pins::ZygotePinner;
 pub(super) use record::{Config, Dns, Key, Mode, Modes, Phase, PidMode, Port, Protocol, Record};
-pub(super) use registry::Sandbox;
+pub(super) use registry::{Registry, Sandbox};
 use undo::gather;
 
 /// The tag that says which sandbox a container belongs to.
@@ -66,7 +68,8 @@ impl<R, P, N> Clone for Sandboxes<R, P, N> {
 
 #[derive(Debug)]
 struct Shared<R, P, N> {
-    registry: registry::Registry,
+    registry: Arc<Registry>,
+    events: Arc<Hub>,
     store: Store,
     containers: Arc<R>,
     pinner: P,
@@ -85,6 +88,10 @@ pub(super) struct Parts<R, P, N> {
     pub(super) containers: Arc<R>,
     pub(super) pinner: P,
     pub(super) network: N,
+    /// Empty.
+    pub(super) registry: Arc<Registry>,
+    /// Is told what happens to sandboxes.
+    pub(super) events: Arc<Hub>,
     pub(super) dir: PathBuf,
     /// Owns every task.
     pub(super) tasks: TaskTracker,
@@ -94,7 +101,7 @@ pub(super) struct Parts<R, P, N> {
 
 impl<R, P, N> Sandboxes<R, P, N>
 where
-    R: model::RuntimeService,
+    R: model::RuntimeService + model::Events,
     P: Pinner,
     N: Network,
 {
@@ -108,6 +115,8 @@ where
             containers,
             pinner,
             network,
+            registry,
+            events,
             dir,
             tasks,
             stop,
@@ -115,7 +124,8 @@ where
         let network = Arc::new(network);
         let debts = debts::Debts::load(store.clone())?;
         let shared = Arc::new(Shared {
-            registry: registry::Registry::default(),
+            registry,
+            events,
             store,
             containers,
             pinner,
@@ -194,6 +204,18 @@ impl<R, P, N> Shared<R, P, N> {
         self.store.remove::<Record>(id).await?;
         self.registry.remove(id);
         Ok(())
+    }
+}
+
+impl<R: model::Events, P, N> Shared<R, P, N> {
+    /// Tells subscribers what has happened to a sandbox.
+    fn tell(&self, record: &Record, kind: ContainerEventType) {
+        let filter = ContainerFilter {
+            tag_selector: [(TAG.to_owned(), record.id.clone())].into(),
+            ..ContainerFilter::default()
+        };
+        let tell = |statuses| self.events.tell(record, kind, run::now(), statuses);
+        self.containers.between(&filter, tell);
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::cri::wire::v1::ContainerEventType;
 use crate::model::{self, Result};
 
 use super::debts::Debt;
@@ -12,13 +13,20 @@ use super::{Network, Pinner, Sandboxes, Shared, blocking};
 
 impl<R, P, N> Sandboxes<R, P, N>
 where
-    R: model::RuntimeService,
+    R: model::RuntimeService + model::Events,
     P: Pinner,
     N: Network,
 {
     /// Loads and repairs. A single sandbox that cannot be repaired stays, not ready; it stops nothing.
     pub(super) async fn recover(&self) -> Result<()> {
-        for (_, record) in self.shared.store.load::<Record>()? {
+        let records = self.shared.store.load::<Record>()?;
+        for (_, record) in &records {
+            self.shared.registry.put(record.clone());
+        }
+        // Containers that ended meanwhile are told of before the sandboxes that are not whole any more.
+        let events = Arc::clone(&self.shared.events);
+        self.shared.containers.observe(events);
+        for (_, record) in records {
             let id = record.id.clone();
             if let Err(error) = self.shared.recover(record).await {
                 tracing::warn!(sandbox = id, %error, "pod sandbox is not recovered");
@@ -30,7 +38,7 @@ where
 
 impl<R, P, N> Shared<R, P, N>
 where
-    R: model::RuntimeService,
+    R: model::RuntimeService + model::Events,
     P: Pinner,
     N: Network,
 {
@@ -50,7 +58,8 @@ where
         let record = Record { phase, ..record };
         self.registry.put(record.clone());
         if changed {
-            self.save(record).await?;
+            self.save(record.clone()).await?;
+            self.tell(&record, ContainerEventType::ContainerStoppedEvent);
         }
         Ok(())
     }

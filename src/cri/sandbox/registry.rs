@@ -1,9 +1,9 @@
 //! The sandboxes in memory: an immutable snapshot that readers take without a lock, replaced by writers.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 use tokio::sync::RwLock;
 
 use crate::model::{Error, Result};
@@ -25,10 +25,11 @@ pub(in crate::cri) struct Registry {
     snapshot: ArcSwap<Snapshot>,
 }
 
+/// Persistent maps: a copy with a change shares the rest.
 #[derive(Clone, Debug, Default)]
 struct Snapshot {
-    by_id: BTreeMap<String, Sandbox>,
-    by_key: HashMap<Key, String>,
+    by_id: RedBlackTreeMapSync<String, Sandbox>,
+    by_key: HashTrieMapSync<Key, String>,
 }
 
 impl Registry {
@@ -42,8 +43,9 @@ impl Registry {
                 record: Arc::clone(&record),
                 gate: gate.unwrap_or_default(),
             };
-            new.by_id.insert(record.id.clone(), entry);
-            new.by_key.insert(record.config.key.clone(), record.id.clone());
+            new.by_id.insert_mut(record.id.clone(), entry);
+            new.by_key
+                .insert_mut(record.config.key.clone(), record.id.clone());
             new
         });
     }
@@ -52,10 +54,11 @@ impl Registry {
     pub(super) fn remove(&self, id: &str) {
         self.snapshot.rcu(|old| {
             let mut new = Snapshot::clone(old);
-            if let Some(gone) = new.by_id.remove(id) {
+            if let Some(gone) = old.by_id.get(id) {
                 let key = &gone.record.config.key;
+                new.by_id.remove_mut(id);
                 if new.by_key.get(key).is_some_and(|holder| holder == id) {
-                    new.by_key.remove(key);
+                    new.by_key.remove_mut(key);
                 }
             }
             new

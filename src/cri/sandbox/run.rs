@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::cri::wire::v1::ContainerEventType;
 use crate::model::{self, Error, Result};
 
 use super::namespaces::PinRequest;
@@ -16,7 +17,7 @@ use crate::sys::step;
 
 impl<R, P, N> Sandboxes<R, P, N>
 where
-    R: model::RuntimeService,
+    R: model::RuntimeService + model::Events,
     P: Pinner,
     N: Network,
 {
@@ -37,7 +38,7 @@ where
 
 impl<R, P, N> Shared<R, P, N>
 where
-    R: model::RuntimeService,
+    R: model::RuntimeService + model::Events,
     P: Pinner,
     N: Network,
 {
@@ -89,7 +90,9 @@ where
             Err(left) => {
                 tracing::warn!(sandbox = id, error = %left, "failed pod sandbox is kept until it can be removed");
                 let phase = Phase::NotReady;
-                self.save(Record { phase, ..record }).await?;
+                let record = Record { phase, ..record };
+                self.save(record.clone()).await?;
+                self.tell(&record, ContainerEventType::ContainerCreatedEvent);
             }
         }
         Err(error)
@@ -132,6 +135,8 @@ where
         record.phase = Phase::Ready;
         self.save(record.clone()).await?;
         tracing::info!(sandbox = record.id, pod = %record.config.key, "pod sandbox is ready");
+        self.tell(record, ContainerEventType::ContainerCreatedEvent);
+        self.tell(record, ContainerEventType::ContainerStartedEvent);
         Ok(())
     }
 
@@ -200,7 +205,8 @@ fn new_id() -> String {
         .collect()
 }
 
-fn now() -> i64 {
+/// Nanoseconds since the epoch.
+pub(super) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
+use crate::cri::wire::v1::ContainerEventType;
 use crate::model::{
     self, ContainerFilter, Error, Kind, ListContainersRequest, RemoveContainerRequest, Result,
     StopContainerRequest,
@@ -17,7 +18,7 @@ use crate::sys::step;
 
 impl<R, P, N> Sandboxes<R, P, N>
 where
-    R: model::RuntimeService,
+    R: model::RuntimeService + model::Events,
     P: Pinner,
     N: Network,
 {
@@ -56,7 +57,7 @@ where
 
 impl<R, P, N> Shared<R, P, N>
 where
-    R: model::RuntimeService,
+    R: model::RuntimeService + model::Events,
     P: Pinner,
     N: Network,
 {
@@ -77,6 +78,9 @@ where
         let mut errors = vec![];
         step("sandbox.stop.containers");
         errors.extend(self.stop_containers(id).await.err());
+        if sandbox.record.phase == Phase::Ready {
+            self.tell(&record, ContainerEventType::ContainerStoppedEvent);
+        }
         // Containers first: what they still send must not come from an address that is given to another.
         if record.network == Attachment::Held {
             step("sandbox.stop.network");
@@ -150,7 +154,11 @@ where
         step("sandbox.remove.directory");
         blocking(move || remove_dir(&dir)).await.map_err(within)?;
         step("sandbox.remove.record");
+        let last = self.registry.find(id)?;
         self.forget(id).await.map_err(within)?;
+        if let Some(sandbox) = last {
+            self.tell(&sandbox.record, ContainerEventType::ContainerDeletedEvent);
+        }
         tracing::info!(sandbox = id, "pod sandbox is removed");
         Ok(())
     }

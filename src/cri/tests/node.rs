@@ -111,16 +111,15 @@ async fn calls_that_are_not_implemented_say_so_by_name() {
         .exec(Request::new(Default::default()))
         .await
         .unwrap_err();
-    let events = node
+    let checkpoint = node
         .adapter
-        .get_container_events(Request::new(Default::default()))
+        .checkpoint_pod(Request::new(Default::default()))
         .await
-        .err()
-        .unwrap();
+        .unwrap_err();
 
     assert_eq!(
         (exec.code(), exec.message()),
         (tonic::Code::Unimplemented, "Exec is not implemented")
     );
-    assert_eq!(events.message(), "GetContainerEvents is not implemented");
+    assert_eq!(checkpoint.message(), "CheckpointPod is not implemented");
 }

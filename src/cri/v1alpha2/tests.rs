@@ -51,6 +51,11 @@ async fn only_the_paths_of_v1alpha2_services_are_rewritten() {
             V1,
         ),
         (
+            "/runtime.v1alpha2.RuntimeService/GetContainerEvents",
+            "/runtime.v1alpha2.RuntimeService/GetContainerEvents",
+            V1,
+        ),
+        (
             "/runtime.v1alpha2.RuntimeService",
             "/runtime.v1alpha2.RuntimeService",
             V1,

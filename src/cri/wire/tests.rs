@@ -91,6 +91,19 @@ fn v1_is_a_superset_of_v1alpha2_on_the_wire() {
 }
 
 #[test]
+fn the_calls_that_v1alpha2_lacks_are_those_that_are_refused_under_its_name() {
+    let old = facts(&compiled(&k8s_cri_protos().join("v1alpha2.proto")));
+    let ours = facts(&file(super::FILE_DESCRIPTOR_SET));
+    let later = ours.keys().filter(|key| !old.contains_key(*key));
+    let mut later: Vec<&str> = later.filter_map(|key| Some(key.split_once('/')?.1)).collect();
+    let mut refused = crate::cri::v1alpha2::LATER;
+    later.sort_unstable();
+    refused.sort_unstable();
+
+    assert_eq!(later, refused);
+}
+
+#[test]
 fn an_environment_value_that_is_not_utf8_survives() {
     let pair = super::v1::KeyValue {
         key: "LEGACY".into(),

@@ -1,0 +1,117 @@
+//! The adapter as a whole: what it is made of, how it opens, and how it ends. What it answers is in the other files.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cri::containers::Key;
+use crate::cri::events::Hub;
+use crate::cri::flights::Flights;
+use crate::cri::sandbox::{Network, Parts, Pinner, Registry, Sandboxes};
+use crate::model::{self, Result};
+use crate::state::Store;
+
+/// The adapter: CRI v1 over a container runtime `R` and an image store `I`, with pods kept by itself. Clones share it.
+pub struct Runtime<R, I, P, N> {
+    pub(super) containers: Arc<R>,
+    pub(super) images: Arc<I>,
+    pub(super) sandboxes: Sandboxes<R, P, N>,
+    pub(super) creating: Flights<Key, String>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) events: Arc<Hub>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Where the adapter keeps what it keeps.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Survives a reboot; told to clients that ask.
+    pub state_dir: PathBuf,
+    /// Need not survive a reboot; sandboxes have their files and pins in `sandboxes` below it.
+    pub run_dir: PathBuf,
+}
+
+impl<R, I, P, N> Runtime<R, I, P, N>
+where
+    R: model::RuntimeService + model::Stats + model::Events,
+    I: model::ImageService + model::Filesystem,
+    P: Pinner,
+    N: Network,
+{
+    /// Loads the sandboxes, repairs what the last run left half done, and is ready to serve.
+    ///
+    /// # Errors
+    /// `Internal`: the store cannot be read.
+    pub async fn open(
+        containers: Arc<R>,
+        images: Arc<I>,
+        pinner: P,
+        network: N,
+        store: Store,
+        settings: Settings,
+    ) -> Result<Self> {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let registry = Arc::new(Registry::default());
+        let events = Arc::new(Hub::new(Arc::clone(&registry)));
+        let sandboxes = Sandboxes::open(Parts {
+            store,
+            containers: Arc::clone(&containers),
+            pinner,
+            network,
+            registry,
+            events: Arc::clone(&events),
+            dir: settings.run_dir.join("sandboxes"),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        });
+        Ok(Runtime {
+            containers,
+            images,
+            sandboxes: sandboxes.await?,
+            creating: Flights::new(tasks.clone()),
+            settings: Arc::new(settings),
+            events,
+            tasks,
+            stop,
+        })
+    }
+
+    /// Ends the streams that have no end of their own, each in good order. Called when no new calls are to come.
+    pub fn hang_up(&self) {
+        self.events.end();
+    }
+
+    /// Ends what has no end of its own, and returns when the work under way is done. Called after the last request.
+    pub async fn drain(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl<R, I, P, N> Clone for Runtime<R, I, P, N> {
+    fn clone(&self) -> Self {
+        Runtime {
+            containers: Arc::clone(&self.containers),
+            images: Arc::clone(&self.images),
+            sandboxes: self.sandboxes.clone(),
+            creating: self.creating.clone(),
+            settings: Arc::clone(&self.settings),
+            events: Arc::clone(&self.events),
+            tasks: self.tasks.clone(),
+            stop: self.stop.clone(),
+        }
+    }
+}
+
+impl<R, I, P, N> fmt::Debug for Runtime<R, I, P, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
