@@ -18,6 +18,7 @@ mod escapes;
 mod events;
 mod exec;
 mod holes;
+mod image_volumes;
 mod logs;
 mod model;
 mod network;
@@ -59,6 +60,7 @@ fn tests() -> Vec<Trial> {
         resources::tests(),
         holes::tests(),
         escapes::tests(),
+        image_volumes::tests(),
         pulls::tests(),
         pulls_refused::tests(),
         refusals::tests(),

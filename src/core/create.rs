@@ -10,16 +10,17 @@ use std::sync::Arc;
 use oci_spec::runtime::{LinuxPids, Spec};
 
 use super::lookup::{self, Joined};
+use super::mounted::{self, Mounted};
 use super::observe::unknown;
-use super::record::{ContainerRecord, Observation, VERSION};
+use super::record::{Observation, VERSION, record};
 use super::recover::PROCESS;
 use super::registry::{Entry, Live, Phase};
 use super::start::kind_of;
-use super::{Core, failed, files, now};
+use super::{Core, failed, files};
 use crate::image::{ImageRecord, Snapshot};
 use crate::model::{Change, ContainerConfig, CreateContainerRequest, Error, Result};
 use crate::monitor::client::CreateDescriptors;
-use crate::monitor::protocol::{CreateRequest, Created, Overlay, Process, Stdio, TerminalSize};
+use crate::monitor::protocol::{CreateRequest, Created, Overlay, Process, StagedTree, Stdio, TerminalSize};
 use crate::monitor::seccomp;
 use crate::monitor::{MonitorClient, MonitorError};
 use crate::spec::{self, Output, Volume};
@@ -144,6 +145,7 @@ impl Core {
         Ok(Plan {
             joined,
             volumes,
+            mounted: found.mounted,
             output,
             rootfs,
             staging,
@@ -164,7 +166,11 @@ impl Core {
         step("create.record");
         self.inner.store.put(&entry.id, &entry.record).await?;
         step("create.snapshot");
-        let snapshot = self.inner.images.prepare(&entry.id, image).await?;
+        let snapshot = self
+            .inner
+            .images
+            .prepare(&entry.id, image, plan.mounted.values().map(Arc::as_ref))
+            .await?;
         for volume in &plan.volumes {
             self.inner
                 .images
@@ -250,6 +256,14 @@ impl Core {
         Ok(process)
     }
 
+    fn staged(&self, entry: &Entry, plan: &Plan) -> Result<Vec<StagedTree>> {
+        let tree = |mount| {
+            let image = mounted::tree(mount, &entry.record.config, &plan.mounted, &self.inner.images)?;
+            Ok(lookup::staged(mount, image))
+        };
+        plan.output.staged.iter().map(tree).collect()
+    }
+
     fn request(
         &self,
         entry: &Entry,
@@ -288,7 +302,7 @@ impl Core {
             log: logged.then(|| entry.record.log_file()),
             rootfs: Some(overlay(snapshot, &plan.rootfs)),
             staging: (!plan.output.staged.is_empty()).then(|| plan.staging.clone()),
-            trees: plan.output.staged.iter().map(lookup::staged).collect(),
+            trees: self.staged(entry, plan)?,
             namespaces: 0,
         };
         Ok((request, descriptors))
@@ -299,6 +313,7 @@ impl Core {
 struct Plan {
     joined: Joined,
     volumes: Vec<Volume>,
+    mounted: Mounted,
     output: Output,
     rootfs: PathBuf,
     staging: PathBuf,
@@ -318,30 +333,6 @@ fn limit_processes(spec: &mut Spec, limit: i64) {
     resources.set_pids(Some(pids));
     linux.set_resources(Some(resources));
     spec.set_linux(Some(linux));
-}
-
-fn record(config: &ContainerConfig, image: &ImageRecord, output: &Output) -> ContainerRecord {
-    ContainerRecord {
-        version: VERSION,
-        image_id: image.id.clone(),
-        image_ref: image.repo_digests.first().unwrap_or(&image.id).clone(),
-        created_at: now(),
-        log_path: log_path(config),
-        cgroup: output.cgroup.clone(),
-        user: output.user.clone(),
-        stop_signal: output.stop_signal.name().to_owned(),
-        resources: config.linux.as_ref().and_then(|l| l.resources.clone()),
-        end: None,
-        config: config.clone(),
-    }
-}
-
-/// The log file's absolute path; empty without a log (CRI `ContainerConfig.log_path`).
-fn log_path(config: &ContainerConfig) -> String {
-    match (config.log_directory.as_str(), config.log_path.as_str()) {
-        ("", "") => String::new(),
-        (directory, path) => Path::new(directory).join(path).to_string_lossy().into_owned(),
-    }
 }
 
 fn write_bundle(dir: &Path, plan: &Plan, process: &Process) -> Result<()> {

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use super::devices;
 use super::failed;
+use super::mounted::{self, Mounted};
 use crate::image::{ImageRecord, Images};
 use crate::model::{
     ContainerConfig, Error, LinuxContainerConfig, MountPropagation, Namespace, Profile, Result,
 };
-use crate::monitor::protocol::{self, FIRST_NAMESPACE, Propagation, ReadOnly, Rlimit, StagedTree};
-use crate::spec::{self, DeviceNode, Output, StagedMount, Volume};
+use crate::monitor::protocol::{self, FIRST_NAMESPACE, ImageTree, Propagation, ReadOnly, Rlimit, StagedTree};
+use crate::spec::{self, DeviceNode, Output, Source, StagedMount, Volume};
 use crate::sys::mount;
 
 /// Files and facts that a container's specification depends on.
@@ -22,8 +23,10 @@ pub(super) struct Found {
     pub(super) passwd: Option<String>,
     /// The image's `/etc/group`.
     pub(super) group: Option<String>,
-    /// For each mount, the host path after following links.
-    pub(super) binds: Vec<PathBuf>,
+    /// For each mount, what it mounts.
+    pub(super) binds: Vec<Source>,
+    /// The images that mounts name, by the number of the mount.
+    pub(super) mounted: Mounted,
     pub(super) devices: Vec<DeviceNode>,
     pub(super) seccomp_profile: Option<String>,
 }
@@ -35,6 +38,7 @@ pub(super) struct Found {
 pub(super) async fn find(config: &ContainerConfig, image: &ImageRecord, images: &Images) -> Result<Found> {
     let passwd = text_file(images, image, "/etc/passwd").await?;
     let group = text_file(images, image, "/etc/group").await?;
+    let mounted = mounted::find(config, images).await?;
     let config = config.clone();
     // Paths of the host may lie on a network file system that hangs.
     let on_host = tokio::task::spawn_blocking(move || find_on_host(&config)).await;
@@ -42,6 +46,7 @@ pub(super) async fn find(config: &ContainerConfig, image: &ImageRecord, images: 
     Ok(Found {
         passwd,
         group,
+        mounted,
         ..found
     })
 }
@@ -75,7 +80,10 @@ fn find_on_host(config: &ContainerConfig) -> Result<Found> {
         .mounts
         .iter()
         .enumerate()
-        .map(|(n, m)| bind(n, &m.host_path))
+        .map(|(n, m)| match m.image {
+            Some(_) => Ok(Source::Image(n)),
+            None => bind(n, &m.host_path).map(Source::Host),
+        })
         .collect::<Result<_>>()?;
     let mut found = devices::asked(&config.devices)?;
     if privileged {
@@ -212,16 +220,21 @@ fn same_path(a: &str, b: &str) -> bool {
 /// # Errors
 /// `InvalidArgument`, naming the path.
 pub(super) fn trees(staged: &[StagedMount]) -> Result<Vec<OwnedFd>> {
-    let copy = |s: &StagedMount| {
-        mount::clone_tree(&s.source)
-            .map_err(|e| Error::invalid(format!("{} cannot be mounted", s.source.display())).because(e))
+    let copy = |path: &PathBuf| {
+        mount::clone_tree(path)
+            .map_err(|e| Error::invalid(format!("{} cannot be mounted", path.display())).because(e))
     };
-    staged.iter().map(copy).collect()
+    let of_host = staged.iter().filter_map(|s| match &s.source {
+        Source::Host(path) => Some(path),
+        Source::Image(_) => None,
+    });
+    of_host.map(copy).collect()
 }
 
 /// A staged mount in the monitor's terms.
-pub(super) fn staged(mount: &StagedMount) -> StagedTree {
+pub(super) fn staged(mount: &StagedMount, image: Option<ImageTree>) -> StagedTree {
     StagedTree {
+        image,
         read_only: match (mount.readonly, mount.recursive_readonly) {
             (_, true) => ReadOnly::Recursive,
             (true, false) => ReadOnly::Yes,

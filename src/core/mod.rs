@@ -14,6 +14,7 @@ mod files;
 mod host;
 mod info;
 mod lookup;
+mod mounted;
 mod observe;
 mod record;
 mod recover;

@@ -9,9 +9,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::files;
+use super::{files, now};
+use crate::image::ImageRecord;
 use crate::model::{ContainerConfig, ContainerUser, LinuxContainerResources};
 use crate::monitor::protocol::LogFile;
+use crate::spec::Output;
 use crate::state::Record;
 
 /// Version of both shapes.
@@ -101,5 +103,30 @@ impl Observation {
     /// Replaces the observation as a whole. Not synced: it means nothing after a reboot.
     pub(super) fn save(&self, dir: &Path) -> io::Result<()> {
         files::replace(&dir.join(OBSERVATION), &serde_json::to_vec(self)?)
+    }
+}
+
+/// The record of a container that is about to be created.
+pub(super) fn record(config: &ContainerConfig, image: &ImageRecord, output: &Output) -> ContainerRecord {
+    ContainerRecord {
+        version: VERSION,
+        image_id: image.id.clone(),
+        image_ref: image.repo_digests.first().unwrap_or(&image.id).clone(),
+        created_at: now(),
+        log_path: log_path(config),
+        cgroup: output.cgroup.clone(),
+        user: output.user.clone(),
+        stop_signal: output.stop_signal.name().to_owned(),
+        resources: config.linux.as_ref().and_then(|l| l.resources.clone()),
+        end: None,
+        config: config.clone(),
+    }
+}
+
+/// The log file's absolute path; empty without a log (CRI `ContainerConfig.log_path`).
+fn log_path(config: &ContainerConfig) -> String {
+    match (config.log_directory.as_str(), config.log_path.as_str()) {
+        ("", "") => String::new(),
+        (directory, path) => Path::new(directory).join(path).to_string_lossy().into_owned(),
     }
 }

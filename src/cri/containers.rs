@@ -95,7 +95,7 @@ where
         let asked = config.mounts.iter().skip(convert::added_mounts(&config.tags));
         for (index, mount) in asked.enumerate() {
             let path = &mount.host_path;
-            if !tokio::fs::try_exists(path).await.unwrap_or(false) {
+            if mount.image.is_none() && !tokio::fs::try_exists(path).await.unwrap_or(false) {
                 return Err(Error::invalid(format!(
                     "mounts[{index}].host_path {path} does not exist"
                 )));

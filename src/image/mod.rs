@@ -14,6 +14,7 @@ mod flight;
 mod hosts;
 mod import;
 mod index;
+mod inside;
 mod layers;
 mod manifest;
 mod merged;

@@ -1,10 +1,8 @@
 //! The handle of the image engine, as the layers above see it.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::FileType;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
@@ -19,7 +17,6 @@ use super::flight::{Flights, Ticket};
 use super::import::Archive;
 use super::index::{Index, layers_of};
 use super::layers::Layers;
-use super::merged::{Directory, Found};
 use super::name::Name;
 use super::pull::{Described, Puller};
 use super::registry::RegistryError;
@@ -28,9 +25,6 @@ use super::staging::make_private;
 use super::unpack::Limits;
 use super::usage::Usages;
 use super::{ImageRecord, PullProgress, Settings, Snapshot, VolumeSource};
-
-/// Larger files of an image are not read for the caller.
-const MAX_READ: u64 = 1 << 20;
 
 /// The images, layers and snapshots of one store. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -141,32 +135,31 @@ impl Images {
         Ok(lower_directories(&self.inner.settings.root, &layers))
     }
 
-    /// Reads a regular file of at most 1 MiB out of an image, following symbolic links beneath its root. None when there is
-    /// no such file.
-    ///
-    /// # Errors
-    /// `InvalidArgument`: it is no regular file, or larger; `NotFound`: the image is gone.
-    pub async fn read_file(&self, image: &ImageRecord, path: &str) -> Result<Option<Vec<u8>>> {
-        let lower = self.rootfs_layers(image)?;
-        let path = path.to_owned();
-        Ok(blocking(move || read_file(&lower, &path)).await?)
-    }
-
-    /// Makes the writable layer of a container; one that exists is returned as it is.
+    /// Makes the writable layer of a container; one that exists is returned as it is. It keeps the layers of its image and
+    /// of the images that the container mounts.
     ///
     /// # Errors
     /// `AlreadyExists`: the container has a snapshot of another image; `NotFound`: the image is gone;
     /// `InvalidArgument`: the id cannot be a file name.
     ///
     /// Cancel safety: it is made.
-    pub async fn prepare(&self, container_id: &str, image: &ImageRecord) -> Result<Snapshot> {
+    pub async fn prepare<'a>(
+        &self,
+        container_id: &str,
+        image: &ImageRecord,
+        mounted: impl IntoIterator<Item = &'a ImageRecord>,
+    ) -> Result<Snapshot> {
         let layers = layers_of(image, &self.inner.layers)?;
+        let mut kept = vec![];
+        for image in mounted {
+            kept.extend(layers_of(image, &self.inner.layers)?);
+        }
         let (snapshots, id, image_id) = (
             Arc::clone(&self.inner.snapshots),
             container_id.to_owned(),
             image.id.clone(),
         );
-        let snapshot = blocking(move || snapshots.prepare(&id, &image_id, layers)).await?;
+        let snapshot = blocking(move || snapshots.prepare(&id, &image_id, layers, kept)).await?;
         self.inner.usages.begin(container_id, &snapshot.upper);
         Ok(snapshot)
     }
@@ -328,27 +321,4 @@ pub struct Imported {
     pub name: String,
     /// Its id.
     pub id: String,
-}
-
-fn read_file(lower: &[PathBuf], path: &str) -> std::result::Result<Option<Vec<u8>>, ImageError> {
-    let refuse = |reason: String| ImageError::Path {
-        path: path.to_owned(),
-        reason,
-    };
-    let found =
-        Directory::root(lower.iter().map(PathBuf::as_path)).and_then(|root| root.resolve(path.as_bytes()));
-    let leaf = match found.map_err(|e| refuse(e.to_string()))? {
-        None => return Ok(None),
-        Some(Found::Other(leaf)) if leaf.kind() == FileType::RegularFile => leaf,
-        Some(_) => return Err(refuse("it is not a regular file".to_owned())),
-    };
-    let file = leaf.open().map_err(|e| refuse(e.to_string()))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_READ + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| refuse(e.to_string()))?;
-    if bytes.len() as u64 > MAX_READ {
-        return Err(refuse("it is larger than 1 MiB".to_owned()));
-    }
-    Ok(Some(bytes))
 }

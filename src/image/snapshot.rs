@@ -63,13 +63,17 @@ struct SnapshotFile {
     version: u32,
     image_id: String,
     layers: Vec<LayerKey>,
+    /// Layers of images that the container mounts beside its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    mounted: Vec<LayerKey>,
 }
 
-/// A snapshot and the layers it keeps, lowest first.
+/// A snapshot and the layers it keeps: its own, lowest first, and those of the images that its container mounts.
 #[derive(Debug)]
 struct Held {
     snapshot: Snapshot,
     layers: Vec<Arc<Layer>>,
+    mounted: Vec<Arc<Layer>>,
 }
 
 /// All snapshots of a store.
@@ -94,7 +98,7 @@ impl Snapshots {
             known: RwLock::default(),
         };
         make_private(&root.join("c")).map_err(fail)?;
-        make_private(&root.join("empty")).map_err(fail)?;
+        make_private(&empty_layer(root)).map_err(fail)?;
         for entry in fs::read_dir(root.join("c")).map_err(fail)? {
             let path = entry.map_err(fail)?.path();
             let id = path
@@ -122,11 +126,12 @@ impl Snapshots {
         if file.version != SNAPSHOT_FILE_VERSION {
             return None;
         }
-        let layers: Option<Vec<_>> = file.layers.iter().map(|key| self.layers.get(key)).collect();
-        Some(self.held(id, &file.image_id, layers?))
+        let of =
+            |keys: &[LayerKey]| -> Option<Vec<_>> { keys.iter().map(|key| self.layers.get(key)).collect() };
+        Some(self.held(id, &file.image_id, of(&file.layers)?, of(&file.mounted)?))
     }
 
-    fn held(&self, id: &str, image_id: &str, layers: Vec<Arc<Layer>>) -> Held {
+    fn held(&self, id: &str, image_id: &str, layers: Vec<Arc<Layer>>, mounted: Vec<Arc<Layer>>) -> Held {
         let base = self.root.join("c").join(id);
         let snapshot = Snapshot {
             container_id: id.to_owned(),
@@ -136,15 +141,20 @@ impl Snapshots {
             work: base.join("work"),
             rootfs: base.join("rootfs"),
         };
-        Held { snapshot, layers }
+        Held {
+            snapshot,
+            layers,
+            mounted,
+        }
     }
 
-    /// Makes a snapshot of layers, lowest first. Blocks.
+    /// Makes a snapshot of layers, lowest first, which keeps the `mounted` ones too. Blocks.
     pub(super) fn prepare(
         &self,
         id: &str,
         image_id: &str,
         layers: Vec<Arc<Layer>>,
+        mounted: Vec<Arc<Layer>>,
     ) -> Result<Snapshot, ImageError> {
         check_id(id)?;
         if let Some(known) = self.get(id) {
@@ -154,7 +164,7 @@ impl Snapshots {
             };
         }
         let staging = self.layers.stage()?;
-        let held = self.held(id, image_id, layers);
+        let held = self.held(id, image_id, layers, mounted);
         let made = self.fill(&staging, &held);
         if let Err(source) = made {
             return Err(ImageError::Disk {
@@ -188,7 +198,8 @@ impl Snapshots {
         let file = SnapshotFile {
             version: SNAPSHOT_FILE_VERSION,
             image_id: held.snapshot.image_id.clone(),
-            layers: held.layers.iter().map(|layer| layer.key().clone()).collect(),
+            layers: keys(&held.layers),
+            mounted: keys(&held.mounted),
         };
         fs::write(base.join("snapshot.json"), serde_json::to_vec(&file)?)?;
         step("image.snapshot.publish");
@@ -269,6 +280,10 @@ impl Snapshots {
     }
 }
 
+fn keys(layers: &[Arc<Layer>]) -> Vec<LayerKey> {
+    layers.iter().map(|layer| layer.key().clone()).collect()
+}
+
 fn fill_volume(staging: &Path, from: Option<&Directory>, to: &Path) -> io::Result<()> {
     let target = staging.join("volume");
     fs::create_dir(&target)?;
@@ -299,9 +314,14 @@ pub(super) fn lower_directories(root: &Path, layers: &[Arc<Layer>]) -> Vec<PathB
         }
     }
     if lower.is_empty() {
-        lower.push(root.join("empty"));
+        lower.push(empty_layer(root));
     }
     lower
+}
+
+/// A directory with nothing in it, to serve as a layer.
+pub(super) fn empty_layer(root: &Path) -> PathBuf {
+    root.join("empty")
 }
 
 /// A container's id names a directory.

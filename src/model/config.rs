@@ -103,6 +103,9 @@ pub struct ImageSpec {
     /// Further: name of the runtime handler the image is for.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub runtime_handler: String,
+    /// Further: what the caller keeps for a mounted image (CRI `ImageSpec.image_ref`), returned as given.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub image_ref: String,
 }
 
 impl ImageSpec {
@@ -153,14 +156,14 @@ impl KeyValue {
     }
 }
 
-/// A host path bound into the container (CRI `Mount`).
+/// A host path, or the files of an image, mounted in the container (CRI `Mount`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Mount {
     /// Where it appears in the container.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub container_path: String,
-    /// What is bound. Must exist; a symbolic link is followed.
+    /// What is bound. Must exist; a symbolic link is followed. Empty when `image` is given.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub host_path: String,
     /// Mounted read-only; mounts below it stay as they are.
@@ -175,6 +178,13 @@ pub struct Mount {
     /// Further: asks for an SELinux label; ignored where SELinux is off.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub selinux_relabel: bool,
+    /// Further: an image of the store whose files are mounted, read-only and not executable (CRI `Mount.image`). It
+    /// keeps its layers while the container exists.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub image: Option<ImageSpec>,
+    /// Further: the path in that image to mount instead of its root; links are followed inside it. Must exist.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub image_sub_path: String,
 }
 
 /// How mounts made later, on either side, travel to the other. In JSON its number.

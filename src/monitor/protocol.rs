@@ -15,7 +15,9 @@
 mod create;
 mod process;
 
-pub use create::{CreateRequest, LogFile, Overlay, Propagation, ReadOnly, StagedTree, Stdio, TerminalSize};
+pub use create::{
+    CreateRequest, ImageTree, LogFile, Overlay, Propagation, ReadOnly, StagedTree, Stdio, TerminalSize,
+};
 pub use process::{Capabilities, ExecRequest, Process, Rlimit};
 
 use serde::{Deserialize, Serialize};

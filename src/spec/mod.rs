@@ -51,7 +51,7 @@ pub use capabilities::{CapabilitySets, mask, names};
 pub use devices::{DeviceKind, DeviceNode};
 pub use error::SpecError;
 pub use host::{Cgroups, Hierarchy, Host, Rlimit, Volume};
-pub use mounts::StagedMount;
+pub use mounts::{Source, StagedMount};
 pub use process::Process;
 pub use resources::{Resources, merge_resources, resources};
 pub use signal::Signal;
@@ -73,8 +73,8 @@ pub struct Input<'a> {
     pub host: &'a Host,
     /// Where the root file system will be mounted, in the mount namespace that libcontainer is called in.
     pub rootfs: &'a Path,
-    /// What each of `config.mounts` binds, in the same order: the host path after following links.
-    pub binds: &'a [PathBuf],
+    /// What each of `config.mounts` mounts, in the same order.
+    pub binds: &'a [Source],
     /// The image's volumes that the caller made directories for.
     pub volumes: &'a [Volume],
     /// The nodes that `config.devices` come to, directories expanded; of a privileged container all of the host's.

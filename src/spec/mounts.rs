@@ -32,13 +32,22 @@ const PROC_FILES: [&str; 8] = [
     "/proc/uptime",
 ];
 
-/// A tree of the host, to be attached below the staging directory before libcontainer is called.
+/// Where the files of a mount come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A path of the host, without links in it.
+    Host(PathBuf),
+    /// The image that this entry of `config.mounts` names.
+    Image(usize),
+}
+
+/// A tree of the host or an image, to be attached below the staging directory before libcontainer is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StagedMount {
     /// Its name below the staging directory, a number.
     pub index: usize,
-    /// The host path to copy the tree of, without links in it.
-    pub source: PathBuf,
+    /// What to make the tree of.
+    pub source: Source,
     /// Where it ends up in the container.
     pub destination: String,
     /// Its top mount is read-only.
@@ -57,10 +66,10 @@ pub(super) struct Mounts {
     pub(super) late: Vec<(PathBuf, PathBuf)>,
 }
 
-/// A tree of the host to be bound, before it has a number.
+/// A tree to be bound, before it has a number.
 struct Wanted {
     destination: String,
-    source: PathBuf,
+    source: Source,
     readonly: bool,
     recursive_readonly: bool,
     propagation: MountPropagation,
@@ -128,12 +137,13 @@ fn asked(input: &Input<'_>) -> Result<Vec<Wanted>, SpecError> {
     }
     let mut wanted = vec![];
     for (n, (mount, source)) in mounts.iter().zip(input.binds).enumerate() {
-        check(mount, n)?;
+        check(mount, source, n)?;
+        let image = matches!(source, Source::Image(_));
         wanted.push(Wanted {
             destination: destination(&mount.container_path, &format!("mounts[{n}].container_path"))?,
             source: source.clone(),
-            readonly: mount.readonly,
-            recursive_readonly: mount.recursive_read_only,
+            readonly: mount.readonly || image,
+            recursive_readonly: mount.recursive_read_only || image,
             propagation: mount.propagation,
         });
     }
@@ -159,9 +169,9 @@ fn implied(input: &Input<'_>, asked: &[Wanted]) -> Vec<Wanted> {
 }
 
 /// Refuses what CRI refuses: no path, recursive read-only without read-only or with propagation.
-fn check(mount: &Mount, n: usize) -> Result<(), SpecError> {
+fn check(mount: &Mount, source: &Source, n: usize) -> Result<(), SpecError> {
     let field = |name: &str| format!("mounts[{n}].{name}");
-    if !mount.host_path.starts_with('/') {
+    if matches!(source, Source::Host(_)) && !mount.host_path.starts_with('/') {
         return Err(SpecError::invalid(field("host_path"), "is not an absolute path"));
     }
     if mount.recursive_read_only && !mount.readonly {
@@ -222,7 +232,7 @@ impl Wanted {
     fn plain(destination: String, source: PathBuf) -> Wanted {
         Wanted {
             destination,
-            source,
+            source: Source::Host(source),
             readonly: false,
             recursive_readonly: false,
             propagation: MountPropagation::Private,
@@ -252,5 +262,10 @@ fn bind_of(bind: &Wanted, source: PathBuf) -> OciMount {
         (true, false) => "ro",
         (false, false) => "rw",
     };
-    mount(&bind.destination, "bind", source, &["rbind", propagation, access])
+    let mut options = vec!["rbind", propagation, access];
+    if matches!(bind.source, Source::Image(_)) {
+        // Kubernetes' image volumes hold files to be read, never programs.
+        options.extend(["noexec", "nosuid", "nodev"]);
+    }
+    mount(&bind.destination, "bind", source, &options)
 }

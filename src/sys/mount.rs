@@ -1,6 +1,6 @@
 //! Mounts, by the old interface where it does and the descriptor one where trees travel between processes.
 
-use rustix::fs::{AtFlags, CWD};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, open, openat2};
 use rustix::mount as rx;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -55,6 +55,25 @@ pub fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
     use rx::OpenTreeFlags as Flags;
     let flags = Flags::OPEN_TREE_CLONE | Flags::OPEN_TREE_CLOEXEC | Flags::AT_RECURSIVE;
     Ok(rx::open_tree(CWD, path, flags)?)
+}
+
+/// As [`clone_tree`] of what `path` leads to beneath `root`, which no link in it can leave. Without what is mounted below.
+pub fn clone_beneath(root: &Path, path: &Path) -> io::Result<OwnedFd> {
+    use rx::OpenTreeFlags as Flags;
+    let root = open(
+        root,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let found = openat2(
+        &root,
+        Path::new(".").join(path.strip_prefix("/").unwrap_or(path)),
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+    )?;
+    let flags = Flags::OPEN_TREE_CLONE | Flags::OPEN_TREE_CLOEXEC | Flags::AT_EMPTY_PATH;
+    Ok(rx::open_tree(found, c"", flags)?)
 }
 
 /// Attaches a detached tree.

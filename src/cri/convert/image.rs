@@ -12,6 +12,7 @@ pub(in crate::cri) fn image_spec(from: v1::ImageSpec) -> ImageSpec {
         user_specified_image: from.user_specified_image,
         annotations: from.annotations,
         runtime_handler: from.runtime_handler,
+        image_ref: from.image_ref,
     }
 }
 
@@ -33,7 +34,7 @@ pub(super) fn spec_to_wire(from: ImageSpec) -> v1::ImageSpec {
         annotations: from.annotations,
         user_specified_image: from.user_specified_image,
         runtime_handler: from.runtime_handler,
-        image_ref: String::new(),
+        image_ref: from.image_ref,
     }
 }
 

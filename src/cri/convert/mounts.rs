@@ -1,9 +1,10 @@
 //! Mounts and devices of a container.
 
 use crate::cri::wire::v1;
-use crate::model::{Device, Error, Kind, Mount, MountPropagation, Result};
+use crate::model::{Device, Error, ImageSpec, Kind, Mount, MountPropagation, Result};
 
-use super::{absolute, known};
+use super::image::image_spec;
+use super::{absolute, known, no_nul};
 
 /// The model's mounts.
 ///
@@ -19,7 +20,10 @@ pub(super) fn mounts(from: Vec<v1::Mount>) -> Result<Vec<Mount>> {
 fn one(from: v1::Mount, field: &str) -> Result<Mount> {
     unsupported(&from, field)?;
     absolute(&from.container_path, &format!("{field}.container_path"))?;
-    absolute(&from.host_path, &format!("{field}.host_path"))?;
+    let image = image(&from, field)?;
+    if image.is_none() {
+        absolute(&from.host_path, &format!("{field}.host_path"))?;
+    }
     let propagation: v1::MountPropagation = known(from.propagation, &format!("{field}.propagation"))?;
     if from.recursive_read_only {
         if !from.readonly {
@@ -37,6 +41,8 @@ fn one(from: v1::Mount, field: &str) -> Result<Mount> {
         container_path: from.container_path,
         host_path: from.host_path,
         readonly: from.readonly,
+        image,
+        image_sub_path: from.image_sub_path,
         propagation: match propagation {
             v1::MountPropagation::PropagationPrivate => MountPropagation::Private,
             v1::MountPropagation::PropagationHostToContainer => MountPropagation::HostToContainer,
@@ -47,11 +53,35 @@ fn one(from: v1::Mount, field: &str) -> Result<Mount> {
     })
 }
 
+/// The image to mount, and what may not be said beside it (CRI `Mount.image`).
+fn image(from: &v1::Mount, field: &str) -> Result<Option<ImageSpec>> {
+    let refused = |name: &str, why: &str| Err(Error::invalid(format!("{field}.{name} {why}")));
+    let Some(image) = &from.image else {
+        return match from.image_sub_path.is_empty() {
+            true => Ok(None),
+            false => refused("image_sub_path", "is set without an image"),
+        };
+    };
+    if image.image.is_empty() {
+        return refused("image.image", "is empty");
+    }
+    if !from.host_path.is_empty() {
+        return refused("host_path", "is set beside an image");
+    }
+    if from.propagation != v1::MountPropagation::PropagationPrivate as i32 {
+        return refused("propagation", "of an image can be private only");
+    }
+    if from.image_sub_path.split('/').any(|part| part == "..") {
+        return refused("image_sub_path", "leads out of the image");
+    }
+    no_nul(&image.image, &format!("{field}.image.image"))?;
+    no_nul(&from.image_sub_path, &format!("{field}.image_sub_path"))?;
+    Ok(Some(image_spec(image.clone())))
+}
+
 /// What cannot be honoured is refused, never passed over.
 fn unsupported(from: &v1::Mount, field: &str) -> Result<()> {
     let fields = [
-        (from.image.is_some(), "image"),
-        (!from.image_sub_path.is_empty(), "image_sub_path"),
         (!from.mount_options.is_empty(), "mount_options"),
         (!from.uid_mappings.is_empty(), "uid_mappings"),
         (!from.gid_mappings.is_empty(), "gid_mappings"),

@@ -90,6 +90,8 @@ fn mount(from: Mount) -> v1::Mount {
         selinux_relabel: from.selinux_relabel,
         propagation: i32::from(from.propagation),
         recursive_read_only: from.recursive_read_only,
+        image: from.image.map(spec_to_wire),
+        image_sub_path: from.image_sub_path,
         ..v1::Mount::default()
     }
 }

@@ -216,11 +216,7 @@ async fn create_container_with_bad_mounts() {
             BAD,
             "mounts[0].recursive_read_only needs private propagation",
         ),
-        (
-            mount(|m| m.image = image),
-            unsupported,
-            "mounts[0].image is not supported",
-        ),
+        (mount(|m| m.image = image), BAD, "mounts[0].image.image is empty"),
         (
             mount(|m| m.mount_options = vec!["x".into()]),
             unsupported,

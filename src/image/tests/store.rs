@@ -27,7 +27,7 @@ async fn a_snapshot_has_the_images_layers_and_root_mode() {
     let (bench, id) = pulled(&layers).await;
     let image = bench.images.resolve(&id).unwrap();
 
-    let snapshot = bench.images.prepare("c1", &image).await.unwrap();
+    let snapshot = bench.images.prepare("c1", &image, []).await.unwrap();
 
     assert_eq!(snapshot.lower.len(), 2);
     assert!(snapshot.lower[0].join("two").exists() && snapshot.lower[1].join("one").exists());
@@ -36,7 +36,7 @@ async fn a_snapshot_has_the_images_layers_and_root_mode() {
         0o555
     );
     assert!(snapshot.work.is_dir() && snapshot.rootfs.is_dir());
-    assert_eq!(bench.images.prepare("c1", &image).await.unwrap(), snapshot);
+    assert_eq!(bench.images.prepare("c1", &image, []).await.unwrap(), snapshot);
     assert_eq!(bench.images.snapshots(), [snapshot]);
 }
 
@@ -46,7 +46,7 @@ async fn malformed_container_ids_are_refused() {
     let image = bench.images.resolve(&id).unwrap();
 
     for container in ["", ".", "..", "../x", "a/b", "a\0b", &"a".repeat(129)] {
-        let error = bench.images.prepare(container, &image).await.unwrap_err();
+        let error = bench.images.prepare(container, &image, []).await.unwrap_err();
         assert_eq!(error.kind(), Kind::InvalidArgument, "{container}");
         assert!(bench.images.remove_snapshot(container).await.is_err());
     }
@@ -56,7 +56,7 @@ async fn malformed_container_ids_are_refused() {
 async fn layers_stay_while_a_snapshot_uses_them() {
     let (bench, id) = pulled(&[tar(&[Item::File("file", "x")])]).await;
     let image = bench.images.resolve(&id).unwrap();
-    let snapshot = bench.images.prepare("c1", &image).await.unwrap();
+    let snapshot = bench.images.prepare("c1", &image, []).await.unwrap();
     let request = RemoveImageRequest {
         image: Some(ImageSpec::named(id)),
     };
@@ -88,7 +88,7 @@ async fn a_volume_has_the_images_content_owner_and_mode() {
     let (bench, id) = pulled(&layers).await;
     bench
         .images
-        .prepare("c1", &bench.images.resolve(&id).unwrap())
+        .prepare("c1", &bench.images.resolve(&id).unwrap(), [])
         .await
         .unwrap();
 
@@ -115,7 +115,7 @@ async fn a_volume_has_the_images_content_owner_and_mode() {
 async fn everything_is_found_again_after_a_restart() {
     let (bench, id) = pulled(&[tar(&[Item::File("file", "x")]), tar(&[Item::File("more", "y")])]).await;
     let image = bench.images.resolve(&id).unwrap();
-    let snapshot = bench.images.prepare("c1", &image).await.unwrap();
+    let snapshot = bench.images.prepare("c1", &image, []).await.unwrap();
     let bench = bench
         .restart(|root| {
             for leftover in ["staging/leftover", "l/zz", "m/zz", "c/broken"] {
@@ -146,7 +146,7 @@ async fn an_image_whose_layer_is_gone_is_forgotten() {
 async fn file_systems_are_told_from_accounts() {
     let (bench, id) = pulled(&[tar(&[Item::File("file", &"x".repeat(5000))])]).await;
     let image = bench.images.resolve(&id).unwrap();
-    bench.images.prepare("c1", &image).await.unwrap();
+    bench.images.prepare("c1", &image, []).await.unwrap();
 
     let told = bench.images.image_filesystems().await.unwrap();
 
@@ -166,7 +166,7 @@ async fn a_writable_layer_is_counted_when_it_is_asked_for() {
     let (bench, id) = pulled(&[tar(&[])]).await;
     let snapshot = bench
         .images
-        .prepare("c1", &bench.images.resolve(&id).unwrap())
+        .prepare("c1", &bench.images.resolve(&id).unwrap(), [])
         .await
         .unwrap();
     std::fs::write(snapshot.upper.join("one"), vec![1; 8192]).unwrap();
@@ -250,7 +250,7 @@ async fn the_kernel_merges_a_snapshot_as_the_image_says() {
     let (bench, id) = pulled(&layers).await;
     let snapshot = bench
         .images
-        .prepare("c1", &bench.images.resolve(&id).unwrap())
+        .prepare("c1", &bench.images.resolve(&id).unwrap(), [])
         .await
         .unwrap();
     let lower: Vec<_> = snapshot.lower.iter().map(|p| p.to_str().unwrap()).collect();

@@ -320,10 +320,11 @@ type Sorted = (Option<[OwnedFd; 3]>, Vec<OwnedFd>, Vec<OwnedFd>);
 /// Descriptors in the order that the protocol names: stdio if given, trees, namespaces.
 fn sort_descriptors(request: &CreateRequest, mut fds: Vec<OwnedFd>) -> Result<Sorted, Failure> {
     let given = if request.stdio == Stdio::Given { 3 } else { 0 };
-    if fds.len() != given + request.trees.len() + request.namespaces {
+    let trees = request.trees.iter().filter(|tree| tree.image.is_none()).count();
+    if fds.len() != given + trees + request.namespaces {
         return Err(wrong_descriptors());
     }
-    let namespaces = fds.split_off(given + request.trees.len());
+    let namespaces = fds.split_off(given + trees);
     let trees = fds.split_off(given);
     Ok((<[OwnedFd; 3]>::try_from(fds).ok(), trees, namespaces))
 }

@@ -4,7 +4,9 @@
 //! sees them, nothing is unmounted at delete, and no volume is kept busy.
 
 use crate::monitor::process::failure;
-use crate::monitor::protocol::{CreateRequest, Failure, FailureKind, Propagation, ReadOnly, StagedTree};
+use crate::monitor::protocol::{
+    CreateRequest, Failure, FailureKind, ImageTree, Propagation, ReadOnly, StagedTree,
+};
 use crate::sys::mount::{self, Attributes};
 use crate::sys::namespace::{self, Kinds};
 use rustix::fs::{FileType, fstat};
@@ -23,9 +25,17 @@ pub(super) fn prepare(request: &CreateRequest, lean: &OwnedFd, trees: Vec<OwnedF
     if let Some(staging) = &request.staging {
         // Closed to listing, open to the mapped root of a user namespace, which opens the sources.
         mount::tmpfs(staging, "size=1m,mode=0711").map_err(failure::at("mount the staging directory"))?;
-        for (number, (tree, wanted)) in trees.into_iter().zip(&request.trees).enumerate() {
+        let mut given = trees.into_iter();
+        for (number, wanted) in request.trees.iter().enumerate() {
             let target = staging.join(number.to_string());
-            attach(tree, *wanted, &target).map_err(failure::at(&format!("attach staged mount {number}")))?;
+            let tree = match &wanted.image {
+                Some(image) => image_tree(image, &staging.join("image")),
+                None => given
+                    .next()
+                    .ok_or_else(|| io::Error::other("its descriptor is missing")),
+            };
+            tree.and_then(|tree| attach(tree, wanted, &target))
+                .map_err(failure::at(&format!("attach staged mount {number}")))?;
         }
     } else if !trees.is_empty() {
         return Err(failure::of(
@@ -60,7 +70,17 @@ fn own_places(root: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn attach(tree: OwnedFd, wanted: StagedTree, target: &Path) -> io::Result<()> {
+/// The files of an image as a detached tree. Its overlay has no place of its own: `at` serves while it is made.
+fn image_tree(image: &ImageTree, at: &Path) -> io::Result<OwnedFd> {
+    std::fs::create_dir(at)?;
+    mount::overlay(&image.lower, None, &[], at)?;
+    let tree = mount::clone_beneath(at, Path::new(&image.sub_path));
+    mount::detach(at)?;
+    std::fs::remove_dir(at)?;
+    tree
+}
+
+fn attach(tree: OwnedFd, wanted: &StagedTree, target: &Path) -> io::Result<()> {
     match FileType::from_raw_mode(fstat(&tree)?.st_mode) {
         FileType::Directory => std::fs::create_dir(target)?,
         _ => drop(std::fs::File::create(target)?),

@@ -29,7 +29,7 @@ pub struct CreateRequest {
     /// Directory (existing, empty) over which the worker mounts a small tmpfs: tree `n` appears at
     /// `{staging}/{n}`, which `config.json` names as the source of a bind.
     pub staging: Option<PathBuf>,
-    /// One per tree descriptor (`open_tree` with `OPEN_TREE_CLONE`), in order.
+    /// The trees, in order. Those without an image come as descriptors (`open_tree` with `OPEN_TREE_CLONE`).
     pub trees: Vec<StagedTree>,
     /// Number of namespace descriptors, see [`FIRST_NAMESPACE`](crate::monitor::protocol::FIRST_NAMESPACE).
     pub namespaces: usize,
@@ -60,12 +60,23 @@ pub struct Overlay {
 }
 
 /// What is done to a staged mount tree before libcontainer binds it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StagedTree {
     /// Read-only handling.
     pub read_only: ReadOnly,
     /// Propagation of the whole tree.
     pub propagation: Propagation,
+    /// Made by the worker of these layers, instead of a descriptor.
+    pub image: Option<ImageTree>,
+}
+
+/// An image's files, or one path of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageTree {
+    /// Overlay's lower directories, topmost first; at least two.
+    pub lower: Vec<PathBuf>,
+    /// Path beneath the image's root, links in it followed inside; empty is the root.
+    pub sub_path: String,
 }
 
 /// Read-only handling of a staged tree.

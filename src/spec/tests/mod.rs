@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::image::Config as ImageConfig;
 
-use crate::model::ContainerConfig;
-use crate::spec::{Cgroups, DeviceNode, Hierarchy, Host, Input, Output, SpecError, Volume, generate, mask};
+use crate::model::{ContainerConfig, Mount};
+use crate::spec::{
+    Cgroups, DeviceNode, Hierarchy, Host, Input, Output, Source, SpecError, Volume, generate, mask,
+};
 
 /// Owns what an [`Input`] borrows.
 pub(super) struct Fixture {
@@ -51,12 +53,11 @@ impl Fixture {
     }
 
     pub(super) fn generate(&self) -> Result<Output, SpecError> {
-        let binds: Vec<PathBuf> = self
-            .config
-            .mounts
-            .iter()
-            .map(|m| PathBuf::from(&m.host_path))
-            .collect();
+        let source = |(n, mount): (usize, &Mount)| match mount.image {
+            Some(_) => Source::Image(n),
+            None => Source::Host(PathBuf::from(&mount.host_path)),
+        };
+        let binds: Vec<Source> = self.config.mounts.iter().enumerate().map(source).collect();
         generate(&Input {
             id: "0123456789abcdef",
             config: &self.config,

@@ -6,7 +6,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Mount as OciMount};
 
 use super::{Fixture, host_v1};
 use crate::model::MountPropagation;
-use crate::spec::{DeviceKind, DeviceNode, Output, Volume};
+use crate::spec::{DeviceKind, DeviceNode, Output, Source, StagedMount, Volume};
 
 fn mounts(out: &Output) -> &[OciMount] {
     out.spec.mounts().as_ref().unwrap()
@@ -118,15 +118,7 @@ fn binds_are_staged_in_order_of_depth_with_their_own_flags() {
     let staged: Vec<_> = out
         .staged
         .iter()
-        .map(|s| {
-            (
-                s.index,
-                s.source.to_str().unwrap(),
-                s.readonly,
-                s.recursive_readonly,
-                s.propagation,
-            )
-        })
+        .map(|s| (s.index, host(s), s.readonly, s.recursive_readonly, s.propagation))
         .collect();
     assert_eq!(
         staged,
@@ -231,7 +223,7 @@ fn volumes_of_the_image_are_bound_where_nothing_else_is() {
         .output()
         .staged
         .into_iter()
-        .map(|s| (s.destination, s.source))
+        .map(|s| (s.destination.clone(), PathBuf::from(host(&s))))
         .collect();
 
     let expected = [("/data", "/h"), ("/cache", "/vol/cache")];
@@ -326,8 +318,8 @@ fn the_hosts_shared_memory_comes_with_its_ipc_namespace() {
 
     assert_eq!(out.staged.len(), 1);
     assert_eq!(
-        (out.staged[0].destination.as_str(), out.staged[0].source.to_str()),
-        ("/dev/shm", Some("/dev/shm"))
+        (out.staged[0].destination.as_str(), host(&out.staged[0])),
+        ("/dev/shm", "/dev/shm")
     );
     assert_eq!(destinations(&out).iter().filter(|d| *d == "/dev/shm").count(), 1);
 }
@@ -416,7 +408,7 @@ fn devices_become_nodes_rules_and_outside_dev_binds() {
     let paths: Vec<_> = nodes.iter().map(|d| d.path().display().to_string()).collect();
     assert_eq!(paths, ["/dev/fuse", "/dev/fifo"]);
     assert_eq!((nodes[0].file_mode(), nodes[0].gid()), (Some(0o660), Some(6)));
-    assert_eq!(out.staged[0].source.to_str(), Some("/host/opt/disk"));
+    assert_eq!(host(&out.staged[0]), "/host/opt/disk");
     let rules: Vec<_> = rules(&out);
     assert_eq!(rules[..3], ["deny a *:* rwm", "allow c *:* m", "allow b *:* m"]);
     assert!(rules.contains(&"allow c 1:3 rwm".to_owned()) && rules.contains(&"allow c 136:* rwm".to_owned()));
@@ -475,4 +467,32 @@ fn a_malformed_device_is_refused_by_field() {
         let f = Fixture::new(&format!(r#"{{"devices":[{{{device}}}]}}"#));
         assert_eq!(f.refused(), format!("devices[0].{expected}"));
     }
+}
+
+/// The host path that a mount was staged from.
+fn host(mount: &StagedMount) -> &str {
+    match &mount.source {
+        Source::Host(path) => path.to_str().unwrap(),
+        Source::Image(n) => panic!("mount {} is of image {n}", mount.destination),
+    }
+}
+
+#[test]
+fn an_image_is_mounted_to_be_read_only() {
+    let mounts = r#"{"mounts":[
+        {"containerPath":"/data","image":{"image":"models"},"imageSubPath":"weights"},
+        {"containerPath":"/plain","hostPath":"/h"}]}"#;
+
+    let out = Fixture::new(mounts).output();
+
+    assert!(
+        lines(&out)
+            .contains(&"/data bind /run/c/staging/0 rbind,rprivate,rro,noexec,nosuid,nodev".to_owned())
+    );
+    let first = &out.staged[0];
+    assert_eq!(
+        (&first.source, first.readonly, first.recursive_readonly),
+        (&Source::Image(0), true, true)
+    );
+    assert_eq!(host(&out.staged[1]), "/h");
 }
