@@ -13,6 +13,7 @@
 
 mod harness;
 
+mod check;
 mod containers;
 mod escapes;
 mod events;
@@ -52,6 +53,7 @@ fn tests() -> Vec<Trial> {
     [
         pods::tests(),
         network::tests(),
+        check::tests(),
         containers::tests(),
         logs::tests(),
         exec::tests(),

@@ -34,6 +34,9 @@ pub enum AppError {
     /// The network's directories cannot be used.
     #[error("cannot open the network")]
     Network(#[source] cni::NetworkError),
+    /// The machine cannot be compared with the records.
+    #[error("cannot check: {0}")]
+    Check(model::Error),
     /// `/proc`, `/sys` or the cgroup file system cannot be read.
     #[error("cannot tell what this machine has")]
     Host(#[source] io::Error),

@@ -29,6 +29,16 @@ pub enum LockError {
     },
 }
 
+impl LockError {
+    /// The directory is held, or at least not ours to hold: who may use the socket need not be root.
+    pub fn is_someone_elses(&self) -> bool {
+        match self {
+            LockError::Held { .. } => true,
+            LockError::Open { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+        }
+    }
+}
+
 /// The sole right to a state directory, held until dropped.
 #[derive(Debug)]
 pub struct StateLock {

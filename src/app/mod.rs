@@ -1,6 +1,7 @@
 //! The composition root: wires the layers, serves, drains.
 
 pub mod admin;
+pub mod check;
 pub mod client;
 pub mod lock;
 pub mod offline;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::admin::AdminService;
+use super::check::{Daemon, Look};
 use super::error::AppError;
 use super::images::{image_root, open_images, open_records};
 use crate::cni::{self, DEFAULT_DEADLINE, Keeper, Network};
@@ -47,8 +48,8 @@ impl Node {
         let adapter = Runtime::open(
             Arc::new(core.clone()),
             Arc::new(images.clone()),
-            ZygotePinner::new(zygote),
-            network,
+            ZygotePinner::new(Arc::clone(&zygote)),
+            network.clone(),
             records.clone(),
             cri::Settings {
                 state_dir: config.state_dir.clone(),
@@ -57,8 +58,15 @@ impl Node {
         )
         .await
         .map_err(AppError::Adapter)?;
+        let daemon = Daemon {
+            core: core.clone(),
+            images: images.clone(),
+            network,
+            zygote,
+        };
+        let look = Look::new(config, self::network(config), records.clone(), Some(daemon));
         Ok(Node {
-            admin: AdminService::new(images.clone(), image_root(&config.state_dir)),
+            admin: AdminService::new(images.clone(), image_root(&config.state_dir)).checked_by(look),
             records,
             images,
             keeper,
@@ -89,7 +97,7 @@ impl Node {
     }
 }
 
-fn network(config: &Config) -> cni::Settings {
+pub(super) fn network(config: &Config) -> cni::Settings {
     cni::Settings {
         conf_dir: config.cni.conf_dir.clone(),
         plugin_dirs: config.cni.bin_dirs.clone(),

@@ -3,6 +3,7 @@
 //! A command answers on standard output; what went wrong goes to standard error, with every cause, and a code
 //! that is not 0. Daemon logs are [`crate::telemetry`]'s.
 
+mod check;
 mod client;
 mod config;
 mod demo;
@@ -54,6 +55,8 @@ enum Command {
         #[command(subcommand)]
         command: image::Command,
     },
+    /// Compares what exists on the machine with what should; ends with 1 when something is left, 2 when it cannot tell.
+    Check(check::Options),
     /// Checks or prints the configuration.
     Config {
         #[command(subcommand)]
@@ -133,6 +136,7 @@ impl Cli {
             Command::Status => return block_on(status::run(&self.settings.load()?.socket)),
             Command::Demo(options) => return block_on(demo::run(&self.settings.load()?.socket, options)),
             Command::Image { command } => block_on(image::run(command, &self.settings))?,
+            Command::Check(options) => return block_on(check::run(options, &self.settings)),
             Command::Config { command } => config::run(command, &self.settings)?,
             Command::Version => print(&format!("coracle {}\n", env!("CARGO_PKG_VERSION")))?,
         }

@@ -268,7 +268,7 @@ impl Network {
         }
     }
 
-    async fn remove_recorded(
+    pub(super) async fn remove_recorded(
         &self,
         attachment: &Attachment,
         netns: Option<&Path>,
@@ -282,7 +282,7 @@ impl Network {
     }
 
     /// Runs `DEL` for one record and removes it.
-    async fn remove(&self, named: &Named, netns: Option<&Path>) -> Result<(), NetworkError> {
+    pub(super) async fn remove(&self, named: &Named, netns: Option<&Path>) -> Result<(), NetworkError> {
         let this = named.clone();
         let (conf, entry) = match self.blocking(move |cache| cache.read(&this)).await {
             Ok(entry) => {
@@ -330,7 +330,7 @@ impl Network {
         self.blocking(read).await
     }
 
-    async fn record(&self, entry: Entry) -> Result<Entry, NetworkError> {
+    pub(super) async fn record(&self, entry: Entry) -> Result<Entry, NetworkError> {
         step("network.record");
         self.blocking(move |cache| cache.store(&entry).map(|()| entry))
             .await

@@ -85,6 +85,11 @@ impl Cache {
         Ok(Self { dir })
     }
 
+    /// The directory as it is, for a look: it is not made.
+    pub(super) fn at(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
     /// Writes an entry, durably, in place of an earlier one.
     pub(super) fn store(&self, entry: &Entry) -> Result<(), CacheError> {
         let path = self.path(&entry.attachment, &entry.network);
@@ -152,7 +157,7 @@ impl Cache {
 }
 
 /// Reads the name of an entry's file; other files, and those half written, have none.
-fn name(path: PathBuf) -> Option<Named> {
+pub(super) fn name(path: PathBuf) -> Option<Named> {
     if path.extension() != Some(OsStr::new("json")) {
         return None;
     }

@@ -53,6 +53,12 @@ pub enum NetworkError {
         /// The attachment.
         attachment: Attachment,
     },
+    /// A device could not be removed.
+    #[error("cannot remove a network device")]
+    Device {
+        /// Why.
+        source: std::io::Error,
+    },
     /// Collecting waited for attaching or detaching in progress, longer than it may.
     #[error("attachments are being made or removed")]
     Busy,

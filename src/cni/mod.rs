@@ -11,10 +11,12 @@
 //! | `result` | what `ADD` answers, in each version of the format |
 //! | `cache` | attachments on disk, so that `DEL` works after a restart and without the configuration |
 //! | `network`, `attach` | the handle, and its verbs; `request` and `error` are what goes in and comes out |
+//! | `audit` | what plugins hold for nobody |
 //! | `watch`, `keeper` | directories watched, and the task that keeps the handle's view current |
 //! | `template` | a configuration generated from address ranges |
 
 mod attach;
+mod audit;
 mod cache;
 mod conflist;
 mod error;
@@ -29,6 +31,7 @@ mod template;
 mod version;
 mod watch;
 
+pub use audit::{Stray, audit};
 pub use cache::CacheError;
 pub use conflist::{ConfError, NetworkConf};
 pub use error::NetworkError;

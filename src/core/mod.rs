@@ -6,6 +6,7 @@
 //! Containers outlive the core: their monitors do, and [`Core::open`] finds them again.
 
 mod attended;
+pub mod audit;
 mod create;
 mod devices;
 mod events;

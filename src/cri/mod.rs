@@ -36,4 +36,5 @@ pub mod wire;
 mod tests;
 
 pub use adapter::{Runtime, Settings};
+pub(crate) use sandbox::audit;
 pub use sandbox::{AttachRequest, Held, Network, PinRequest, Pinner, ZygotePinner};

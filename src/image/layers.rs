@@ -24,6 +24,8 @@ use tokio_util::task::TaskTracker;
 
 use super::blocking::{Syncs, blocking};
 use super::error::ImageError;
+use super::live::Live;
+use super::number::{name_number, parse_number};
 use super::staging::{Staging, make_private, sync_directory};
 use super::unpack::{LayerFacts, content, file_list};
 use crate::sys::step;
@@ -80,6 +82,7 @@ pub(super) struct Layers {
     claims: Mutex<HashMap<String, watch::Receiver<()>>>,
     next: AtomicU64,
     syncs: Syncs,
+    live: Live,
     tasks: TaskTracker,
 }
 
@@ -122,32 +125,47 @@ impl Layers {
         for name in ["l", "m", "staging"] {
             make_private(&root.join(name)).map_err(fail(root))?;
         }
-        let layers = Layers {
+        let layers = Layers::at(root, tasks);
+        for leftover in fs::read_dir(root.join("staging")).map_err(fail(root))? {
+            let path = leftover.map_err(fail(root))?.path();
+            let hold = layers.live.hold(&path);
+            drop(Staging::new(path, layers.tasks.clone(), hold));
+        }
+        for half in layers.scan().map_err(fail(root))? {
+            tracing::warn!(path = %half.display(), "half of a layer is removed");
+            layers.discard(&half).map_err(fail(root))?;
+        }
+        Ok(layers)
+    }
+
+    /// The store as it lies on disk, for a look: nothing is made or removed. The second value is halves of layers.
+    pub(super) fn look(root: &Path) -> io::Result<(Layers, Vec<PathBuf>)> {
+        let layers = Layers::at(root, TaskTracker::new());
+        let halves = layers.scan()?;
+        Ok((layers, halves))
+    }
+
+    fn at(root: &Path, tasks: TaskTracker) -> Layers {
+        Layers {
             root: root.to_owned(),
             known: Mutex::default(),
             claims: Mutex::default(),
             next: AtomicU64::new(1),
             syncs: Syncs::default(),
+            live: Live::default(),
             tasks,
-        };
-        for leftover in fs::read_dir(root.join("staging")).map_err(fail(root))? {
-            let path = leftover.map_err(fail(root))?.path();
-            drop(Staging::new(path, layers.tasks.clone()));
         }
-        layers.scan().map_err(fail(root))?;
-        Ok(layers)
     }
 
-    /// Finds the layers on disk; drops halves.
-    fn scan(&self) -> io::Result<()> {
-        let mut whole = HashSet::new();
+    /// Finds the layers on disk, and returns what is half of one.
+    fn scan(&self) -> io::Result<Vec<PathBuf>> {
+        let (mut whole, mut halves) = (HashSet::new(), Vec::new());
         for entry in fs::read_dir(self.root.join("l"))? {
             let entry = entry?;
             let number = parse_number(&entry.file_name().to_string_lossy());
             let file = number.and_then(|n| Some((n, self.read_meta(n)?)));
             let Some((number, file)) = file else {
-                tracing::warn!(path = %entry.path().display(), "layer without description is removed");
-                self.discard(&entry.path())?;
+                halves.push(entry.path());
                 continue;
             };
             self.next.fetch_max(number + 1, Ordering::Relaxed);
@@ -163,10 +181,25 @@ impl Layers {
             let entry = entry?;
             let number = parse_number(&entry.file_name().to_string_lossy());
             if !number.is_some_and(|n| whole.contains(&n)) {
-                self.discard(&entry.path())?;
+                halves.push(entry.path());
             }
         }
-        Ok(())
+        Ok(halves)
+    }
+
+    /// What is in work.
+    pub(super) fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// All layers.
+    pub(super) fn all(&self) -> Vec<Arc<Layer>> {
+        lock(&self.known).values().cloned().collect()
+    }
+
+    /// Where everything that is known of a layer lies.
+    pub(super) fn meta(&self, layer: &Layer) -> PathBuf {
+        self.meta_path(layer.number)
     }
 
     fn read_meta(&self, number: u64) -> Option<LayerFile> {
@@ -221,12 +254,13 @@ impl Layers {
             .root
             .join("staging")
             .join(format!("{}-new", name_number(number)));
+        let hold = self.live.hold(&path);
         make_private(&path).map_err(|source| ImageError::Disk {
             what: "make staging directory",
             path: path.clone(),
             source,
         })?;
-        Ok(Staging::new(path, self.tasks.clone()))
+        Ok(Staging::new(path, self.tasks.clone(), hold))
     }
 
     /// Gives an unpacked layer its place. It is on disk, whole, when this returns. A layer with the same key wins.
@@ -265,6 +299,7 @@ impl Layers {
             self.meta_path(number),
             self.root.join("l").join(name_number(number)),
         );
+        let _on_its_way = (self.live.hold(&meta), self.live.hold(&path));
         step("image.layer.publish");
         fs::rename(staging.path().join("meta"), &meta)?;
         sync_directory(&self.root.join("m"))?;
@@ -282,6 +317,7 @@ impl Layers {
     /// Removes every layer that nobody holds. Disk space follows in the background.
     pub(super) fn collect(&self) {
         let mut unused = Vec::new();
+        let mut holds = Vec::new();
         {
             let mut known = lock(&self.known);
             // Nobody can come to hold one meanwhile: all clones are made below this lock, or of a held one.
@@ -291,6 +327,10 @@ impl Layers {
                 .map(|(key, _)| key.clone())
                 .collect();
             unused.extend(keys.iter().filter_map(|key| known.remove(key)));
+            let paths = unused
+                .iter()
+                .flat_map(|layer| [layer.path.clone(), self.meta_path(layer.number)]);
+            holds.extend(paths.map(|path| self.live.hold(&path)));
         }
         for layer in unused {
             tracing::debug!(
@@ -306,6 +346,7 @@ impl Layers {
                 }
             }
         }
+        drop(holds);
     }
 
     /// Moves something out of the way at once and removes it in the background.
@@ -315,9 +356,10 @@ impl Layers {
             .root
             .join("staging")
             .join(format!("{}-old", name_number(number)));
+        let hold = self.live.hold(&trash);
         step("image.discard");
         fs::rename(path, &trash)?;
-        drop(Staging::new(trash, self.tasks.clone()));
+        drop(Staging::new(trash, self.tasks.clone(), hold));
         Ok(())
     }
 
@@ -348,36 +390,4 @@ fn write_meta(staging: &Path, file: &LayerFile) -> io::Result<()> {
     fs::create_dir(&meta)?;
     fs::rename(file_list(staging), meta.join("files"))?;
     fs::write(meta.join("layer.json"), serde_json::to_vec(file)?)
-}
-
-/// Numbers are named in base 36.
-fn name_number(mut number: u64) -> String {
-    let mut digits = Vec::new();
-    loop {
-        digits.push(char::from_digit((number % 36) as u32, 36).expect("below 36"));
-        number /= 36;
-        if number == 0 {
-            return digits.into_iter().rev().collect();
-        }
-    }
-}
-
-fn parse_number(name: &str) -> Option<u64> {
-    u64::from_str_radix(name, 36)
-        .ok()
-        .filter(|n| name_number(*n) == name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_have_one_name() {
-        for number in [0, 1, 35, 36, 1_000_000] {
-            assert_eq!(parse_number(&name_number(number)), Some(number));
-        }
-        assert_eq!(parse_number("01"), None);
-        assert_eq!(parse_number("A"), None);
-    }
 }

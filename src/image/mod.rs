@@ -3,6 +3,7 @@
 //! Mounts nothing: a [`Snapshot`] names directories, and whoever runs the container mounts them in a mount namespace of
 //! its own. Runs no process.
 
+mod audit;
 mod blocking;
 mod content;
 mod copy;
@@ -16,9 +17,11 @@ mod import;
 mod index;
 mod inside;
 mod layers;
+mod live;
 mod manifest;
 mod merged;
 mod name;
+mod number;
 mod progress;
 mod pull;
 mod record;
@@ -34,6 +37,7 @@ mod traits;
 mod unpack;
 mod usage;
 
+pub use audit::{audit_at_rest, repair_at_rest};
 pub use progress::{LayerProgress, PullProgress};
 pub use record::{ImageRecord, LayerRef};
 pub use service::{Images, Imported};

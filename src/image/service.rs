@@ -100,6 +100,9 @@ impl Images {
     pub async fn close(&self) {
         self.inner.flights.close();
         self.drain().await;
+        // What pulls brought in that did not come to their end.
+        self.inner.layers.collect();
+        self.drain().await;
     }
 
     /// Waits for the work in the background: pulls under way, removals, counts.

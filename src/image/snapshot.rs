@@ -92,15 +92,26 @@ impl Snapshots {
             path: root.to_owned(),
             source,
         };
+        make_private(&root.join("c")).map_err(fail)?;
+        make_private(&empty_layer(root)).map_err(fail)?;
+        let (snapshots, halves) = Snapshots::look(root, layers).map_err(fail)?;
+        for half in halves {
+            tracing::warn!(path = %half.display(), "snapshot without description or layers is removed");
+            snapshots.layers.discard(&half).map_err(fail)?;
+        }
+        Ok(snapshots)
+    }
+
+    /// The snapshots as they lie on disk: nothing is made or removed. The second value is what cannot be used.
+    pub(super) fn look(root: &Path, layers: Arc<Layers>) -> io::Result<(Snapshots, Vec<PathBuf>)> {
         let snapshots = Snapshots {
             root: root.to_owned(),
             layers,
             known: RwLock::default(),
         };
-        make_private(&root.join("c")).map_err(fail)?;
-        make_private(&empty_layer(root)).map_err(fail)?;
-        for entry in fs::read_dir(root.join("c")).map_err(fail)? {
-            let path = entry.map_err(fail)?.path();
+        let mut halves = Vec::new();
+        for entry in fs::read_dir(root.join("c"))? {
+            let path = entry?.path();
             let id = path
                 .file_name()
                 .unwrap_or_default()
@@ -108,16 +119,10 @@ impl Snapshots {
                 .into_owned();
             match snapshots.read(&id, &path) {
                 Some(held) => drop(snapshots.write_known().insert(id, Arc::new(held))),
-                None => {
-                    tracing::warn!(
-                        container = id,
-                        "snapshot without description or layers is removed"
-                    );
-                    snapshots.layers.discard(&path).map_err(fail)?;
-                }
+                None => halves.push(path),
             }
         }
-        Ok(snapshots)
+        Ok((snapshots, halves))
     }
 
     fn read(&self, id: &str, path: &Path) -> Option<Held> {

@@ -9,6 +9,8 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, renameat, unlinka
 use rustix::io::Errno;
 use tokio_util::task::TaskTracker;
 
+use super::live::Hold;
+
 /// Directories nested deeper are moved up before they are removed: a container may nest them without end, and a level
 /// costs a descriptor and a frame.
 const MAX_DEPTH: usize = 64;
@@ -18,12 +20,14 @@ const MAX_DEPTH: usize = 64;
 pub(super) struct Staging {
     path: PathBuf,
     tasks: TaskTracker,
+    hold: Option<Hold>,
 }
 
 impl Staging {
-    /// Takes charge of a directory. `tasks` owns the removal.
-    pub(super) fn new(path: PathBuf, tasks: TaskTracker) -> Staging {
-        Staging { path, tasks }
+    /// Takes charge of a directory, whose name is held. `tasks` owns the removal.
+    pub(super) fn new(path: PathBuf, tasks: TaskTracker, hold: Hold) -> Staging {
+        let hold = Some(hold);
+        Staging { path, tasks, hold }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -33,10 +37,14 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        let path = std::mem::take(&mut self.path);
+        let (path, hold) = (std::mem::take(&mut self.path), self.hold.take());
+        let sweep = move || {
+            sweep(&path);
+            drop(hold);
+        };
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(self.tasks.spawn_blocking_on(move || sweep(&path), &runtime)),
-            Err(_) => sweep(&path),
+            Ok(runtime) => drop(self.tasks.spawn_blocking_on(sweep, &runtime)),
+            Err(_) => sweep(),
         }
     }
 }

@@ -41,6 +41,7 @@
 //! # }
 //! ```
 
+pub mod audit;
 mod config;
 mod container;
 mod error;

@@ -20,6 +20,7 @@
 //! A monitor that has neither container nor client ends by itself. Filters are compiled by [`seccomp::compile`],
 //! in the daemon, once per profile.
 
+pub mod audit;
 pub mod client;
 mod process;
 pub mod protocol;

@@ -77,6 +77,15 @@ impl From<StateError> for Error {
     }
 }
 
+/// Every record of a type, as a look beside its owner finds them.
+#[derive(Debug)]
+pub struct Peek<T> {
+    /// Those that can be read, by key.
+    pub records: Vec<(String, T)>,
+    /// Keys of those that cannot, in quarantine or on their way there. What they own is owned.
+    pub unreadable: Vec<String>,
+}
+
 /// An open store. Clones share it; the last one to go closes it.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -132,6 +141,45 @@ impl Store {
         Ok(good)
     }
 
+    /// Reads every record of a type and moves none: a look beside the owner. Blocks.
+    ///
+    /// # Errors
+    /// [`StateError::Read`] when the disk, not a record, is at fault.
+    pub fn peek<T: Record>(&self) -> Result<Peek<T>, StateError> {
+        let failed = |source| StateError::Read {
+            table: T::TABLE,
+            source,
+        };
+        let mut peek = Peek {
+            records: vec![],
+            unreadable: vec![],
+        };
+        for (key, bytes) in self.raw::<T>().map_err(failed)? {
+            match serde_json::from_slice(&bytes) {
+                Ok(record) => peek.records.push((key, record)),
+                Err(_) => peek.unreadable.push(key),
+            }
+        }
+        let prefix = format!("{}/", T::TABLE);
+        let aside = self.set_aside()?;
+        let own = aside.iter().filter_map(|name| name.strip_prefix(&prefix));
+        peek.unreadable.extend(own.map(str::to_owned));
+        Ok(peek)
+    }
+
+    /// The records in quarantine, as `table/key`. Blocks.
+    ///
+    /// # Errors
+    /// [`StateError::Read`].
+    pub fn set_aside(&self) -> Result<Vec<String>, StateError> {
+        self.table(QUARANTINE)
+            .map(|records| records.into_iter().map(|(name, _)| name).collect())
+            .map_err(|source| StateError::Read {
+                table: "quarantine",
+                source,
+            })
+    }
+
     /// Writes a record. It is on disk when this returns.
     ///
     /// Cancel safety: the write happens or not, whole.
@@ -174,27 +222,16 @@ impl Store {
         self.writer.close().await;
     }
 
-    /// How many records are in quarantine.
-    ///
-    /// # Errors
-    /// [`StateError::Read`].
-    pub fn quarantined(&self) -> Result<u64, StateError> {
-        let count = || -> Result<u64, redb::Error> {
-            match self.database.begin_read()?.open_table(QUARANTINE) {
-                Ok(table) => Ok(redb::ReadableTableMetadata::len(&table)?),
-                Err(redb::TableError::TableDoesNotExist(_)) => Ok(0),
-                Err(other) => Err(other.into()),
-            }
-        };
-        count().map_err(|source| StateError::Read {
-            table: "quarantine",
-            source,
-        })
+    fn raw<T: Record>(&self) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
+        self.table(TableDefinition::new(T::TABLE))
     }
 
-    fn raw<T: Record>(&self) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
+    fn table(
+        &self,
+        definition: TableDefinition<'_, &str, &[u8]>,
+    ) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
         let read = self.database.begin_read()?;
-        let table = match read.open_table(TableDefinition::<&str, &[u8]>::new(T::TABLE)) {
+        let table = match read.open_table(definition) {
             Ok(table) => table,
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(vec![]),
             Err(other) => return Err(other.into()),
@@ -290,7 +327,7 @@ mod tests {
         let boats = store.load::<Boat>().unwrap();
 
         assert_eq!(boats, vec![("new".to_owned(), Boat { oars: 1 })]);
-        assert_eq!(store.quarantined().unwrap(), 1);
+        assert_eq!(store.set_aside().unwrap(), ["boats/old"]);
     }
 
     #[tokio::test]

@@ -98,6 +98,26 @@ impl Cgroup {
         found
     }
 
+    /// Every group below this one, in any hierarchy, parents first.
+    pub fn below(&self) -> Vec<Cgroup> {
+        let mut paths = std::collections::BTreeSet::new();
+        for dir in self.dirs() {
+            let mut todo = vec![dir.clone()];
+            while let Some(next) = todo.pop() {
+                for child in children(&next) {
+                    let inner = child.strip_prefix(&dir).unwrap_or(&child);
+                    paths.insert(format!("{}/{}", self.path, inner.display()));
+                    todo.push(child);
+                }
+            }
+        }
+        let group = |path| Cgroup {
+            path,
+            version: self.version,
+        };
+        paths.into_iter().map(group).collect()
+    }
+
     /// Kills every process of this group and below it. Processes in the middle of an exit may remain for a moment.
     pub fn kill(&self) -> io::Result<()> {
         match self.version {

@@ -14,6 +14,7 @@ pub mod fork;
 pub mod fs;
 pub mod heap;
 pub mod image;
+pub mod links;
 pub mod loopback;
 pub mod message;
 pub mod mount;

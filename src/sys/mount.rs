@@ -40,6 +40,29 @@ pub fn detach(target: &Path) -> io::Result<()> {
     )?)
 }
 
+/// As [`detach`]; where nothing is mounted (any more) there is nothing to do.
+pub fn detach_if_mounted(target: &Path) -> io::Result<()> {
+    match detach(target) {
+        // EINVAL: not a mount point.
+        Err(error) if !matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// As [`detach_if_mounted`], in the mount namespace of another process. On a thread of its own, which goes there.
+pub fn detach_in(pid: i32, target: &Path) -> io::Result<()> {
+    let namespace = std::fs::File::open(format!("/proc/{pid}/ns/mnt"))?;
+    let target = target.to_owned();
+    let there = move || {
+        // A thread that shares its working directory with others may not change its mount namespace.
+        super::namespace::leave(super::namespace::Kinds::CLONE_FS)?;
+        super::namespace::enter_one(&namespace)?;
+        detach_if_mounted(&target)
+    };
+    let done = std::thread::Builder::new().spawn(there)?.join();
+    done.unwrap_or_else(|_| Err(io::Error::other("the thread ended badly")))
+}
+
 /// Makes `new_root` (a mount point) the root of this mount namespace and detaches the old one.
 pub fn pivot_into(new_root: &Path) -> io::Result<()> {
     rustix::process::chdir(new_root)?;
@@ -139,7 +162,12 @@ pub fn set_attributes(tree: impl AsFd, wanted: Attributes<'_>) -> io::Result<()>
 
 /// Returns every mount point of this namespace, in the order of mounting.
 pub fn points() -> io::Result<Vec<PathBuf>> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    points_of("self")
+}
+
+/// Returns every mount point of a process's namespace, as `/proc` names the process, in the order of mounting.
+pub fn points_of(pid: &str) -> io::Result<Vec<PathBuf>> {
+    let table = std::fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
     // proc(5): the fifth field is the mount point, with blanks and the like in octal.
     Ok(table
         .lines()
@@ -171,6 +199,19 @@ fn mounted(line: &str) -> Option<Mounted> {
         point: unescape(point).into(),
         kind: kind.to_owned(),
     })
+}
+
+/// Returns where namespaces of a kind, as `/proc/PID/ns` names it, are pinned in this mount namespace.
+pub fn pinned(kind: &str) -> io::Result<Vec<PathBuf>> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    // proc(5): the fourth field is what of the file system is mounted; of nsfs that is the namespace's name.
+    let name = format!("{kind}:[");
+    let point = |line: &str| {
+        let mut fields = line.split(' ').skip(3);
+        fields.next()?.starts_with(&name).then_some(())?;
+        fields.next().map(|point| PathBuf::from(unescape(point)))
+    };
+    Ok(table.lines().filter_map(point).collect())
 }
 
 fn unescape(field: &str) -> String {

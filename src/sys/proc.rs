@@ -20,6 +20,53 @@ pub fn start_time(pid: i32) -> io::Result<u64> {
     })
 }
 
+/// Returns the numbers of all processes.
+pub fn processes() -> io::Result<Vec<i32>> {
+    let entries = std::fs::read_dir("/proc")?.flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    Ok(numbers.collect())
+}
+
+/// Returns a process's name: `comm`, at most 15 bytes.
+pub fn name(pid: i32) -> io::Result<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/comm"))?;
+    Ok(text.trim_end_matches('\n').to_owned())
+}
+
+/// Tells whether a process has ended, is ending, or will before it does anything else.
+pub fn is_ending(pid: i32) -> bool {
+    let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let mut fields = rest.split_whitespace();
+    let dead = matches!(fields.next(), Some("Z" | "X"));
+    // Field 9: flags; PF_EXITING of the kernel's sched.h.
+    let exiting = fields
+        .nth(5)
+        .and_then(|f| f.parse::<u32>().ok())
+        .is_some_and(|flags| flags & 0x4 != 0);
+    dead || exiting || is_killed(pid)
+}
+
+/// Whether SIGKILL is on its way: bit 8 of the pending signals.
+fn is_killed(pid: i32) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pending = text.lines().filter_map(|line| {
+        let mask = line.strip_prefix("SigPnd:").or(line.strip_prefix("ShdPnd:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    });
+    pending.into_iter().any(|mask| mask & 1 << 8 != 0)
+}
+
+/// Returns a process's parent: field 4 of `/proc/PID/stat`.
+pub fn parent(pid: i32) -> io::Result<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let field = rest.split_whitespace().nth(1).and_then(|f| f.parse().ok());
+    field.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
 /// Returns the caller's own oom_score_adj.
 pub fn oom_score_adj() -> io::Result<i32> {
     let text = std::fs::read_to_string("/proc/self/oom_score_adj")?;

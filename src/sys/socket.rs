@@ -51,6 +51,13 @@ pub fn connect(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Returns the process that listens at `path`, as it was when it began to (unix(7), `SO_PEERCRED`).
+pub fn listener(path: &Path) -> io::Result<i32> {
+    let socket = connect(path)?;
+    let credentials = rustix::net::sockopt::socket_peercred(&socket)?;
+    Ok(credentials.pid.as_raw_nonzero().get())
+}
+
 /// Takes one waiting connection, non-blocking.
 pub fn accept(listener: impl AsFd) -> io::Result<OwnedFd> {
     Ok(accept_with(

@@ -63,6 +63,24 @@ impl Place {
         place
     }
 
+    /// As [`Place::new`], with a network that no other daemon of the node shares: what is left over in it is this one's.
+    pub(crate) fn with_own_network(purpose: &str) -> Place {
+        let place = Place::new(purpose);
+        let network = place.network();
+        node().write_network(&network, &network);
+        let shared = json!(node().cni_conf()).to_string();
+        let own = json!(node().network_conf(&network)).to_string();
+        let config = place.config_text().replace(&shared, &own);
+        fs::write(place.config(), config).unwrap();
+        place
+    }
+
+    /// The name of this daemon's own network, and of its bridge.
+    pub(crate) fn network(&self) -> String {
+        let number = self.name.rsplit('-').next().unwrap_or_default();
+        format!("own{number}")
+    }
+
     /// Parent of the cgroups of this daemon's pods.
     pub(crate) fn cgroup_parent(&self) -> String {
         format!("{}/{}", node().cgroup_parent(), self.name)
@@ -104,11 +122,50 @@ impl Place {
         )
     }
 
+    /// Runs an audit, by the daemon that is here or at rest.
+    pub(crate) async fn audit(&self, options: &[&str]) -> Audit {
+        let arguments = [&["check", "--json"], options].concat();
+        let mut command = tokio::process::Command::from(self.command(&arguments));
+        let output = command.stdin(Stdio::null()).output().await.unwrap();
+        let answer = serde_json::from_slice(&output.stdout);
+        let answer: serde_json::Value =
+            answer.unwrap_or_else(|_| panic!("the check could not be made: {output:?}"));
+        Audit {
+            code: output.status.code().unwrap(),
+            findings: answer["findings"].as_array().unwrap().clone(),
+        }
+    }
+
+    /// Asserts that an audit finds nothing out of place.
+    pub(crate) async fn check(&self) {
+        let audit = self.audit(&[]).await;
+        assert_eq!(audit.code, 0, "{:#?}", audit.findings);
+    }
+
     /// The program, set up to use this place.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
         command.arg("--config").arg(self.config()).args(arguments);
         command
+    }
+}
+
+/// What `coracle check --json` answered.
+#[derive(Debug)]
+pub(crate) struct Audit {
+    pub(crate) code: i32,
+    pub(crate) findings: Vec<serde_json::Value>,
+}
+
+impl Audit {
+    /// The findings of a class, as what they are about, with whether each was repaired.
+    pub(crate) fn of(&self, class: &str) -> Vec<(String, bool)> {
+        let of_class = self.findings.iter().filter(|finding| finding["class"] == class);
+        let told = |finding: &serde_json::Value| {
+            let thing = finding["thing"].as_str().unwrap().to_owned();
+            (thing, finding["repaired"].as_bool().unwrap())
+        };
+        of_class.map(told).collect()
     }
 }
 
@@ -136,7 +193,12 @@ pub(crate) async fn alone() -> MutexGuard<'static, Daemon> {
 impl Daemon {
     /// Starts a daemon in a new place, with the standard images in its store.
     pub(crate) async fn with_images(purpose: &str) -> Daemon {
-        let daemon = Daemon::start(Place::new(purpose)).await;
+        Daemon::with_images_in(Place::new(purpose)).await
+    }
+
+    /// Starts a daemon in a place, with the standard images in its store.
+    pub(crate) async fn with_images_in(place: Place) -> Daemon {
+        let daemon = Daemon::start(place).await;
         daemon.import(IMAGE, &TestImage::build(&Recipe::default())).await;
         daemon.import(RICH_IMAGE, &rich_image()).await;
         daemon
@@ -242,6 +304,11 @@ impl Daemon {
     pub(crate) async fn cli(&self, arguments: &[&str]) -> Output {
         let mut command = tokio::process::Command::from(self.place.command(arguments));
         command.stdin(Stdio::null()).output().await.unwrap()
+    }
+
+    /// Has the daemon compare everything with what should be, and asserts that nothing is out of place.
+    pub(crate) async fn check(&self) {
+        self.place.check().await;
     }
 
     /// The lines of the node's mount table that are about this daemon's directories.

@@ -41,7 +41,8 @@ impl Node {
         node.mount_disk();
         shell("mount -t tmpfs -o mode=755 run /run");
         node.bring_up_network();
-        node.write_cni_config();
+        let state = node.directory.join("cni/state");
+        write_cni_config(&node.cni_conf(), ("e2e", "cni0"), "10.88.0.0/16", &state);
         NODE.set(node).expect("the node is built once");
     }
 
@@ -58,6 +59,27 @@ impl Node {
     /// Directory of the node's network configuration.
     pub(crate) fn cni_conf(&self) -> PathBuf {
         self.directory.join("cni/conf")
+    }
+
+    /// Directory of the configuration of a network of one daemon's own.
+    pub(crate) fn network_conf(&self, network: &str) -> PathBuf {
+        self.directory.join("cni").join(format!("{network}.d"))
+    }
+
+    /// Where the addresses of a network that are given out are kept.
+    pub(crate) fn addresses(&self, network: &str) -> PathBuf {
+        self.directory.join("cni/state").join(network)
+    }
+
+    /// Configures a network of one daemon's own.
+    pub(crate) fn write_network(&self, network: &str, bridge: &str) {
+        let subnet = format!("10.{}.{}.0/24", 100 + self.number() / 256, self.number() % 256);
+        write_cni_config(
+            &self.network_conf(network),
+            (network, bridge),
+            &subnet,
+            &self.directory.join("cni/state"),
+        );
     }
 
     fn mount_disk(&self) {
@@ -81,20 +103,20 @@ impl Node {
              echo 1 >/proc/sys/net/ipv4/ip_forward"
         ));
     }
+}
 
-    fn write_cni_config(&self) {
-        let state = self.directory.join("cni/state");
-        fs::create_dir_all(self.cni_conf()).unwrap();
-        let config = serde_json::json!({
-            "cniVersion": "1.0.0", "name": "e2e", "plugins": [
-                {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true, "hairpinMode": true,
-                 "ipam": {"type": "host-local", "dataDir": state,
-                          "ranges": [[{"subnet": "10.88.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
-                {"type": "portmap", "capabilities": {"portMappings": true}},
-            ]
-        });
-        fs::write(self.cni_conf().join("10-e2e.conflist"), config.to_string()).unwrap();
-    }
+/// Writes the configuration of a network: name and bridge, range of addresses, and where those given out are kept.
+fn write_cni_config(dir: &Path, (name, bridge): (&str, &str), subnet: &str, state: &Path) {
+    fs::create_dir_all(dir).unwrap();
+    let config = serde_json::json!({
+        "cniVersion": "1.0.0", "name": name, "plugins": [
+            {"type": "bridge", "bridge": bridge, "isGateway": true, "ipMasq": true, "hairpinMode": true,
+             "ipam": {"type": "host-local", "dataDir": state,
+                      "ranges": [[{"subnet": subnet}]], "routes": [{"dst": "0.0.0.0/0"}]}},
+            {"type": "portmap", "capabilities": {"portMappings": true}},
+        ]
+    });
+    fs::write(dir.join("10-e2e.conflist"), config.to_string()).unwrap();
 }
 
 /// Directory of CNI plugins: the one that the environment names, else the newest that was built for the tests, else

@@ -3,6 +3,7 @@
 //! Served on the daemon's socket beside CRI, and by [`super::offline`] to the command line itself when no daemon
 //! runs: there is one way to an image, whoever holds the store.
 
+mod check;
 mod import;
 mod pull;
 
@@ -13,6 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::image::{ImageRecord, Images, Imported};
 use crate::model::{Image, ImageService, ImageSpec, ListImagesRequest, RemoveImageRequest};
 
+use super::check::Look;
 use crate::cri::status::refuse;
 use wire::admin_server::Admin;
 
@@ -38,12 +40,25 @@ pub struct AdminService {
     images: Images,
     /// Directory on the store's file system, for archives on their way in.
     spool: std::path::PathBuf,
+    /// What the daemon is compared with the machine by; none without a daemon.
+    look: Option<Look>,
 }
 
 impl AdminService {
     /// Serves `images`. Archives are kept in `spool`, without a name, while they are read.
     pub fn new(images: Images, spool: std::path::PathBuf) -> AdminService {
-        AdminService { images, spool }
+        AdminService {
+            images,
+            spool,
+            look: None,
+        }
+    }
+
+    /// Answers to checks by `look`.
+    #[must_use]
+    pub(super) fn checked_by(self, look: Look) -> AdminService {
+        let look = Some(look);
+        AdminService { look, ..self }
     }
 
     /// The service for a server, with its limits.
@@ -97,6 +112,19 @@ impl Admin for AdminService {
     ) -> Result<Response<wire::ImportImagesResponse>, Status> {
         let images = self.import(request.into_inner()).await?;
         Ok(Response::new(wire::ImportImagesResponse { images }))
+    }
+
+    async fn check(
+        &self,
+        request: Request<wire::CheckRequest>,
+    ) -> Result<Response<wire::CheckResponse>, Status> {
+        let Some(look) = &self.look else {
+            return Err(Status::failed_precondition(
+                "no daemon runs: a check is made at rest",
+            ));
+        };
+        let report = look.check(request.into_inner().into()).await.map_err(refuse)?;
+        Ok(Response::new(report.into()))
     }
 
     async fn remove_image(

@@ -3,7 +3,6 @@
 //! A socket that was named means that daemon and no other. Otherwise the lock on the state directory decides, since
 //! a daemon that answers on the usual socket may well hold another directory.
 
-use crate::app::lock::LockError;
 use crate::app::offline::Offline;
 use crate::app::{AppError, client};
 use crate::cli::{CliError, Settings};
@@ -33,7 +32,7 @@ impl Session {
                     offline: Some(offline),
                 })
             }
-            Err(AppError::Lock(held)) if someone_elses(&held) => Session::dial(&config.socket).await,
+            Err(AppError::Lock(held)) if held.is_someone_elses() => Session::dial(&config.socket).await,
             Err(error) => Err(error.into()),
         }
     }
@@ -51,14 +50,6 @@ impl Session {
         if let Some(offline) = self.offline {
             offline.close().await;
         }
-    }
-}
-
-/// Whether the directory is held, or at least not ours to hold: who may use the socket need not be root.
-fn someone_elses(error: &LockError) -> bool {
-    match error {
-        LockError::Held { .. } => true,
-        LockError::Open { source, .. } => source.kind() == std::io::ErrorKind::PermissionDenied,
     }
 }
 

@@ -13,6 +13,7 @@
 //! A sandbox is on disk before its first side effect, so that nothing it made is ever without an owner. Containers
 //! belong to it by a tag that only the adapter understands.
 
+pub(crate) mod audit;
 mod debts;
 mod files;
 mod namespaces;

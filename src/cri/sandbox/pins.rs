@@ -22,7 +22,7 @@ use super::namespaces::{Held, PinRequest, Pinner};
 use super::undo::gather;
 
 /// Kinds of namespaces, by the names of their pins.
-const KINDS: [&str; 4] = ["net", "ipc", "uts", "pid"];
+pub(super) const KINDS: [&str; 4] = ["net", "ipc", "uts", "pid"];
 const REAPER: &str = "reaper.json";
 
 /// Asks the zygote for pins. All of it works on the daemon's own mount namespace.
@@ -109,7 +109,7 @@ fn note(dir: &Path, reaper: Reaper) -> Result<()> {
 }
 
 /// The reaper that was noted; `None` without one.
-fn noted(dir: &Path) -> Option<Reaper> {
+pub(super) fn noted(dir: &Path) -> Option<Reaper> {
     let text = std::fs::read(dir.join(REAPER)).ok()?;
     serde_json::from_slice(&text).ok()
 }
@@ -127,19 +127,11 @@ fn release(dir: &Path) -> Result<()> {
     for kind in KINDS {
         tell(namespace::unpin(&dir.join(kind)), dir.join(kind));
     }
-    tell(unmount(&dir.join("shm")), dir.join("shm"));
+    tell(mount::detach_if_mounted(&dir.join("shm")), dir.join("shm"));
     gather(errors)
 }
 
-fn unmount(dir: &Path) -> io::Result<()> {
-    match mount::detach(dir) {
-        // EINVAL: not a mount point (any more).
-        Err(error) if !matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT)) => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn holds(held: &Held) -> bool {
+pub(super) fn holds(held: &Held) -> bool {
     held.pins.iter().all(|pin| match *pin {
         "shm" => is_mount_point(&held.dir.join(pin)),
         "pid" => {

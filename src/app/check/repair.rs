@@ -1,0 +1,61 @@
+//! Puts a finding right, by the layer that found it.
+
+use super::{Found, Look, Origin};
+use crate::cni::Network;
+use crate::core::audit as containers;
+use crate::cri::audit as sandboxes;
+use crate::image::repair_at_rest;
+use crate::model::audit::{Class, Thing};
+use crate::model::{Error, Result};
+use crate::sys::mount;
+use crate::sys::zygote::Reaper;
+
+impl Look {
+    pub(super) async fn repair(&self, found: &Found) -> Result<()> {
+        tracing::info!(class = found.finding.class.name(), thing = %found.finding.thing, "audit repairs");
+        match (&found.origin, found.finding.class, &self.daemon) {
+            (Origin::Images, _, Some(daemon)) | (Origin::Containers, Class::Snapshot, Some(daemon)) => {
+                daemon.images.repair(&found.finding).await
+            }
+            (Origin::Network(stray), _, Some(daemon)) => daemon.network.release(stray).await.map_err(refused),
+            (Origin::Network(stray), _, None) => {
+                let (network, keeper) = Network::open(self.network.clone()).await.map_err(refused)?;
+                let released = network.release(stray).await.map_err(refused);
+                keeper.stop().await;
+                released
+            }
+            _ => {
+                let (look, found) = (self.clone(), found.clone());
+                let work = tokio::task::spawn_blocking(move || look.repair_blocking(&found));
+                work.await
+                    .map_err(|e| Error::internal("the repair ended badly").because(e))?
+            }
+        }
+    }
+
+    fn repair_blocking(&self, found: &Found) -> Result<()> {
+        let finding = &found.finding;
+        let failed = |error: std::io::Error| {
+            Error::internal(format!("cannot put {} right", finding.thing)).because(error)
+        };
+        match (&found.origin, finding.class, &finding.thing) {
+            (Origin::Images, ..) | (Origin::Containers, Class::Snapshot, _) => {
+                repair_at_rest(&self.image_root, finding)
+            }
+            (Origin::Containers, ..) => containers::repair(finding),
+            (Origin::Sandboxes, ..) => sandboxes::repair(finding),
+            (Origin::Processes, _, Thing::MountOf { pid, path }) => {
+                mount::detach_in(*pid, path).map_err(failed)
+            }
+            (Origin::Processes, _, Thing::Process { pid, start_time }) => {
+                let (pid, start_time) = (*pid, *start_time);
+                Reaper { pid, start_time }.stop().map_err(failed)
+            }
+            _ => Err(Error::internal(format!("{} cannot be put right", finding.thing))),
+        }
+    }
+}
+
+fn refused(error: crate::cni::NetworkError) -> Error {
+    Error::internal("cannot release it").because(error)
+}
