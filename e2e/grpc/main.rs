@@ -32,6 +32,7 @@ mod pulls_refused;
 mod refusals;
 mod resources;
 mod restart;
+mod streams;
 
 use std::process::ExitCode;
 
@@ -67,6 +68,7 @@ fn tests() -> Vec<Trial> {
         pulls_refused::tests(),
         refusals::tests(),
         restart::tests(),
+        streams::tests(),
         model::tests(),
         old_version::tests(),
         old_profiles::tests(),

@@ -5,7 +5,9 @@ use std::time::Duration;
 use crate::cri::adapter::Runtime;
 use crate::cri::convert::{self, ATTEMPT_TAG, NAME_TAG, PidSource, not_empty};
 use crate::cri::output::Output;
+use crate::cri::runtime::Messages;
 use crate::cri::sandbox::{Network, Phase, Pinner, Record, TAG};
+use crate::cri::streams::{batched, fitting};
 use crate::cri::wire::{MAX_MESSAGE_BYTES, v1};
 use crate::model::{
     self, Container, ContainerConfig, ContainerFilter, ContainerMetadata, ContainerState,
@@ -182,20 +184,38 @@ where
         &self,
         request: v1::ListContainersRequest,
     ) -> Result<v1::ListContainersResponse> {
-        let filter = request.filter.unwrap_or_default();
-        let Some(sandbox) = self.named_sandbox(&filter.pod_sandbox_id) else {
-            return Ok(v1::ListContainersResponse::default());
+        let containers = self.chosen(request.filter).await?.collect();
+        fitting(v1::ListContainersResponse { containers })
+    }
+
+    pub(super) async fn list_stream(
+        &self,
+        request: v1::StreamContainersRequest,
+    ) -> Result<Messages<v1::StreamContainersResponse>> {
+        let chosen = self.chosen(request.filter).await?;
+        Ok(batched(chosen, |containers| v1::StreamContainersResponse {
+            containers,
+        }))
+    }
+
+    async fn chosen(
+        &self,
+        filter: Option<v1::ContainerFilter>,
+    ) -> Result<impl Iterator<Item = v1::Container> + Send + use<R, I, P, N>> {
+        let filter = filter.unwrap_or_default();
+        let listed = match self.named_sandbox(&filter.pod_sandbox_id) {
+            Some(sandbox) => {
+                let filter = convert::container_filter(filter, sandbox.as_deref())?;
+                let request = ListContainersRequest { filter: Some(filter) };
+                self.containers.list_containers(request).await?.containers
+            }
+            None => vec![],
         };
-        let filter = convert::container_filter(filter, sandbox.as_deref())?;
-        let request = ListContainersRequest { filter: Some(filter) };
-        let listed = self.containers.list_containers(request).await?.containers;
-        Ok(v1::ListContainersResponse {
-            containers: listed.into_iter().filter_map(convert::container_item).collect(),
-        })
+        Ok(listed.into_iter().filter_map(convert::container_item))
     }
 
     /// The full id of the sandbox a filter names, if it names one; the outer `None` says that nothing can match.
-    fn named_sandbox(&self, id: &str) -> Option<Option<String>> {
+    pub(super) fn named_sandbox(&self, id: &str) -> Option<Option<String>> {
         if id.is_empty() {
             return Some(None);
         }
@@ -269,56 +289,9 @@ where
             exit_code: answer.exit_code,
         })
     }
-
-    pub(super) async fn measure(
-        &self,
-        request: v1::ContainerStatsRequest,
-    ) -> Result<v1::ContainerStatsResponse> {
-        let id = container_id(request.container_id)?;
-        let stats = self.containers.container_stats(&id).await?;
-        let filter = ContainerFilter {
-            id: stats.id.clone(),
-            ..ContainerFilter::default()
-        };
-        let request = ListContainersRequest { filter: Some(filter) };
-        let of = self.containers.list_containers(request).await?.containers.pop();
-        let of = of.ok_or_else(|| Error::not_found(format!("no container {id}")))?;
-        Ok(v1::ContainerStatsResponse {
-            stats: Some(convert::container_stats(of, stats)),
-        })
-    }
-
-    pub(super) async fn measure_all(
-        &self,
-        request: v1::ListContainerStatsRequest,
-    ) -> Result<v1::ListContainerStatsResponse> {
-        let filter = request.filter.unwrap_or_default();
-        let Some(sandbox) = self.named_sandbox(&filter.pod_sandbox_id) else {
-            return Ok(v1::ListContainerStatsResponse::default());
-        };
-        let filter = convert::stats_filter(filter, sandbox.as_deref());
-        let request = ListContainersRequest {
-            filter: Some(filter.clone()),
-        };
-        let measured = self.containers.list_container_stats(filter).await?;
-        let listed = self.containers.list_containers(request).await?.containers;
-        let mut listed: std::collections::HashMap<_, _> = listed
-            .into_iter()
-            .filter(|container| container.tags.contains_key(TAG))
-            .map(|container| (container.id.clone(), container))
-            .collect();
-        // One that was removed in between is left out.
-        let stats = measured.into_iter().filter_map(|stats| {
-            let of = listed.remove(&stats.id)?;
-            Some(convert::container_stats(of, stats))
-        });
-        Ok(v1::ListContainerStatsResponse {
-            stats: stats.collect(),
-        })
-    }
 }
 
-fn container_id(id: String) -> Result<String> {
+pub(super) fn container_id(id: String) -> Result<String> {
     not_empty(&id, "container_id")?;
     Ok(id)
 }

@@ -4,9 +4,10 @@ use tonic::{Request, Response, Status, async_trait};
 
 use crate::cri::adapter::Runtime;
 use crate::cri::convert;
-use crate::cri::runtime::Unsupported;
+use crate::cri::runtime::Messages;
 use crate::cri::sandbox::{Network, Pinner};
-use crate::cri::status::{answer, unimplemented};
+use crate::cri::status::answer;
+use crate::cri::streams::{batched, fitting};
 use crate::cri::wire::v1::{self, image_service_server as rpc};
 use crate::model::{
     self, ImageFilter, ImageStatusRequest, ListImagesRequest, PullImageRequest, RemoveImageRequest, Result,
@@ -26,10 +27,13 @@ where
         answer(self.images_list(request.into_inner()).await)
     }
 
-    type StreamImagesStream = Unsupported<v1::StreamImagesResponse>;
+    type StreamImagesStream = Messages<v1::StreamImagesResponse>;
 
-    async fn stream_images(&self, _: Request<v1::StreamImagesRequest>) -> Answer<Self::StreamImagesStream> {
-        unimplemented("StreamImages")
+    async fn stream_images(
+        &self,
+        request: Request<v1::StreamImagesRequest>,
+    ) -> Answer<Self::StreamImagesStream> {
+        answer(self.images_stream(request.into_inner()).await)
     }
 
     async fn image_status(
@@ -57,19 +61,36 @@ where
 
 impl<R, I, P, N> Runtime<R, I, P, N>
 where
+    R: 'static,
     I: model::ImageService + model::Filesystem,
+    P: 'static,
+    N: 'static,
 {
     async fn images_list(&self, request: v1::ListImagesRequest) -> Result<v1::ListImagesResponse> {
+        let images = self.images_where(request.filter).await?.collect();
+        fitting(v1::ListImagesResponse { images })
+    }
+
+    async fn images_stream(
+        &self,
+        request: v1::StreamImagesRequest,
+    ) -> Result<Messages<v1::StreamImagesResponse>> {
+        let images = self.images_where(request.filter).await?;
+        Ok(batched(images, |images| v1::StreamImagesResponse { images }))
+    }
+
+    async fn images_where(
+        &self,
+        filter: Option<v1::ImageFilter>,
+    ) -> Result<impl Iterator<Item = v1::Image> + Send + use<R, I, P, N>> {
         // A filter that names nothing lists everything.
-        let named = request.filter.and_then(|filter| filter.image);
+        let named = filter.and_then(|filter| filter.image);
         let named = named
             .filter(|spec| !spec.image.is_empty())
             .map(convert::image_spec);
         let filter = named.map(|image| ImageFilter { image: Some(image) });
         let listed = self.images.list_images(ListImagesRequest { filter }).await?;
-        Ok(v1::ListImagesResponse {
-            images: listed.images.into_iter().map(convert::image).collect(),
-        })
+        Ok(listed.images.into_iter().map(convert::image))
     }
 
     async fn image_report(&self, request: v1::ImageStatusRequest) -> Result<v1::ImageStatusResponse> {

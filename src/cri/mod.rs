@@ -28,7 +28,9 @@ mod pods;
 mod runtime;
 mod sandbox;
 pub mod server;
+mod stats;
 pub(crate) mod status;
+mod streams;
 pub mod v1alpha2;
 pub mod wire;
 

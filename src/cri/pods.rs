@@ -7,7 +7,9 @@ use serde_json::json;
 
 use crate::cri::adapter::Runtime;
 use crate::cri::convert;
+use crate::cri::runtime::Messages;
 use crate::cri::sandbox::{Network, Pinner, Record, TAG};
+use crate::cri::streams::{batched, fitting};
 use crate::cri::wire::v1;
 use crate::model::{self, ContainerFilter, ContainerStatusRequest, Kind, ListContainersRequest, Result};
 
@@ -98,7 +100,27 @@ where
         &self,
         request: v1::ListPodSandboxRequest,
     ) -> Result<v1::ListPodSandboxResponse> {
-        let filter = request.filter.unwrap_or_default();
+        let chosen = self.sandboxes_where(request.filter)?;
+        let items = chosen
+            .iter()
+            .map(|record| convert::sandbox_item(record))
+            .collect();
+        fitting(v1::ListPodSandboxResponse { items })
+    }
+
+    pub(super) fn sandboxes_stream(
+        &self,
+        request: v1::StreamPodSandboxesRequest,
+    ) -> Result<Messages<v1::StreamPodSandboxesResponse>> {
+        let chosen = self.sandboxes_where(request.filter)?.into_iter();
+        let items = chosen.map(|record| convert::sandbox_item(&record));
+        Ok(batched(items, |pod_sandboxes| v1::StreamPodSandboxesResponse {
+            pod_sandboxes,
+        }))
+    }
+
+    fn sandboxes_where(&self, filter: Option<v1::PodSandboxFilter>) -> Result<Vec<Arc<Record>>> {
+        let filter = filter.unwrap_or_default();
         let candidates = match filter.id.as_str() {
             "" => self.sandboxes.all(),
             // An id that is unknown, or begins several, matches nothing.
@@ -108,10 +130,7 @@ where
             },
         };
         let state = convert::sandbox_state_filter(&filter)?;
-        let matches = |record: &&Arc<Record>| convert::sandbox_matches(record, state, &filter.label_selector);
-        let items = candidates.iter().filter(matches);
-        Ok(v1::ListPodSandboxResponse {
-            items: items.map(|record| convert::sandbox_item(record)).collect(),
-        })
+        let matches = |record: &Arc<Record>| convert::sandbox_matches(record, state, &filter.label_selector);
+        Ok(candidates.into_iter().filter(matches).collect())
     }
 }

@@ -162,22 +162,22 @@ where
 
     // Not implemented yet; each says so by name.
 
-    type StreamPodSandboxesStream = Unsupported<v1::StreamPodSandboxesResponse>;
+    type StreamPodSandboxesStream = Messages<v1::StreamPodSandboxesResponse>;
 
     async fn stream_pod_sandboxes(
         &self,
-        _: Request<v1::StreamPodSandboxesRequest>,
+        request: Request<v1::StreamPodSandboxesRequest>,
     ) -> Answer<Self::StreamPodSandboxesStream> {
-        unimplemented("StreamPodSandboxes")
+        answer(self.sandboxes_stream(request.into_inner()))
     }
 
-    type StreamContainersStream = Unsupported<v1::StreamContainersResponse>;
+    type StreamContainersStream = Messages<v1::StreamContainersResponse>;
 
     async fn stream_containers(
         &self,
-        _: Request<v1::StreamContainersRequest>,
+        request: Request<v1::StreamContainersRequest>,
     ) -> Answer<Self::StreamContainersStream> {
-        unimplemented("StreamContainers")
+        answer(self.list_stream(request.into_inner()).await)
     }
 
     async fn exec(&self, _: Request<v1::ExecRequest>) -> Answer<v1::ExecResponse> {
@@ -192,13 +192,13 @@ where
         unimplemented("PortForward")
     }
 
-    type StreamContainerStatsStream = Unsupported<v1::StreamContainerStatsResponse>;
+    type StreamContainerStatsStream = Messages<v1::StreamContainerStatsResponse>;
 
     async fn stream_container_stats(
         &self,
-        _: Request<v1::StreamContainerStatsRequest>,
+        request: Request<v1::StreamContainerStatsRequest>,
     ) -> Answer<Self::StreamContainerStatsStream> {
-        unimplemented("StreamContainerStats")
+        answer(self.measure_stream(request.into_inner()).await)
     }
 
     async fn pod_sandbox_stats(
