@@ -19,6 +19,7 @@ mod escapes;
 mod events;
 mod exec;
 mod holes;
+mod hostile_images;
 mod image_volumes;
 mod logs;
 mod model;
@@ -64,6 +65,7 @@ fn tests() -> Vec<Trial> {
         holes::tests(),
         escapes::tests(),
         image_volumes::tests(),
+        hostile_images::tests(),
         pulls::tests(),
         pulls_refused::tests(),
         refusals::tests(),

@@ -32,6 +32,11 @@ fn settings(config: &Config) -> Settings {
         registry_config_dir: config.registry.config_dir.clone(),
         auth_file: config.registry.auth_file.clone(),
         concurrent_layers: config.registry.max_parallel_layers.get(),
+        max_layer_bytes: config.images.max_layer_bytes.get(),
+        max_layer_entries: config.images.max_layer_entries.get(),
+        max_layer_depth: config.images.max_layer_depth.get(),
+        max_layer_ratio: config.images.max_layer_ratio,
+        max_document_bytes: config.images.max_document_bytes.get(),
         ..Settings::at(image_root(&config.state_dir))
     }
 }

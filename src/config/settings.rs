@@ -2,7 +2,7 @@
 //!
 //! `settings!` keeps a field's documentation beside the field, so that it can be printed as well as read.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,8 @@ settings! {
         pub cni: Cni,
         /// Where images come from.
         pub registry: Registry,
+        /// What an image may be at most. One that exceeds a limit is not pulled, and the error names the key.
+        pub images: Images,
     }
 }
 
@@ -101,6 +103,23 @@ settings! {
         pub auth_file: Option<PathBuf>,
         /// Layers of one image that are fetched at the same time. At least 1.
         pub max_parallel_layers: NonZeroUsize,
+    }
+}
+
+settings! {
+    /// Table `[images]`.
+    pub struct Images {
+        /// Inflated bytes of one layer; the holes of sparse files count.
+        pub max_layer_bytes: NonZeroU64,
+        /// Entries of one layer.
+        pub max_layer_entries: NonZeroU64,
+        /// Directories in a path of a layer, one below the other.
+        pub max_layer_depth: NonZeroUsize,
+        /// How many times larger one layer may be inflated than packed, from 64 MiB on; 0 is no limit. What gzip packs
+        /// cannot exceed 1032.
+        pub max_layer_ratio: u64,
+        /// Bytes of one manifest, index or image configuration.
+        pub max_document_bytes: NonZeroU64,
     }
 }
 
@@ -172,6 +191,13 @@ impl Default for Config {
                 auth_file: None,
                 max_parallel_layers: NonZeroUsize::new(3).expect("3 is not zero"),
             },
+            images: Images {
+                max_layer_bytes: NonZeroU64::new(64 << 30).expect("not zero"),
+                max_layer_entries: NonZeroU64::new(4_000_000).expect("not zero"),
+                max_layer_depth: NonZeroUsize::new(256).expect("not zero"),
+                max_layer_ratio: 1100,
+                max_document_bytes: NonZeroU64::new(4 << 20).expect("not zero"),
+            },
         }
     }
 }
@@ -201,13 +227,20 @@ impl Default for Registry {
     }
 }
 
+impl Default for Images {
+    fn default() -> Images {
+        Config::default().images
+    }
+}
+
 /// The tables of [`Config`] with their keys, as they are printed; the first has no name.
-pub(super) const TABLES: [(&str, &[Key]); 5] = [
+pub(super) const TABLES: [(&str, &[Key]); 6] = [
     ("", Config::KEYS),
     ("log", Log::KEYS),
     ("containers", Containers::KEYS),
     ("cni", Cni::KEYS),
     ("registry", Registry::KEYS),
+    ("images", Images::KEYS),
 ];
 
 /// Every key that takes a value, dotted.

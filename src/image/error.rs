@@ -111,6 +111,7 @@ impl ImageError {
             | ImageError::Hosts(_) => Kind::InvalidArgument,
             ImageError::Import { .. } => Kind::InvalidArgument,
             ImageError::Manifest(ManifestError::NoPlatform(_)) | ImageError::Missing(_) => Kind::NotFound,
+            ImageError::Manifest(ManifestError::TooLarge { .. }) => Kind::ResourceExhausted,
             ImageError::Registry(error) => error.kind(),
             ImageError::Layer { source, .. } => layer_kind(source),
             ImageError::Disk { source, .. } => disk_kind(source),

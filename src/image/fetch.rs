@@ -166,17 +166,14 @@ impl Fetcher {
         name: LayerRef,
     ) -> Result<Arc<Layer>, ImageError> {
         let below: Vec<Arc<Layer>> = below.iter().rev().cloned().collect();
-        let diff_id = name.diff_id;
+        let (diff_id, limit) = (name.diff_id, self.limits.bytes);
         let (staging, facts) = blocking(move || {
             let paths: Vec<_> = below.iter().map(|l| l.path()).collect();
-            match settle(&content(staging.path()), &pending, &paths, &mut facts) {
+            match settle(&content(staging.path()), &pending, &paths, limit, &mut facts) {
                 Ok(()) => Ok((staging, facts)),
                 Err(source) => Err(ImageError::Layer {
                     digest: diff_id,
-                    source: UnpackError::Write {
-                        path: "/".to_owned(),
-                        source,
-                    },
+                    source,
                 }),
             }
         })

@@ -12,7 +12,7 @@ use super::content::{Content, blob_path, open_regular};
 use super::digest::Digest;
 use super::error::ImageError;
 use super::layers::Layers;
-use super::manifest::{Descriptor, Document, MAX_DOCUMENT, choose};
+use super::manifest::{Descriptor, Document, ManifestError, choose};
 use super::name::Name;
 use super::staging::Staging;
 use super::unpack::{Limits, Request, Tree, content, unpack};
@@ -25,6 +25,8 @@ const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.
 pub(super) struct Archive {
     path: PathBuf,
     directory: PathBuf,
+    /// Most bytes of a document in it.
+    limit: u64,
     /// Holds the directory that an archive was unpacked into.
     _staging: Option<Staging>,
 }
@@ -50,8 +52,12 @@ struct DockerImage {
 }
 
 impl Archive {
-    /// Opens a directory, or unpacks a tar that may be compressed. Blocks.
-    pub(super) fn open(path: &Path, layers: &Layers, limits: Limits) -> Result<Archive, ImageError> {
+    /// Opens a directory, or unpacks a tar that may be compressed; documents in it are read up to that many bytes. Blocks.
+    pub(super) fn open(
+        path: &Path,
+        layers: &Layers,
+        (limits, documents): (Limits, u64),
+    ) -> Result<Archive, ImageError> {
         let fail = |source| ImageError::Disk {
             what: "open",
             path: path.to_owned(),
@@ -67,6 +73,7 @@ impl Archive {
             return Ok(Archive {
                 path: path.to_owned(),
                 directory: path.to_owned(),
+                limit: documents,
                 _staging: None,
             });
         }
@@ -83,6 +90,7 @@ impl Archive {
         Ok(Archive {
             path: path.to_owned(),
             directory: content(staging.path()),
+            limit: documents,
             _staging: Some(staging),
         })
     }
@@ -191,9 +199,6 @@ impl Archive {
         let layers: Result<Vec<_>, _> = image.layers.iter().map(&mut describe).collect();
         let tags = image.repo_tags.unwrap_or_default();
         let tags: Result<Vec<_>, _> = tags.iter().map(|tag| Name::parse(tag)).collect();
-        if config.size > MAX_DOCUMENT {
-            return Err(self.refuse("a configuration is larger than 4 MiB"));
-        }
         Ok(Candidate {
             names: tags?,
             manifest: None,
@@ -263,11 +268,13 @@ impl Archive {
             other => other.map_err(fail)?,
         };
         let mut bytes = Vec::new();
-        file.take(MAX_DOCUMENT + 1)
+        file.take(self.limit.saturating_add(1))
             .read_to_end(&mut bytes)
             .map_err(fail)?;
-        if bytes.len() as u64 > MAX_DOCUMENT {
-            return Err(self.refuse(&format!("{} is larger than 4 MiB", String::from_utf8_lossy(path))));
+        if bytes.len() as u64 > self.limit {
+            let what = String::from_utf8_lossy(path).into_owned();
+            let limit = self.limit;
+            return Err(ManifestError::TooLarge { what, limit }.into());
         }
         Ok(Some(bytes))
     }

@@ -7,8 +7,6 @@ use serde::Deserialize;
 use super::Platform;
 use super::digest::Digest;
 
-/// Largest manifest, index or configuration that is read.
-pub(super) const MAX_DOCUMENT: u64 = 4 << 20;
 /// More layers than overlayfs takes.
 const MAX_LAYERS: usize = 500;
 
@@ -68,6 +66,14 @@ pub(super) enum ManifestError {
     /// It is something else.
     #[error("manifest is refused: {0}")]
     Refused(String),
+    /// It is larger than is read.
+    #[error("{what} exceeds the limit of {limit} bytes (images.max_document_bytes)")]
+    TooLarge {
+        /// A manifest or a configuration.
+        what: String,
+        /// The limit.
+        limit: u64,
+    },
     /// No entry is for this machine.
     #[error("image has no variant for {0}")]
     NoPlatform(String),
@@ -123,11 +129,6 @@ impl Document {
         if layers.len() > MAX_LAYERS {
             let what = format!("it has {} layers, more than {MAX_LAYERS}", layers.len());
             return Err(ManifestError::Refused(what));
-        }
-        if config.size > MAX_DOCUMENT {
-            return Err(ManifestError::Refused(
-                "its configuration is larger than 4 MiB".to_owned(),
-            ));
         }
         Ok(Document::Manifest { config, layers })
     }

@@ -14,7 +14,7 @@ use super::fetch::Fetcher;
 use super::hosts::hosts_of;
 use super::index::Index;
 use super::layers::Layer;
-use super::manifest::{Descriptor, Document, MAX_DOCUMENT, ManifestError, choose};
+use super::manifest::{Descriptor, Document, ManifestError, choose};
 use super::name::{Name, Version};
 use super::record::LayerRef;
 use super::registry::Repository;
@@ -75,7 +75,8 @@ impl Puller {
         repository: &Repository,
         name: &Name,
     ) -> Result<(Digest, Described), ImageError> {
-        let mut fetched = repository.manifest(name.version(), MAX_DOCUMENT).await?;
+        let limit = self.settings.max_document_bytes;
+        let mut fetched = repository.manifest(name.version(), limit).await?;
         let top = fetched.digest.clone();
         for _ in 0..MAX_NESTING {
             let entry = match Document::parse(&fetched.bytes)? {
@@ -92,9 +93,7 @@ impl Puller {
                 }
                 Document::Index(entries) => choose(&entries, &self.settings.platform)?.clone(),
             };
-            fetched = repository
-                .manifest(&Version::Digest(entry.digest), MAX_DOCUMENT)
-                .await?;
+            fetched = repository.manifest(&Version::Digest(entry.digest), limit).await?;
         }
         Err(ManifestError::Refused("its indexes are nested too deep".to_owned()).into())
     }
@@ -112,6 +111,11 @@ impl Puller {
             config: blob,
             layers: packed,
         } = described;
+        let limit = self.settings.max_document_bytes;
+        if blob.size > limit {
+            let what = format!("image configuration {}", blob.digest);
+            return Err(ManifestError::TooLarge { what, limit }.into());
+        }
         let bytes = source.read(&blob, self.settings.progress_timeout).await?;
         let id = Digest::of(&bytes).to_string();
         let config = parse_config(&id, &bytes)?;

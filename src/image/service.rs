@@ -26,6 +26,9 @@ use super::unpack::Limits;
 use super::usage::Usages;
 use super::{ImageRecord, PullProgress, Settings, Snapshot, VolumeSource};
 
+/// Layers smaller than this may be packed however well.
+const RATIO_FROM: u64 = 64 << 20;
+
 /// The images, layers and snapshots of one store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Images {
@@ -73,6 +76,9 @@ impl Images {
             limits: Limits {
                 bytes: settings.max_layer_bytes,
                 entries: settings.max_layer_entries,
+                depth: settings.max_layer_depth,
+                ratio: settings.max_layer_ratio,
+                ratio_from: RATIO_FROM,
             },
             timeout: settings.progress_timeout,
         };
@@ -272,7 +278,8 @@ impl Images {
         let name = name.map(Name::parse).transpose().map_err(ImageError::from)?;
         let (inner, path) = (Arc::clone(&self.inner), path.to_owned());
         let (archive, candidates) = blocking(move || {
-            let archive = Archive::open(&path, &inner.layers, inner.puller.fetcher.limits)?;
+            let limits = (inner.puller.fetcher.limits, inner.settings.max_document_bytes);
+            let archive = Archive::open(&path, &inner.layers, limits)?;
             let candidates = archive.candidates(name.as_ref(), &inner.settings.platform)?;
             Ok((archive, candidates))
         })

@@ -22,6 +22,12 @@ pub struct Settings {
     pub max_layer_bytes: u64,
     /// Entries that one layer may have.
     pub max_layer_entries: u64,
+    /// Names in a path of a layer, one below the other.
+    pub max_layer_depth: usize,
+    /// How many times larger one layer may be inflated than packed; 0 is no limit.
+    pub max_layer_ratio: u64,
+    /// Largest manifest, index or configuration.
+    pub max_document_bytes: u64,
     /// A pull that receives nothing for so long fails.
     pub progress_timeout: Duration,
     /// A pull that nobody waits for any more ends after so long.
@@ -42,6 +48,9 @@ impl Settings {
             concurrent_layers: std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 6)),
             max_layer_bytes: 64 << 30,
             max_layer_entries: 4_000_000,
+            max_layer_depth: 256,
+            max_layer_ratio: 1100,
+            max_document_bytes: 4 << 20,
             progress_timeout: Duration::from_secs(60),
             abandoned_pull_grace: Duration::from_secs(30),
             usage_interval: Duration::from_secs(10),

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, openat, renameat_with, unlinkat};
 use rustix::io::Errno;
 use tokio_util::task::TaskTracker;
 
@@ -92,10 +92,7 @@ impl Removal<'_> {
             other => return Ok(other?),
         }
         if depth > MAX_DEPTH {
-            let mut up = self.prefix.clone();
-            up.extend_from_slice(format!("-deep-{}", self.moved).as_bytes());
-            self.moved += 1;
-            renameat(directory, name, self.top, &up[..])?;
+            let up = self.move_up(directory, name)?;
             self.todo.push(up);
             return Ok(());
         }
@@ -115,6 +112,22 @@ impl Removal<'_> {
         }
         unlinkat(directory, name, AtFlags::REMOVEDIR)?;
         Ok(())
+    }
+}
+
+impl Removal<'_> {
+    /// Moves a directory to the top, under a name that nothing has: a removal that a crash cut short has left some.
+    fn move_up(&mut self, directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<u8>> {
+        loop {
+            let mut up = self.prefix.clone();
+            up.extend_from_slice(format!("-deep-{}", self.moved).as_bytes());
+            self.moved += 1;
+            match renameat_with(directory, name, self.top, &up[..], RenameFlags::NOREPLACE) {
+                Ok(()) => return Ok(up),
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 
@@ -140,7 +153,9 @@ mod tests {
         let deep = dir.path().join("deep");
         fs::create_dir(&deep).unwrap();
         let mut here = File::open(&deep).unwrap();
-        for _ in 0..3000 {
+        // As a removal that a crash cut short leaves it.
+        fs::create_dir_all(dir.path().join("deep-deep-0/full")).unwrap();
+        for _ in 0..10_000 {
             rustix::fs::mkdirat(&here, "d", Mode::RWXU).unwrap();
             drop(openat(&here, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU).unwrap());
             here = openat(&here, "d", OFlags::RDONLY, Mode::empty()).unwrap().into();
@@ -149,7 +164,11 @@ mod tests {
 
         remove_tree(&deep).unwrap();
 
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        let left: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["deep-deep-0"]);
     }
 
     #[test]

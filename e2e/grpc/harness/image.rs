@@ -233,6 +233,18 @@ pub(crate) fn links(links: &[(&str, &str)]) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
+/// A layer with nothing but these nodes: path, kind, major and minor number.
+pub(crate) fn nodes(nodes: &[(&str, EntryType, u32, u32)]) -> Vec<u8> {
+    let mut tar = Builder::new(Vec::new());
+    for (path, kind, major, minor) in nodes {
+        let mut header = header(*kind, 0, 0o666, 0);
+        header.set_device_major(*major).unwrap();
+        header.set_device_minor(*minor).unwrap();
+        tar.append_data(&mut header, path, std::io::empty()).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
 /// A layer with perl, which can make any system call.
 pub(crate) fn perl() -> Vec<u8> {
     let mut tar = Builder::new(Vec::new());

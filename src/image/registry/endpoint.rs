@@ -265,7 +265,8 @@ impl Endpoint {
         while let Some(part) = stream.next().await {
             let part = part.map_err(|e| self.unreachable(e))?;
             if (body.len() + part.len()) as u64 > limit {
-                return Err(self.answer(what, format!("more than {limit} bytes")));
+                let (what, host) = (what.to_owned(), self.address.clone());
+                return Err(RegistryError::TooLarge { what, host, limit });
             }
             body.extend_from_slice(&part);
         }

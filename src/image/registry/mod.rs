@@ -80,6 +80,9 @@ pub(super) enum RegistryError {
         host: String,
         reason: String,
     },
+    /// It sent more than is read.
+    #[error("registry {host} sent {what} beyond the limit of {limit} bytes (images.max_document_bytes)")]
+    TooLarge { what: String, host: String, limit: u64 },
     /// A client for a host cannot be made.
     #[error("cannot use registry {host}: {reason}")]
     Setup { host: String, reason: String },
@@ -107,6 +110,7 @@ impl RegistryError {
             RegistryError::Unreachable { .. } | RegistryError::Transfer { .. } => Kind::Unavailable,
             RegistryError::Status { status, .. } if *status >= 500 || *status == 429 => Kind::Unavailable,
             RegistryError::Credentials(CredentialsError::Malformed(_)) => Kind::InvalidArgument,
+            RegistryError::TooLarge { .. } => Kind::ResourceExhausted,
             RegistryError::NoHost(_) | RegistryError::Setup { .. } => Kind::FailedPrecondition,
             _ => Kind::Internal,
         }

@@ -15,6 +15,7 @@ mod tests;
 mod tree;
 mod write;
 
+use std::cell::Cell;
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
@@ -30,7 +31,16 @@ pub(super) struct Limits {
     pub bytes: u64,
     /// Entries of the archive.
     pub entries: u64,
+    /// Names in an entry's path, one below the other.
+    pub depth: usize,
+    /// How many times larger it may be inflated than packed; 0 is no limit. Small layers may be more.
+    pub ratio: u64,
+    /// Inflated bytes from which on the ratio counts: a layer of one empty file is packed well.
+    pub ratio_from: u64,
 }
+
+/// What the limit of bytes is of, for people.
+pub(super) const BYTES: &str = "inflated bytes (images.max_layer_bytes)";
 
 /// Where and how a layer is unpacked.
 #[derive(Clone, Copy, Debug)]
@@ -160,40 +170,89 @@ pub(super) fn unpack(
     packed: impl BufRead,
     request: Request<'_>,
 ) -> Result<(LayerFacts, Pending), UnpackError> {
-    let inflated = decode::inflate(packed).map_err(UnpackError::Read)?;
-    let mut hashed = Hashed::new(inflated, request.limits.bytes);
+    let count = Cell::new(0);
+    let inflated = decode::inflate(Counted {
+        inner: packed,
+        count: &count,
+    })
+    .map_err(UnpackError::Read)?;
+    let mut hashed = Hashed::new(inflated, request.limits, &count);
     let mut writer = write::Writer::create(request)?;
     let written = writer.write_all(&mut archive::Archive::new(&mut hashed));
-    if hashed.exceeded {
-        return Err(UnpackError::TooLarge {
-            limit: request.limits.bytes,
-            unit: "bytes",
-        });
+    // The digest covers what follows the end marker too.
+    let written = written.and_then(|()| io::copy(&mut hashed, &mut io::sink()).map_err(UnpackError::Read));
+    if let Some((limit, unit)) = hashed.exceeded {
+        return Err(UnpackError::TooLarge { limit, unit });
     }
     written?;
-    // The digest covers what follows the end marker too.
-    io::copy(&mut hashed, &mut io::sink()).map_err(UnpackError::Read)?;
     let (mut facts, pending) = writer.finish()?;
     facts.diff_id = hashed.digest();
     Ok((facts, pending))
 }
 
-/// Hashes and counts what is read.
-struct Hashed<R> {
+/// Counts packed bytes as they are taken.
+struct Counted<'a, R> {
     inner: R,
-    hash: Sha256,
-    left: u64,
-    exceeded: bool,
+    count: &'a Cell<u64>,
 }
 
-impl<R: Read> Hashed<R> {
-    fn new(inner: R, limit: u64) -> Hashed<R> {
+impl<R: BufRead> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.count.set(self.count.get() + count as u64);
+        Ok(count)
+    }
+}
+
+impl<R: BufRead> BufRead for Counted<'_, R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.count.set(self.count.get() + count as u64);
+        self.inner.consume(count);
+    }
+}
+
+/// Hashes and counts what is read.
+struct Hashed<'a, R> {
+    inner: R,
+    hash: Sha256,
+    limits: Limits,
+    read: u64,
+    /// Packed bytes that were read for it.
+    packed: &'a Cell<u64>,
+    /// The limit that was reached, and of what it is.
+    exceeded: Option<(u64, &'static str)>,
+}
+
+impl<'a, R: Read> Hashed<'a, R> {
+    fn new(inner: R, limits: Limits, packed: &'a Cell<u64>) -> Hashed<'a, R> {
         Hashed {
             inner,
             hash: Sha256::new(),
-            left: limit,
-            exceeded: false,
+            limits,
+            read: 0,
+            packed,
+            exceeded: None,
         }
+    }
+
+    /// The limit that is exceeded by now.
+    fn limit(&self) -> Option<(u64, &'static str)> {
+        let Limits {
+            bytes,
+            ratio,
+            ratio_from,
+            ..
+        } = self.limits;
+        if self.read > bytes {
+            return Some((bytes, BYTES));
+        }
+        let most = self.packed.get().saturating_mul(ratio);
+        let counts = ratio > 0 && self.read > ratio_from;
+        (counts && self.read > most).then_some((ratio, "times its packed size (images.max_layer_ratio)"))
     }
 
     fn digest(self) -> String {
@@ -201,18 +260,16 @@ impl<R: Read> Hashed<R> {
     }
 }
 
-impl<R: Read> Read for Hashed<R> {
+impl<R: Read> Read for Hashed<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.hash.update(&buffer[..count]);
-        match self.left.checked_sub(count as u64) {
-            Some(left) => self.left = left,
-            None => {
-                self.exceeded = true;
-                return Err(io::Error::other("layer is too large"));
-            }
+        self.read += count as u64;
+        self.exceeded = self.limit();
+        match self.exceeded {
+            None => Ok(count),
+            Some(_) => Err(io::Error::other("layer is too large")),
         }
-        Ok(count)
     }
 }
 

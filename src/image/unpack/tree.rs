@@ -17,8 +17,8 @@ pub(in crate::image) const OPAQUE: &str = "trusted.overlay.opaque";
 
 /// Longest path of an entry.
 const MAX_PATH: usize = 4096;
-/// Deepest path of an entry.
-const MAX_DEPTH: usize = 256;
+/// Directories nested deeper, by way of links, are not replaced: a level costs descriptors and a frame.
+const MAX_REMOVED_DEPTH: usize = 200;
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// A tree, by its root directory.
@@ -91,7 +91,7 @@ impl Tree {
     }
 
     /// Forgets what the cache knows: an entry was removed, perhaps on the way to it.
-    pub(super) fn forget(&mut self) {
+    pub(in crate::image) fn forget(&mut self) {
         self.recent = None;
     }
 }
@@ -108,8 +108,8 @@ pub(in crate::image) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 /// empty.
 ///
 /// # Errors
-/// A name with `..`, with a zero byte, too long, or too deep.
-pub(super) fn normalise(name: &[u8]) -> Result<Vec<u8>, UnpackError> {
+/// A name with `..`, with a zero byte, too long, or with more components than `max_depth`.
+pub(super) fn normalise(name: &[u8], max_depth: usize) -> Result<Vec<u8>, UnpackError> {
     if name.len() > MAX_PATH {
         return Err(UnpackError::refused(&name[..64], "its path is too long"));
     }
@@ -130,8 +130,11 @@ pub(super) fn normalise(name: &[u8]) -> Result<Vec<u8>, UnpackError> {
         path.extend_from_slice(component);
         depth += 1;
     }
-    if depth > MAX_DEPTH {
-        return Err(UnpackError::refused(name, "its path is too deep"));
+    if depth > max_depth {
+        return Err(UnpackError::TooLarge {
+            limit: max_depth as u64,
+            unit: "names in a path (images.max_layer_depth)",
+        });
     }
     Ok(path)
 }
@@ -171,7 +174,17 @@ pub(in crate::image) struct Freed {
 }
 
 /// Removes an entry with all below it. Follows no symbolic link.
+///
+/// # Errors
+/// `ENAMETOOLONG`: it is nested too deep. Part of it may be gone.
 pub(in crate::image) fn remove_all(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Freed> {
+    remove_below(directory, name, 0)
+}
+
+fn remove_below(directory: BorrowedFd<'_>, name: &[u8], depth: usize) -> io::Result<Freed> {
+    if depth > MAX_REMOVED_DEPTH {
+        return Err(Errno::NAMETOOLONG.into());
+    }
     let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let mut freed = Freed::default();
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
@@ -188,7 +201,7 @@ pub(in crate::image) fn remove_all(directory: BorrowedFd<'_>, name: &[u8]) -> io
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            let inner = remove_all(below.as_fd(), name)?;
+            let inner = remove_below(below.as_fd(), name, depth + 1)?;
             freed.bytes += inner.bytes;
             freed.inodes += inner.inodes;
         }

@@ -28,6 +28,8 @@ const BOOKKEEPING: &[u8] = b".wh..wh.";
 /// Space is taken in blocks of this size.
 pub(super) const BLOCK: u64 = 4096;
 const BUFFER: usize = 128 << 10;
+/// Most bytes of names that are kept in memory until the layer's end. Long names pack well.
+const MAX_REMEMBERED: usize = 256 << 20;
 
 /// Writes one layer.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub(super) struct Writer<'a> {
     /// Bytes that files may still have.
     pub(super) left: u64,
     entries: u64,
+    /// Bytes of names that are kept to the end.
+    remembered: usize,
 }
 
 impl<'a> Writer<'a> {
@@ -69,6 +73,7 @@ impl<'a> Writer<'a> {
             buffer: vec![0; BUFFER],
             left: request.limits.bytes,
             entries: 0,
+            remembered: 0,
         })
     }
 
@@ -79,10 +84,16 @@ impl<'a> Writer<'a> {
             if self.entries > self.request.limits.entries {
                 return Err(UnpackError::TooLarge {
                     limit: self.request.limits.entries,
-                    unit: "entries",
+                    unit: "entries (images.max_layer_entries)",
                 });
             }
             self.write(entry, archive)?;
+            if self.remembered > MAX_REMEMBERED {
+                return Err(UnpackError::TooLarge {
+                    limit: MAX_REMEMBERED as u64,
+                    unit: "bytes in the names of directories and links",
+                });
+            }
         }
         Ok(())
     }
@@ -108,7 +119,7 @@ impl<'a> Writer<'a> {
     }
 
     fn write<R: Read>(&mut self, entry: Entry, archive: &mut Archive<R>) -> Result<(), UnpackError> {
-        let path = normalise(&entry.path)?;
+        let path = normalise(&entry.path, self.request.limits.depth)?;
         if path.is_empty() {
             return self.root(&entry);
         }
@@ -215,6 +226,7 @@ impl<'a> Writer<'a> {
             fchmod(fd, Mode::from_raw_mode(0o755))?;
             self.facts.inodes += 1;
             self.facts.bytes += BLOCK;
+            self.remembered += directory.len();
             self.implied.insert(directory);
         }
         self.tree.directory(path)
@@ -279,6 +291,7 @@ impl<'a> Writer<'a> {
         if hides {
             make_opaque(directory.as_fd())?;
         }
+        self.remembered += path.len();
         self.directory_times.push((path.to_vec(), entry.mtime));
         Ok(())
     }
@@ -325,7 +338,7 @@ impl<'a> Writer<'a> {
     }
 
     fn hardlink(&mut self, path: &[u8], target: &[u8]) -> Result<(), UnpackError> {
-        let target = normalise(target)?;
+        let target = normalise(target, self.request.limits.depth)?;
         if target.is_empty() || target == path {
             return Err(UnpackError::refused(
                 path,
@@ -350,6 +363,7 @@ impl<'a> Writer<'a> {
         let Some((directory, stat)) = found else {
             self.parent(split(path).0).map_err(fail)?;
             self.links.retain(|(known, _)| known != path);
+            self.remembered += path.len() + target.len();
             self.links.push((path.to_vec(), target));
             return Ok(());
         };

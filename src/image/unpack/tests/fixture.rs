@@ -83,20 +83,27 @@ pub(super) struct Place {
     pub result: Result<(LayerFacts, Pending), UnpackError>,
 }
 
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     bytes: 1 << 20,
     entries: 100,
+    depth: 256,
+    ratio: 100,
+    ratio_from: 64 << 10,
 };
 
 impl Place {
     pub(super) fn unpack(layer: Layer, bottom: bool) -> Place {
+        Place::unpack_within(layer, bottom, LIMITS)
+    }
+
+    pub(super) fn unpack_within(layer: Layer, bottom: bool, limits: Limits) -> Place {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("victim"), "untouched").unwrap();
         fs::create_dir(dir.path().join("staging")).unwrap();
         let staging = dir.path().join("staging");
         let request = Request {
             staging: &staging,
-            limits: LIMITS,
+            limits,
             bottom,
         };
         let result = unpack(&layer.0[..], request);

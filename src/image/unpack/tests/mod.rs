@@ -2,4 +2,6 @@
 
 mod fixture;
 mod hostile;
+mod limits;
+mod links;
 mod odd;
