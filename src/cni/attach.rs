@@ -332,8 +332,11 @@ impl Network {
 
     pub(super) async fn record(&self, entry: Entry) -> Result<Entry, NetworkError> {
         step("network.record");
-        self.blocking(move |cache| cache.store(&entry).map(|()| entry))
-            .await
+        let stored = self
+            .blocking(move |cache| cache.store(&entry).map(|()| entry))
+            .await;
+        step("network.recorded");
+        stored
     }
 
     /// Reads or writes records where waiting for the disk holds up nobody.

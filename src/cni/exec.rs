@@ -166,6 +166,7 @@ impl Run<'_> {
                 });
             }
         };
+        step("network.plugin.ran");
         tracing::debug!(plugin, verb = %self.verb, elapsed = ?started.elapsed(), status = %output.status, "plugin ran");
         self.judge(plugin, output)
     }
@@ -197,6 +198,7 @@ impl Run<'_> {
                 }
             }
         };
+        step("network.plugin.runs");
         Ok(Running::new(child))
     }
 

@@ -163,6 +163,9 @@ impl Core {
         streams: Streams,
     ) -> Result<(Live, Option<OwnedFd>)> {
         let dir = self.directory(&entry.id);
+        // First of all, the mark of this boot: a record without it and without an end was cut off by a reboot.
+        step("create.mark");
+        files::private_dir(&dir).map_err(|e| failed("make", &dir, e))?;
         step("create.record");
         self.inner.store.put(&entry.id, &entry.record).await?;
         step("create.snapshot");
@@ -172,6 +175,7 @@ impl Core {
             .prepare(&entry.id, image, plan.mounted.values().map(Arc::as_ref))
             .await?;
         for volume in &plan.volumes {
+            step("create.volume");
             self.inner
                 .images
                 .volume_source(&entry.id, &volume.container_path)
@@ -194,6 +198,7 @@ impl Core {
         let namespaces = std::mem::take(&mut plan.joined.descriptors);
         let (request, mut descriptors) = self.request(entry, &plan, &snapshot, process.clone(), streams)?;
         descriptors.namespaces = namespaces;
+        step("create.container");
         let (created, terminal) = monitor.create(request, descriptors).await.map_err(wrap)?;
         step("create.observation");
         let live = live(monitor, &created, process);
@@ -206,6 +211,7 @@ impl Core {
         observation
             .save(&dir)
             .map_err(|e| failed("write below", &dir, e))?;
+        step("create.done");
         for warning in plan.output.warnings.iter().chain(&created.warnings) {
             tracing::warn!(
                 container = entry.id,

@@ -11,6 +11,7 @@ use crate::model::Change;
 use crate::monitor::MonitorClient;
 use crate::monitor::client::read_exit_record;
 use crate::monitor::protocol::ExitRecord;
+use crate::sys::step;
 
 impl Core {
     /// Follows a living container to its end. The task ends with the container, or with its monitor.
@@ -72,11 +73,13 @@ impl Core {
         let mut record = entry.record.clone();
         record.resources = entry.resources();
         record.end = Some(end);
+        step("end.record");
         self.inner.store.put(&entry.id, &record).await?;
         Ok(())
     }
 
     async fn release(&self, entry: &Entry, live: &Live) {
+        step("end.release");
         if let Err(error) = live.monitor.delete().await {
             // Removal tries again, and says so if it cannot.
             tracing::warn!(container = entry.id, %error, "monitor of ended container not released");
@@ -93,7 +96,7 @@ impl Core {
         self.kill_group(&entry.record.cgroup).await;
         unknown(
             started_at,
-            "the monitor of the container died; the container was killed",
+            "the monitor of the container died; the container was killed, and its last output may be missing in the log",
         )
     }
 }

@@ -6,7 +6,7 @@
 //! record, observed, no monitor, exit record -------------> ended as recorded
 //! record, observed, no monitor, no exit record ----------> killed, unknown
 //! record, nothing observed, directory there -------------> creation was cut short: taken apart
-//! record, no directory (a reboot, or cut before it) -----> ended, unknown
+//! record, no directory (a reboot) -----------------------> ended, unknown
 //! directory or writable layer without a record ----------> taken apart
 //! ```
 

@@ -28,12 +28,14 @@ impl Core {
                 entry.id
             )));
         };
-        step("start.monitor");
+        step("start.observation");
         // Before the command: it may have ended before the answer is here.
         live.started_at = now();
         self.observe_start(entry, &live)?;
+        step("start.monitor");
         match live.monitor.start().await {
             Ok(()) => {
+                step("start.done");
                 self.transit(entry, Change::Started, || entry.set_phase(Phase::Running(live)));
                 Ok(())
             }
@@ -46,6 +48,13 @@ impl Core {
                     Kind::Internal,
                     format!("cannot start container {}: {text}", entry.id),
                 ))
+            }
+            Err(error @ (MonitorError::Gone(_) | MonitorError::Unreachable { .. })) => {
+                // The command may have run, and may have ended: nobody knows better than the record, if there is one.
+                entry.set_phase(Phase::Running(live));
+                let end = self.lost(entry).await;
+                self.end(entry, end).await;
+                Err(monitor_error(&entry.id, "start", error))
             }
             Err(error) => {
                 let text = error.to_string();

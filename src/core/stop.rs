@@ -11,6 +11,7 @@ use super::registry::{Entry, Live, Phase};
 use super::start::monitor_error;
 use crate::model::{Error, Kind, Result, StopContainerRequest};
 use crate::spec::Signal;
+use crate::sys::step;
 
 /// How long the kernel gets to end a killed container before the caller is told that it has not.
 const KILL_PATIENCE: Duration = Duration::from_secs(60);
@@ -41,6 +42,7 @@ impl Core {
             return Ok(());
         }
         let signal = Signal::from_name(&entry.record.stop_signal)?;
+        step("stop.signal");
         match live.monitor.signal(signal.number()).await {
             Ok(()) => Ok(()),
             // It has just ended, or its monitor has: the wait that follows tells.
@@ -53,6 +55,7 @@ impl Core {
 
     /// Kills every process of the container and waits until it has ended.
     pub(super) async fn kill(&self, entry: &Arc<Entry>, live: &Live) -> Result<()> {
+        step("stop.kill");
         let killed = live.monitor.kill_all().await;
         match tokio::time::timeout(KILL_PATIENCE, entry.ended()).await {
             Ok(()) => Ok(()),

@@ -46,9 +46,8 @@ impl Core {
                 .map(|e| e.to_string()),
         );
         step("teardown.directory");
-        for dir in [self.engine_dir().join(id), dir] {
-            failures.extend(remove_tree(&dir).await.err().map(|e| e.to_string()));
-        }
+        let removed = [remove_tree(&self.engine_dir().join(id)).await, empty(&dir).await];
+        failures.extend(removed.into_iter().filter_map(|r| Some(r.err()?.to_string())));
         if !failures.is_empty() {
             return Err(Error::internal(format!(
                 "cannot remove container {id}: {}",
@@ -57,7 +56,9 @@ impl Core {
         }
         step("teardown.record");
         self.inner.store.remove::<ContainerRecord>(id).await?;
-        Ok(())
+        step("teardown.done");
+        // The mark of this boot, see `create`. Left behind, it is swept at the next start.
+        remove_tree(&dir).await
     }
 
     async fn delete_monitor(
@@ -69,8 +70,8 @@ impl Core {
             Some(monitor) => monitor,
             None => match MonitorClient::connect(dir).await {
                 Ok(monitor) => monitor,
-                // It has ended with its container, or was never there.
-                Err(MonitorError::Unreachable { .. }) => return Ok(()),
+                // It has ended with its container, ends at this moment, or was never there.
+                Err(MonitorError::Unreachable { .. } | MonitorError::Gone(_)) => return Ok(()),
                 Err(error) => return Err(error),
             },
         };
@@ -104,6 +105,30 @@ impl Core {
             tracing::error!(cgroup = path, %error, "processes of a lost container cannot be killed");
         }
     }
+}
+
+/// Removes all that is in a directory, and keeps it: with the record it says that the container is of this boot.
+async fn empty(dir: &Path) -> Result<()> {
+    let list = |e| failed("list", dir, e);
+    let mut entries = match tokio::fs::read_dir(dir).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(list)?,
+    };
+    while let Some(entry) = entries.next_entry().await.map_err(list)? {
+        let path = entry.path();
+        let kind = entry.file_type().await.map_err(list)?;
+        let removed = match kind.is_dir() {
+            true => tokio::fs::remove_dir_all(&path).await,
+            false => tokio::fs::remove_file(&path).await,
+        };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove", &path, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 async fn remove_tree(dir: &Path) -> Result<()> {

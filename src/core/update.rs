@@ -59,6 +59,7 @@ impl Core {
         let mut record = entry.record.clone();
         record.resources = Some(after);
         self.inner.store.put(&entry.id, &record).await?;
+        step("update.done");
         Ok(())
     }
 }

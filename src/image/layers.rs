@@ -255,6 +255,7 @@ impl Layers {
             .join("staging")
             .join(format!("{}-new", name_number(number)));
         let hold = self.live.hold(&path);
+        step("image.stage");
         make_private(&path).map_err(|source| ImageError::Disk {
             what: "make staging directory",
             path: path.clone(),
@@ -306,6 +307,7 @@ impl Layers {
         step("image.layer.content");
         fs::rename(content(staging.path()), &path)?;
         sync_directory(&self.root.join("l"))?;
+        step("image.layer.done");
         Ok(self.insert(Layer {
             number,
             key: file.key,
@@ -359,6 +361,7 @@ impl Layers {
         let hold = self.live.hold(&trash);
         step("image.discard");
         fs::rename(path, &trash)?;
+        step("image.discarded");
         drop(Staging::new(trash, self.tasks.clone(), hold));
         Ok(())
     }

@@ -298,6 +298,7 @@ fn fill_volume(staging: &Path, from: Option<&Directory>, to: &Path) -> io::Resul
         copy_content(from, opened.as_fd(), 0)?;
         copy_attributes(from.top(), opened.as_fd())?;
     }
+    step("image.volume.publish");
     fs::rename(target, to)
 }
 

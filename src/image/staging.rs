@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use tokio_util::task::TaskTracker;
 
 use super::live::Hold;
+use crate::sys::step;
 
 /// Directories nested deeper are moved up before they are removed: a container may nest them without end, and a level
 /// costs a descriptor and a frame.
@@ -50,6 +51,7 @@ impl Drop for Staging {
 }
 
 fn sweep(path: &Path) {
+    step("image.sweep");
     match remove_tree(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!(path = %path.display(), %error, "cannot remove leftover, next start tries again");

@@ -24,7 +24,7 @@ mod trace;
 mod worker;
 
 use crate::monitor::client::LAST_WORDS;
-use crate::sys::{fds, fork, signal};
+use crate::sys::{fds, fork, signal, step};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
@@ -38,6 +38,7 @@ pub(super) fn run(dir: &Path, connection: OwnedFd, lean: OwnedFd) -> io::Result<
     fork::new_session()?;
     fork::become_subreaper()?;
     fork::set_name(c"coracle-monitor")?;
+    step("monitor.begin");
     // Open until the reason is on disk: the client looks for it when it sees the end.
     let held = connection.try_clone()?;
     let monitor = event_loop::Monitor::new(dir, connection, lean).inspect_err(|e| {

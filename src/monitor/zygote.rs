@@ -13,7 +13,7 @@ use crate::sys::cgroup::Cgroup;
 use crate::sys::fork::{Fork, exit_now, fork};
 pub use crate::sys::zygote::ARGUMENT;
 use crate::sys::zygote::{Zygote, ZygoteAnswer, ZygoteError, ZygoteOptions, ZygoteRequest};
-use crate::sys::{fds, fork as processes, message, pipe, proc, signal};
+use crate::sys::{fds, fork as processes, message, pipe, proc, signal, step};
 use lean::Mounts;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -36,6 +36,7 @@ pub fn zygote_main() -> ! {
 }
 
 fn serve() -> io::Result<()> {
+    step("zygote.begin");
     let client = isolate()?;
     let Some((ZygoteRequest::Setup(options), _)) = message::receive(client.as_fd())? else {
         return Err(io::ErrorKind::InvalidData.into());
@@ -53,6 +54,7 @@ fn serve() -> io::Result<()> {
             );
         }
     };
+    step("zygote.ready");
     answer(&client, ZygoteAnswer::default())?;
     while let Some((request, mut fds)) = message::receive(client.as_fd())? {
         let reply = match request {
@@ -65,6 +67,7 @@ fn serve() -> io::Result<()> {
             error: Some(e.to_string()),
             ..Default::default()
         });
+        step("zygote.answer");
         answer(&client, reply)?;
     }
     Ok(())
@@ -101,6 +104,7 @@ fn answer(client: &OwnedFd, answer: ZygoteAnswer) -> io::Result<()> {
 
 fn fork_monitor(dir: &Path, connection: Option<OwnedFd>, mounts: &Mounts) -> io::Result<ZygoteAnswer> {
     let connection = connection.ok_or(io::ErrorKind::InvalidInput)?;
+    step("zygote.fork");
     match fork()? {
         Fork::Parent(pid) => Ok(ZygoteAnswer {
             pid,
@@ -126,9 +130,12 @@ fn fork_monitor(dir: &Path, connection: Option<OwnedFd>, mounts: &Mounts) -> io:
 /// Runs a job in a fork, so that the zygote's own namespaces and memory stay as they are.
 fn in_worker(job: impl FnOnce() -> io::Result<(i32, u64)>) -> io::Result<ZygoteAnswer> {
     let (reader, writer) = pipe::pair()?;
+    step("zygote.worker");
+    let zygote = rustix::process::getpid().as_raw_nonzero().get();
     if fork()? == Fork::Child {
         drop(reader);
-        let answer = match job() {
+        // Nobody would hear of what it went on to make.
+        let answer = match processes::die_with(zygote).and_then(|()| job()) {
             Ok((pid, start_time)) => ZygoteAnswer {
                 pid,
                 start_time,

@@ -4,6 +4,7 @@
 //! are in v1 hierarchies and the unified one has none: that counts as v1. Reading usage is in [`stats`], changing
 //! limits in [`update`], hearing of OOM kills in [`oom`].
 
+mod ancestors;
 pub mod devices;
 mod exec_group;
 mod hierarchy;
@@ -11,6 +12,7 @@ pub mod oom;
 pub mod stats;
 pub mod update;
 
+use ancestors::{make_v1, make_v2, remove_above};
 pub use exec_group::ExecGroup;
 pub use hierarchy::{Version, controllers, version};
 
@@ -133,8 +135,8 @@ impl Cgroup {
         }
     }
 
-    /// Removes the group and what is below it; a group that is not there is fine. Waits up to `patience` for dying
-    /// processes to leave.
+    /// Removes the group, what is below it, and what [`Cgroup::create`] had to make above it once nothing is left there; a
+    /// group that is not there is fine. Waits up to `patience` for dying processes to leave.
     pub fn remove(&self, patience: Duration) -> io::Result<()> {
         let until = Instant::now() + patience;
         for dir in self.dirs() {
@@ -149,6 +151,7 @@ impl Cgroup {
                     _ => break,
                 }
             }
+            remove_above(&dir);
         }
         Ok(())
     }
@@ -168,45 +171,6 @@ fn join_dirs(dirs: Vec<PathBuf>) -> io::Result<()> {
     let open = |dir: &PathBuf| OpenOptions::new().write(true).open(dir.join("cgroup.procs"));
     let files = dirs.iter().map(open).collect::<io::Result<Vec<File>>>()?;
     files.iter().try_for_each(|mut file| file.write_all(b"0"))
-}
-
-/// A v1 directory. A cpuset group is born empty and takes nobody until its two sets are filled from its parent's.
-fn make_v1(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = dir.parent() {
-        make_v1(parent)?;
-    }
-    match fs::create_dir(dir) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        other => other?,
-    }
-    for file in ["cpuset.cpus", "cpuset.mems"] {
-        let own = dir.join(file);
-        if own.exists() && fs::read_to_string(&own)?.trim().is_empty() {
-            let parents = fs::read(dir.with_file_name(file))?;
-            fs::write(own, parents)?;
-        }
-    }
-    Ok(())
-}
-
-fn make_v2(path: &str) -> io::Result<()> {
-    let available = fs::read_to_string(format!("{ROOT}/cgroup.controllers"))?;
-    let mut dir = PathBuf::from(ROOT);
-    for name in path.split('/').filter(|n| !n.is_empty()) {
-        for controller in available.split_whitespace() {
-            // One that this ancestor does not offer is not ours to ask for.
-            let _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
-        }
-        dir.push(name);
-        match fs::create_dir(&dir) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            other => other?,
-        }
-    }
-    Ok(())
 }
 
 fn children(dir: &Path) -> Vec<PathBuf> {

@@ -36,6 +36,17 @@ pub fn fork_sibling() -> io::Result<Fork> {
     }
 }
 
+/// Ties the caller's life to that of its parent, of whom `parent` is the number: it is killed when the parent ends. For
+/// forks of processes with one thread: the kernel means the thread. Ids that change end it; children do not inherit it.
+pub fn die_with(parent: i32) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    match rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get()) {
+        Some(pid) if pid == parent => Ok(()),
+        // It has ended before we asked.
+        _ => exit_now(1),
+    }
+}
+
 fn single_threaded() -> io::Result<()> {
     // Counting links costs one call; entries "." and ".." and one thread make three.
     match std::fs::metadata("/proc/self/task").map(|m| std::os::unix::fs::MetadataExt::nlink(&m)) {

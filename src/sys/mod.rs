@@ -27,7 +27,7 @@ pub mod rlimit;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
-mod step;
+pub mod step;
 pub mod zygote;
 
 pub use step::step;

@@ -117,6 +117,8 @@ pub struct IdMapping {
 pub struct ReaperRequest {
     /// Where to pin the PID namespace.
     pub path: PathBuf,
+    /// Where to note the reaper, as JSON, before it is there for good.
+    pub note: PathBuf,
     /// User namespace that owns it, if not the host's.
     pub user: Option<PathBuf>,
 }
@@ -131,6 +133,11 @@ pub struct Reaper {
 }
 
 impl Reaper {
+    /// Reads a note; `None` without one.
+    pub fn noted(path: &Path) -> Option<Reaper> {
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
+
     /// Kills the reaper, and with it what is left in the namespace. Doing so twice succeeds.
     pub fn stop(&self) -> io::Result<()> {
         match pidfd::open_exact(self.pid, self.start_time) {
@@ -226,7 +233,11 @@ impl Zygote {
         loop {
             let running = match guard.take() {
                 Some(running) => running,
-                None => self.run()?,
+                None => match self.run() {
+                    Ok(running) => running,
+                    Err(_) if std::mem::take(&mut again) => continue,
+                    Err(error) => return Err(error),
+                },
             };
             let answer = packet
                 .send(running.socket.as_fd())
@@ -258,9 +269,9 @@ impl Zygote {
             set_socket_timeout(&ours, Timeout::Recv, Some(PATIENCE))?;
             let mut command = Command::new(format!("/proc/self/fd/{}", self.image.as_raw_fd()));
             command.args(&self.options.arguments).env_clear().current_dir("/");
-            // Debug builds only: where the process is to die, see `step`.
+            // Debug builds only: where crash tests stop processes, see `step`.
             #[cfg(any(feature = "steps", debug_assertions))]
-            command.envs(std::env::var_os("CORACLE_DIE_AT").map(|v| ("CORACLE_DIE_AT", v)));
+            command.envs(std::env::var_os(super::step::VARIABLE).map(|v| (super::step::VARIABLE, v)));
             command
                 .stdin(Stdio::from(theirs))
                 .stdout(Stdio::null())
@@ -269,6 +280,8 @@ impl Zygote {
                 process: command.spawn()?,
                 socket: ours,
             };
+            // It holds the other side open too, and the end of the zygote would not be seen.
+            drop(command);
             let setup = ZygoteRequest::Setup(self.options.clone());
             message::Packet::new(&setup, vec![])?.send(running.socket.as_fd())?;
             match running.receive() {

@@ -86,6 +86,11 @@ impl Place {
         format!("{}/{}", node().cgroup_parent(), self.name)
     }
 
+    /// The cgroup of this daemon's zygote and monitors.
+    pub(crate) fn monitor_cgroup(&self) -> String {
+        format!("{}/monitors-{}", node().cgroup_parent(), self.name)
+    }
+
     /// Directory for containers' logs.
     pub(crate) fn logs(&self) -> PathBuf {
         node().disk.join(format!("{}-logs", self.name))
@@ -93,6 +98,11 @@ impl Place {
 
     fn config(&self) -> PathBuf {
         node().directory.join(format!("{}.toml", self.name))
+    }
+
+    /// Where the board of its step points is, if a test makes one.
+    pub(crate) fn steps(&self) -> PathBuf {
+        node().directory.join(format!("{}.steps", self.name))
     }
 
     fn log(&self) -> PathBuf {
@@ -111,11 +121,7 @@ impl Place {
             run = quoted(&self.run),
             socket = quoted(&self.socket),
             cgroup = quoted(Path::new(&self.cgroup_parent())),
-            monitors = quoted(Path::new(&format!(
-                "{}/monitors-{}",
-                node().cgroup_parent(),
-                self.name
-            ))),
+            monitors = quoted(Path::new(&self.monitor_cgroup())),
             conf = quoted(&node().cni_conf()),
             bin = quoted(&cni_plugins()),
             registries = quoted(&self.registries),
@@ -146,6 +152,8 @@ impl Place {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
         command.arg("--config").arg(self.config()).args(arguments);
+        // Read by builds with step points, when a test has made it.
+        command.env(coracle::sys::step::VARIABLE, self.steps());
         command
     }
 }

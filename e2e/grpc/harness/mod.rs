@@ -22,7 +22,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 macro_rules! trials {
     ($($test:ident),+ $(,)?) => {
         vec![$(libtest_mimic::Trial::test(
-            concat!(module_path!(), "::", stringify!($test)).trim_start_matches("grpc::"),
+            concat!(module_path!(), "::", stringify!($test)).split_once("::").unwrap().1,
             || { crate::harness::block_on($test()); Ok(()) },
         )),+]
     };

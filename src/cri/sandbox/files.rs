@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::model::{Error, Mount, Result};
+use crate::sys::step;
 
 use super::record::{Config, Dns, Mode, Modes};
 
@@ -53,6 +54,7 @@ pub(super) fn write(dir: &Path, config: &Config, ips: &[IpAddr]) -> Result<()> {
     let texts = [format!("{hostname}\n"), hosts, resolver];
     for ((name, _), text) in FILES.iter().zip(texts) {
         let path = dir.join(name);
+        step("adapter.run.file");
         write_readable(&path, &text)
             .map_err(|error| Error::internal(format!("cannot write {}", path.display())).because(error))?;
     }

@@ -9,13 +9,13 @@
 //! | `reaper.json` | the process that holds the PID namespace |
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::model::{Error, Result};
 use crate::sys::zygote::{self, Reaper, ReaperRequest, Zygote};
-use crate::sys::{mount, namespace};
+use crate::sys::{mount, namespace, step};
 
 use super::blocking;
 use super::namespaces::{Held, PinRequest, Pinner};
@@ -68,6 +68,7 @@ fn pin(zygote: &Zygote, request: PinRequest) -> Result<()> {
     };
     if wanted.net.is_some() || wanted.ipc.is_some() || wanted.uts.is_some() {
         let refused = |error| Error::internal("cannot make namespaces").because(error);
+        step("adapter.pin.namespaces");
         zygote.pin(wanted).map_err(refused)?;
     }
     if request.pid {
@@ -82,36 +83,24 @@ fn shared_memory(dir: &Path, bytes: u64) -> Result<()> {
         .mode(0o1777)
         .create(dir)
         .map_err(failed)?;
+    step("adapter.pin.memory");
     mount::tmpfs(dir, &format!("size={bytes},mode=1777")).map_err(failed)
 }
 
 fn reaper(zygote: &Zygote, dir: &Path) -> Result<()> {
     let request = ReaperRequest {
         path: dir.join("pid"),
+        note: dir.join(REAPER),
         user: None,
     };
     let refused = |error| Error::internal("cannot make a PID namespace").because(error);
-    let reaper = zygote.spawn_reaper(request).map_err(refused)?;
-    note(dir, reaper).inspect_err(|_| {
-        // Unnoted it would never be found again.
-        let _ = reaper.stop();
-    })
-}
-
-/// Notes the reaper. Its life ends with the machine's, so the note need not outlast a power cut.
-fn note(dir: &Path, reaper: Reaper) -> Result<()> {
-    let path = dir.join(REAPER);
-    let failed =
-        |error: io::Error| Error::internal(format!("cannot write {}", path.display())).because(error);
-    let text = serde_json::to_vec(&reaper).expect("two numbers are JSON");
-    std::fs::write(&path, text).map_err(failed)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)
+    step("adapter.pin.reaper");
+    zygote.spawn_reaper(request).map(drop).map_err(refused)
 }
 
 /// The reaper that was noted; `None` without one.
 pub(super) fn noted(dir: &Path) -> Option<Reaper> {
-    let text = std::fs::read(dir.join(REAPER)).ok()?;
-    serde_json::from_slice(&text).ok()
+    Reaper::noted(&dir.join(REAPER))
 }
 
 /// Lets go of all there is, whatever was asked for.
@@ -122,11 +111,14 @@ fn release(dir: &Path) -> Result<()> {
         errors.extend(outcome.map_err(failed).err());
     };
     if let Some(reaper) = noted(dir) {
+        step("adapter.release.reaper");
         tell(reaper.stop(), dir.join(REAPER));
     }
     for kind in KINDS {
+        step("adapter.release.namespace");
         tell(namespace::unpin(&dir.join(kind)), dir.join(kind));
     }
+    step("adapter.release.memory");
     tell(mount::detach_if_mounted(&dir.join("shm")), dir.join("shm"));
     gather(errors)
 }

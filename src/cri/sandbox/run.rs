@@ -75,7 +75,7 @@ where
     async fn make(self: &Arc<Self>, record: Record) -> Result<()> {
         let id = record.id.clone();
         // The intent is durable before the first side effect: from here on every trace has an owner.
-        step("sandbox.record");
+        step("adapter.run.record");
         self.save(record.clone()).await?;
         let mut undo = Undo::default();
         let (error, record) = match self.steps(record.clone(), &mut undo).await {
@@ -113,27 +113,29 @@ where
     async fn try_steps(self: &Arc<Self>, record: &mut Record, undo: &mut Undo) -> Result<()> {
         let dir = self.dir(&record.id);
         self.push_remove_dir(&dir, undo);
-        step("sandbox.directory");
+        step("adapter.run.directory");
         make_dir(&dir).await?;
 
         let request = PinRequest::of(&record.config, dir.clone(), files::node_name);
         self.push_release(record, undo);
-        step("sandbox.pin");
+        step("adapter.run.pin");
         self.pinner.pin(request).await?;
 
         if record.network == Attachment::Held {
             self.push_detach(record, undo);
-            step("sandbox.network");
+            step("adapter.run.network");
             record.ips = self.network.attach(attach_request(record, &dir)).await?;
+            step("adapter.run.attached");
         }
 
         let (config, ips) = (record.config.clone(), record.ips.clone());
-        step("sandbox.files");
+        step("adapter.run.files");
         blocking(move || files::write(&dir, &config, &ips)).await?;
 
-        step("sandbox.ready");
+        step("adapter.run.ready");
         record.phase = Phase::Ready;
         self.save(record.clone()).await?;
+        step("adapter.run.done");
         tracing::info!(sandbox = record.id, pod = %record.config.key, "pod sandbox is ready");
         self.tell(record, ContainerEventType::ContainerCreatedEvent);
         self.tell(record, ContainerEventType::ContainerStartedEvent);

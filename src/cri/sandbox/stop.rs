@@ -76,17 +76,17 @@ where
         };
         let record = self.close(&sandbox).await?;
         let mut errors = vec![];
-        step("sandbox.stop.containers");
+        step("adapter.stop.containers");
         errors.extend(self.stop_containers(id).await.err());
         if sandbox.record.phase == Phase::Ready {
             self.tell(&record, ContainerEventType::ContainerStoppedEvent);
         }
         // Containers first: what they still send must not come from an address that is given to another.
         if record.network == Attachment::Held {
-            step("sandbox.stop.network");
+            step("adapter.stop.network");
             errors.extend(self.detach(&record).await.err());
         }
-        step("sandbox.stop.release");
+        step("adapter.stop.release");
         errors.extend(self.pinner.release(self.held(&record)).await.err());
         let outcome = gather(errors);
         match &outcome {
@@ -101,6 +101,7 @@ where
         let mut record = Record::clone(&sandbox.record);
         if record.phase == Phase::Ready {
             record.phase = Phase::NotReady;
+            step("adapter.stop.record");
             self.save(record.clone()).await?;
         }
         drop(sandbox.gate.write().await);
@@ -137,6 +138,7 @@ where
             let sandbox = record.config.key.to_string();
             self.debts.add(id, Debt { sandbox, reason }).await?;
         }
+        step("adapter.stop.detached");
         self.save(Record {
             network: Attachment::None,
             ips: vec![],
@@ -148,17 +150,18 @@ where
     async fn remove(self: &Arc<Self>, id: &str) -> Result<()> {
         self.join_stop(id).await?;
         let within = |error: Error| error.within(format!("cannot remove pod sandbox {id}"));
-        step("sandbox.remove.containers");
+        step("adapter.remove.containers");
         self.remove_containers(id).await.map_err(within)?;
         let dir = self.dir(id);
-        step("sandbox.remove.directory");
+        step("adapter.remove.directory");
         blocking(move || remove_dir(&dir)).await.map_err(within)?;
-        step("sandbox.remove.record");
+        step("adapter.remove.record");
         let last = self.registry.find(id)?;
         self.forget(id).await.map_err(within)?;
         if let Some(sandbox) = last {
             self.tell(&sandbox.record, ContainerEventType::ContainerDeletedEvent);
         }
+        step("adapter.remove.done");
         tracing::info!(sandbox = id, "pod sandbox is removed");
         Ok(())
     }

@@ -109,9 +109,10 @@ fn build(engine: &Engine, mut request: CreateRequest, mut inputs: Inputs) -> Out
     let (console, owner) = (Console::listen(&inputs.dir, request.stdio)?, request.stdio_owner);
     let bundle = request.bundle.clone();
     let pid = run_engine(engine, request, inputs, &console)?;
-    step("create-container");
+    step("worker.created");
     proc_mounts::check(pid, &bundle)?;
     devices::restrict(&engine.cgroup, &bundle)?;
+    step("worker.restricted");
     let master = console.accept(owner)?;
     Ok((
         Report {
@@ -139,6 +140,7 @@ fn run_engine(
         failure: inputs.failure,
     };
     let causes = trace::install().map_err(failure::at("prepare a worker"))?;
+    step("worker.create");
     let create = || {
         let mut builder = ContainerBuilder::new(engine.id.clone(), SyscallType::default())
             .with_root_path(&request.state_root)?
@@ -161,11 +163,12 @@ fn run_engine(
 
 /// Lets the created process go on to its last stage.
 pub(super) fn start(engine: &Engine) -> Outcome {
+    step("worker.start");
     engine
         .load()
         .and_then(|mut container| container.start())
         .map_err(|e| engine_failure(&e, None))?;
-    step("start-container");
+    step("worker.started");
     Ok((Report::default(), None))
 }
 
@@ -173,6 +176,7 @@ pub(super) fn start(engine: &Engine) -> Outcome {
 /// Runs among the lean mounts, because the engine reads the mount table.
 pub(super) fn delete(engine: &Engine, lean: &OwnedFd) -> Outcome {
     namespace::enter_one(lean).map_err(failure::at("enter the mount namespace"))?;
+    step("worker.delete");
     // Processes of a shared PID namespace may have outlived the first one.
     engine
         .cgroup
@@ -183,12 +187,13 @@ pub(super) fn delete(engine: &Engine, lean: &OwnedFd) -> Outcome {
         true => engine.load().and_then(|mut container| container.delete(true)),
         false => Ok(()),
     };
-    step("delete-container");
+    step("worker.delete.engine");
     // The engine's own removal is not recursive and gives up on what is busy.
     engine
         .cgroup
         .remove(DYING)
         .map_err(failure::at("remove the container's cgroup"))?;
+    step("worker.delete.state");
     match std::fs::remove_dir_all(engine.state()) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failure::at("remove engine state")(e)),
         // All is gone, so whatever the engine did not like has been cured.

@@ -12,7 +12,7 @@ use crate::monitor::protocol::{Answer, Event, Failure, FailureKind};
 use crate::sys::cgroup::ExecGroup;
 use crate::sys::cgroup::oom::OomWatch;
 use crate::sys::fork::{Death, reap};
-use crate::sys::{heap, pipe, signal, socket};
+use crate::sys::{heap, pipe, signal, socket, step};
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
@@ -50,6 +50,7 @@ impl Monitor {
         let deaths = signal::child_deaths()?;
         let listener = socket::listen(&dir.join(SOCKET))?;
         let door = std::fs::metadata(dir.join(SOCKET))?.ino();
+        step("monitor.door");
         pipe::set_nonblocking(&listener)?;
         let mut clients = Clients::default();
         clients.add(connection)?;
@@ -84,6 +85,7 @@ impl Monitor {
     pub(super) fn close_door(&self) {
         let socket = self.dir.join(SOCKET);
         if std::fs::metadata(&socket).is_ok_and(|m| m.ino() == self.door) {
+            step("monitor.close");
             let _ = std::fs::remove_file(&socket);
         }
     }
@@ -203,6 +205,7 @@ impl Monitor {
                 stage.read();
                 life.reason = stage.failure().map(|f| f.text);
             }
+            step("monitor.death");
             let record = life.end(death, &self.dir).clone();
             self.clients.tell(Event::Exited(record));
             self.untrimmed = true;

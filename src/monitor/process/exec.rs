@@ -47,6 +47,7 @@ pub(super) fn run(
         proc: Some(proc),
         failure,
     };
+    step("worker.exec.fork");
     // The PID namespace counts for children only, so one more fork; as a sibling, so that the monitor reaps it.
     match fork_sibling().map_err(failure::at("fork"))? {
         Fork::Parent(pid) => Ok((
@@ -78,7 +79,7 @@ fn join(target: &Target<'_>, process: &Process, stdio: Option<&[OwnedFd; 3]>) ->
         .group
         .join()
         .map_err(failure::at("join the container's cgroup"))?;
-    step("exec-cgroup");
+    step("worker.exec.joined");
     // Before the process is closed to tracing: one that is does not own its files in /proc.
     if let Some(score) = process.oom_score_adj {
         proc::set_oom_score_adj(score).map_err(failure::at("set oom_score_adj"))?;

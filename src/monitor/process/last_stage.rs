@@ -13,7 +13,7 @@
 use crate::monitor::protocol::Process;
 use crate::monitor::seccomp::Filter;
 use crate::sys::command::Command;
-use crate::sys::{caps, credentials, fds, fork, mount, proc, rlimit, seccomp};
+use crate::sys::{caps, credentials, fds, fork, mount, proc, rlimit, seccomp, step};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
 use rustix::io::Errno;
 use std::io::{self, Write};
@@ -87,6 +87,7 @@ fn prepare(process: &Process, filter: Option<&Filter>, make_cwd: bool) -> Result
     credentials::leave_session_keyring().map_err(at("session keyring"))?;
     // libcontainer replaces outputs that are the host's /dev/null by the container's, opened for reading only.
     fds::writable_null_outputs().map_err(at("null outputs"))?;
+    step("stage.begin");
     for (from, to) in &process.binds {
         mount::bind_tree(from, to).map_err(at("bind"))?;
     }
@@ -116,6 +117,7 @@ fn prepare(process: &Process, filter: Option<&Filter>, make_cwd: bool) -> Result
     rustix::process::umask(mask);
     // 7. Strings for execve now: after the load even a memory allocation is a system call too many.
     let command = Command::new(&process.args, &process.env).map_err(at("exec"))?;
+    step("stage.end");
     // 8. The filter, and nothing after it but execve.
     if let Some(Filter { flags, program }) = filter {
         seccomp::load(program, *flags).map_err(at("seccomp filter"))?;

@@ -117,11 +117,11 @@ impl Life {
             finished_at: now(),
             reason: self.reason.take(),
         };
-        step("before-exit-record");
+        step("monitor.exit.record");
         let text = serde_json::to_vec(&record).unwrap_or_default();
         // On failure (a full disk) the record lives as long as this process, which answers for it.
         let _ = fs::write_atomic(&dir.join(EXIT_RECORD), &text, 0o600);
-        step("exit-record");
+        step("monitor.exit.recorded");
         self.exit.insert(record)
     }
 }

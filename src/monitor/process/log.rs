@@ -8,6 +8,7 @@
 //! A file holds whole lines only: each write is one line or several, so a rotation between two writes never cuts one.
 
 use crate::monitor::protocol::LogFile;
+use crate::sys::step;
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 use std::fs::File;
 use std::io::{self, Write};
@@ -62,6 +63,7 @@ impl Log {
 
     /// Writes whole lines. Lines that do not fit on the disk are lost; the next ones start on a line of their own.
     fn append(&mut self, lines: &[u8]) {
+        step("monitor.log");
         if self.torn && self.file.write_all(b"\n").is_ok() {
             self.torn = false;
         }

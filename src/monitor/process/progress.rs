@@ -7,6 +7,7 @@ use crate::monitor::process::life::{Init, Life};
 use crate::monitor::protocol::{Answer, ExecExit, Failure, Phase};
 use crate::sys::cgroup::oom::OomWatch;
 use crate::sys::fork::Death;
+use crate::sys::step;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -53,6 +54,7 @@ impl Monitor {
             };
             let created = life.created(report.warnings);
             self.life = Some(life);
+            step("monitor.created");
             Ok((Answer::Created(created), theirs))
         });
         self.answer(call.client, call.id, answer);
@@ -78,6 +80,7 @@ impl Monitor {
             Some(Ok(_)) => {}
         }
         let failed = call.stage.and_then(|stage| stage.failure());
+        step("monitor.started");
         if let Some(life) = &mut self.life {
             life.started = true;
             life.reason = failed.as_ref().map(|f| f.text.clone());
@@ -193,6 +196,7 @@ impl Monitor {
         match call.outcome.take() {
             Some(outcome) => {
                 if outcome.is_ok() {
+                    step("monitor.deleted");
                     self.over = true;
                     self.close_door();
                 }

@@ -13,7 +13,7 @@ use crate::monitor::protocol::{
     Stdio, VERSION,
 };
 use crate::sys::cgroup::{Cgroup, ExecGroup};
-use crate::sys::{message, pipe};
+use crate::sys::{message, pipe, step};
 use serde::Deserialize;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -99,6 +99,7 @@ impl Monitor {
 
     fn signal(&mut self, signal: i32, all: bool) -> Result<Answer, Failure> {
         let life = self.life_mut()?;
+        step("monitor.signal");
         let sent = match (all, life.phase()) {
             (true, _) => life.signal_all(signal),
             (false, Phase::Exited) => return Err(phase("the container has exited")),
@@ -167,6 +168,7 @@ impl Monitor {
             failure,
         };
         let keep = inputs.numbers();
+        step("monitor.create");
         let work = Worker::spawn(&keep, || container::create(&engine, request, inputs))
             .map_err(failure::at("fork"))?;
         self.open_call(client, id, work, None, Kind::Create(Box::new(creating)));
@@ -183,6 +185,7 @@ impl Monitor {
             .failure
             .take()
             .map(|pipe| StageReport::new(pipe, life.subject.clone()));
+        step("monitor.start");
         let work = Worker::spawn(&[], || container::start(&life.engine)).map_err(failure::at("fork"))?;
         self.open_call(client, id, work, stage, Kind::Start);
         Ok(())
@@ -200,6 +203,7 @@ impl Monitor {
         let deadline = (!timeout.is_zero()).then(|| Instant::now() + timeout);
         let (report, failure) = stage_pipe()?;
         let stage = StageReport::new(report, subject(&request.process));
+        step("monitor.exec");
         let group =
             ExecGroup::create(&life.engine.cgroup, self.execs).map_err(failure::at("make a cgroup"))?;
         let work = exec_worker(life, &group, request, stdio, failure).inspect_err(|_| {
@@ -226,6 +230,7 @@ impl Monitor {
             self.answer(client, id, Ok((Answer::Done, None)));
             return Ok(());
         };
+        step("monitor.delete");
         if life.phase() != Phase::Exited {
             life.signal(libc::SIGKILL)
                 .map_err(failure::at("kill the container"))?;

@@ -9,6 +9,7 @@ use crate::monitor::protocol::{
 };
 use crate::sys::mount::{self, Attributes};
 use crate::sys::namespace::{self, Kinds};
+use crate::sys::step;
 use rustix::fs::{FileType, fstat};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,6 +17,7 @@ use std::path::Path;
 
 /// Leaves for a new mount namespace, attaches the trees and mounts the overlay.
 pub(super) fn prepare(request: &CreateRequest, lean: &OwnedFd, trees: Vec<OwnedFd>) -> Result<(), Failure> {
+    step("worker.mounts");
     let leave = || {
         namespace::enter_one(lean)?;
         namespace::leave(Kinds::CLONE_NEWNS)?;
@@ -45,6 +47,7 @@ pub(super) fn prepare(request: &CreateRequest, lean: &OwnedFd, trees: Vec<OwnedF
     }
     if let Some(overlay) = &request.rootfs {
         let writable = overlay.upper.as_deref().zip(overlay.work.as_deref());
+        step("worker.overlay");
         mount::overlay(&overlay.lower, writable, &overlay.options, &overlay.target)
             .map_err(failure::at("mount the root file system"))?;
         own_places(&overlay.target)?;

@@ -7,7 +7,7 @@
 use crate::monitor::process::failure;
 use crate::monitor::protocol::{Failure, FailureKind};
 use crate::sys::fork::{Fork, exit_now, fork};
-use crate::sys::{fds, message, pipe, signal, socket};
+use crate::sys::{fds, fork as processes, message, pipe, signal, socket};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -34,15 +34,19 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Forks a worker. `job` runs in it, with no descriptor left but the standard ones, `keep` and its socket.
+    /// Forks a worker. `job` runs in it, with no descriptor left but the standard ones, `keep` and its socket. It dies with
+    /// the monitor: what it went on with would have no owner.
     pub(super) fn spawn(keep: &[RawFd], job: impl FnOnce() -> Outcome) -> io::Result<Worker> {
         let (socket, theirs) = socket::pair()?;
         pipe::set_nonblocking(&socket)?;
+        let monitor = rustix::process::getpid().as_raw_nonzero().get();
         match fork()? {
             Fork::Parent(pid) => Ok(Worker { pid, socket }),
             Fork::Child => {
                 let kept: Vec<RawFd> = keep.iter().copied().chain([theirs.as_raw_fd()]).collect();
-                let ready = fds::close_all_except(&kept).and_then(|()| signal::reset());
+                let ready = fds::close_all_except(&kept)
+                    .and_then(|()| signal::reset())
+                    .and_then(|()| processes::die_with(monitor));
                 let outcome = ready
                     .map_err(failure::at("prepare a worker"))
                     .and_then(|()| job());

@@ -3,7 +3,7 @@
 use crate::monitor::protocol::FIRST_NAMESPACE;
 use crate::monitor::tests::fixture::{Host, Wanted};
 use crate::sys::namespace;
-use crate::sys::zygote::{IdMapping, PinRequest, ReaperRequest, UserPin};
+use crate::sys::zygote::{IdMapping, PinRequest, Reaper, ReaperRequest, UserPin};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -157,9 +157,11 @@ async fn a_reaper_holds_a_pid_namespace_for_several_containers() {
         .zygote
         .spawn_reaper(ReaperRequest {
             path: path.clone(),
+            note: host.path("reaper.json"),
             user: None,
         })
         .unwrap();
+    assert_eq!(Reaper::noted(&host.path("reaper.json")), Some(reaper));
     let mut containers = vec![];
     for id in ["a", "b"] {
         let mut wanted = host.container(id, &["sleep", if id == "a" { "1111" } else { "2222" }]);

@@ -48,10 +48,12 @@ fn pin_all(request: &PinRequest, pinned: &mut Vec<PathBuf>) -> io::Result<()> {
         .filter_map(|(k, p)| Some((k, p.as_ref()?)))
         .chain(user.map(|p| ("user", p)))
     {
+        // A zygote that died here has left its pin, and is not asked about it again.
+        namespace::unpin(path).map_err(|e| context(&format!("free {}", path.display()), e))?;
         pinned.push(path.clone());
         namespace::pin(&holder.pid, kind, path)
             .map_err(|e| context(&format!("pin {kind} namespace at {}", path.display()), e))?;
-        step("pin-namespace");
+        step("zygote.pinned");
     }
     holder.enter(kinds)?;
     set_up(request)?;

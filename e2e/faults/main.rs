@@ -1,0 +1,36 @@
+//! Crashes: what is left, and what is told, when processes are killed at every step, at random instants, by a reboot, or
+//! replaced by newer ones. Runs on a node of its own, as the tests over gRPC do; needs root, and a build with step points
+//! (a debug build, or the feature `steps`).
+//!
+//! `faults proxy LISTEN UPSTREAM` is no test: it is what lets an unmodified client outlive the daemon it talks to.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "tests panic on what they do not expect, talk to a person, and end with their process"
+)]
+
+#[allow(dead_code, reason = "shared with the tests over gRPC, which use all of it")]
+#[path = "../grpc/harness/mod.rs"]
+mod harness;
+
+mod caller;
+mod lane;
+mod life;
+mod processes;
+mod results;
+mod walk;
+mod world;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Trial;
+
+fn main() -> ExitCode {
+    harness::stage::main(tests)
+}
+
+fn tests() -> Vec<Trial> {
+    [walk::tests()].into_iter().flatten().collect()
+}

@@ -1,0 +1,146 @@
+//! Making a group's directories with those above it, and removing again the ones above that nobody else has made.
+//!
+//! A directory above a group that was missing carries a mark, an extended attribute, so that whoever removes the last
+//! group below it, today or after a restart, knows that nobody else looks after it. One that others have made for us is
+//! never removed.
+
+use super::ROOT;
+use rustix::fs::{XattrFlags, getxattr, setxattr};
+use rustix::io::Errno;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The mark of a directory that was made only because a group below it needed it.
+const MARK: &str = "trusted.coracle.made";
+/// An ancestor may be removed by another group's end just before a group is made in it.
+const TRIES: u32 = 100;
+
+/// A v1 directory with its ancestors.
+pub(super) fn make_v1(dir: &Path) -> io::Result<()> {
+    persist(|| make_one_v1(dir, false))
+}
+
+/// A cpuset group is born empty and takes nobody until its two sets are filled from its parent's.
+fn make_one_v1(dir: &Path, above: bool) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        make_one_v1(parent, true)?;
+    }
+    make(dir, above)?;
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let own = dir.join(file);
+        if own.exists() && fs::read_to_string(&own)?.trim().is_empty() {
+            let parents = fs::read(dir.with_file_name(file))?;
+            fs::write(own, parents)?;
+        }
+    }
+    Ok(())
+}
+
+/// A v2 directory with its ancestors; the controllers are enabled on the way down.
+pub(super) fn make_v2(path: &str) -> io::Result<()> {
+    persist(|| {
+        let available = fs::read_to_string(format!("{ROOT}/cgroup.controllers"))?;
+        let mut dir = PathBuf::from(ROOT);
+        let mut names = path.split('/').filter(|n| !n.is_empty()).peekable();
+        while let Some(name) = names.next() {
+            for controller in available.split_whitespace() {
+                // One that this ancestor does not offer is not ours to ask for.
+                let _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
+            }
+            dir.push(name);
+            make(&dir, names.peek().is_some())?;
+        }
+        Ok(())
+    })
+}
+
+fn persist(make: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match make() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
+            done => return done,
+        }
+    }
+}
+
+fn make(dir: &Path, above: bool) -> io::Result<()> {
+    match fs::create_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(e),
+        Ok(()) => {
+            if above {
+                // Without the mark it stays, as it would on a kernel that knows no attributes here.
+                let _ = setxattr(dir, MARK, b"1", XattrFlags::empty());
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Removes the marked directories above a removed group, up to the first that is in use or somebody else's.
+pub(super) fn remove_above(dir: &Path) {
+    for above in dir
+        .ancestors()
+        .skip(1)
+        .take_while(|above| *above != Path::new(ROOT))
+    {
+        match getxattr(above, MARK, &mut [0u8; 8][..]) {
+            Ok(_) => {}
+            // Gone already, by another's hand or in an earlier try.
+            Err(Errno::NOENT) => continue,
+            Err(_) => return,
+        }
+        if fs::remove_dir(above).is_err_and(|e| e.kind() != io::ErrorKind::NotFound) {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sys::cgroup::Cgroup;
+    use std::time::Duration;
+
+    /// Root alone may make cgroups; elsewhere there is nothing to see.
+    fn top(purpose: &str) -> Option<(Cgroup, String)> {
+        let name = format!("/coracle-unit-{purpose}-{}", std::process::id());
+        let top = Cgroup::new(&name).unwrap();
+        top.create().ok().map(|()| (top, name))
+    }
+
+    #[test]
+    fn what_was_made_on_the_way_goes_with_the_last_group_below_it() {
+        let Some((top, name)) = top("way") else { return };
+        let groups = ["a/one", "a/two"].map(|g| Cgroup::new(&format!("{name}/{g}")).unwrap());
+        let above = Cgroup::new(&format!("{name}/a")).unwrap();
+        groups.iter().for_each(|group| group.create().unwrap());
+
+        groups[0].remove(Duration::ZERO).unwrap();
+        let between = above.exists();
+        groups[1].remove(Duration::ZERO).unwrap();
+
+        assert_eq!((between, above.exists(), top.exists()), (true, false, true));
+        top.remove(Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn what_others_have_made_stays() {
+        let Some((top, name)) = top("others") else { return };
+        let theirs = Cgroup::new(&format!("{name}/theirs")).unwrap();
+        theirs.create().unwrap();
+        let group = Cgroup::new(&format!("{name}/theirs/group")).unwrap();
+        group.create().unwrap();
+
+        group.remove(Duration::ZERO).unwrap();
+
+        assert!(theirs.exists());
+        theirs.remove(Duration::ZERO).unwrap();
+        top.remove(Duration::ZERO).unwrap();
+    }
+}
