@@ -22,6 +22,7 @@ mod holes;
 mod hostile_images;
 mod image_volumes;
 mod logs;
+mod misbehaving_networks;
 mod model;
 mod network;
 mod old_profiles;
@@ -56,6 +57,7 @@ fn tests() -> Vec<Trial> {
         pods::tests(),
         network::tests(),
         check::tests(),
+        misbehaving_networks::tests(),
         containers::tests(),
         logs::tests(),
         exec::tests(),

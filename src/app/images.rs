@@ -1,6 +1,7 @@
 //! The image store of a state directory, opened with the configured settings.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::error::AppError;
 use crate::config::Config;
@@ -31,6 +32,7 @@ fn settings(config: &Config) -> Settings {
     Settings {
         registry_config_dir: config.registry.config_dir.clone(),
         auth_file: config.registry.auth_file.clone(),
+        progress_timeout: Duration::from_secs(config.registry.progress_timeout_seconds.get().into()),
         concurrent_layers: config.registry.max_parallel_layers.get(),
         max_layer_bytes: config.images.max_layer_bytes.get(),
         max_layer_entries: config.images.max_layer_entries.get(),

@@ -3,12 +3,13 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::admin::AdminService;
 use super::check::{Daemon, Look};
 use super::error::AppError;
 use super::images::{image_root, open_images, open_records};
-use crate::cni::{self, DEFAULT_DEADLINE, Keeper, Network};
+use crate::cni::{self, Keeper, Network};
 use crate::config::Config;
 use crate::core::{self, Core};
 use crate::cri::server::Services;
@@ -103,7 +104,7 @@ pub(super) fn network(config: &Config) -> cni::Settings {
         plugin_dirs: config.cni.bin_dirs.clone(),
         cache_dir: config.state_dir.join("cni"),
         template: config.cni.conf_template.clone(),
-        deadline: DEFAULT_DEADLINE,
+        deadline: Duration::from_secs(config.cni.timeout_seconds.get().into()),
     }
 }
 

@@ -1,12 +1,11 @@
-//! The verbs of an attachment over the plugins of its network: `ADD`, `DEL`, `CHECK` and `GC` (CNI specification,
-//! section 3 "Execution of Network Configurations").
+//! The verbs of an attachment over the plugins of its network: `ADD`, `DEL` and `CHECK` (CNI specification, section 3
+//! "Execution of Network Configurations"). `GC` is in `collect`.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::{Map, Value, json};
+use serde_json::Map;
 use tokio::time::Instant;
 
 use crate::cni::cache::{Cache, Entry, Named};
@@ -15,12 +14,14 @@ use crate::cni::exec::{Run, Subject};
 use crate::cni::request::join_args;
 use crate::cni::version::Version;
 use crate::cni::{
-    AddRequest, AddResult, Attachment, CacheError, DelRequest, Network, NetworkConf, NetworkError, Verb,
+    AddRequest, AddResult, Attachment, CacheError, DelRequest, ExecError, Network, NetworkConf, NetworkError,
+    Verb,
 };
 use crate::sys::step;
 
-/// How long collecting waits for attachments being made or removed: they may not be held up behind it for longer.
-const GATE_WAIT: Duration = Duration::from_secs(5);
+/// How long after an `ADD` that was cut short what it set in motion may still come to an end: a process that left the
+/// plugin's group, or a daemon that the plugin only passed the request to.
+const SETTLES: Duration = Duration::from_secs(20);
 /// `statfs` of a network namespace's file, `NSFS_MAGIC`.
 const NSFS_MAGIC: u64 = 0x6e73_6673;
 
@@ -95,12 +96,15 @@ impl Network {
     /// The first plugin that fails ends it, as the specification has it: the plugins after it release the address,
     /// and rules that lead to it may still stand. The record remains and the call may be repeated.
     ///
+    /// An `ADD` that was cut short (a deadline, a crash of this process) may have an effect after the `DEL` that undoes
+    /// it: such an attachment is forgotten by the first `DEL` that succeeds once that cannot be any more.
+    ///
     /// Cancel safety: a dropped call kills the plugin that runs; repeat the call.
     ///
     /// # Errors
     ///
     /// [`NetworkError::Plugin`] of the plugin that failed, [`NetworkError::Cache`] when the record cannot be read and no
-    /// configuration is loaded to do without.
+    /// configuration is loaded to do without, [`NetworkError::Unsettled`] when it has to be repeated later.
     pub async fn del(&self, request: &DelRequest) -> Result<(), NetworkError> {
         let _gate = self.shared.gate.read().await;
         self.remove_recorded(&request.attachment, request.netns.as_deref())
@@ -133,52 +137,6 @@ impl Network {
             run.plugin(plugin.kind(), &conf.derive(plugin, injected)).await?;
         }
         Ok(())
-    }
-
-    /// Releases what attachments other than `valid` hold: `DEL` of those recorded here, then `GC` of each plugin of a
-    /// configuration of 1.1.0 or newer that does not disable it. `valid` is called once nothing is being attached or
-    /// detached; what it returns must have everything that is attached or ever will be without a new `ADD`.
-    ///
-    /// # Errors
-    ///
-    /// [`NetworkError::Busy`] when that moment does not come within five seconds; otherwise all that failed, after the rest
-    /// has been done.
-    pub async fn gc(&self, valid: impl FnOnce() -> HashSet<Attachment>) -> Result<(), NetworkError> {
-        let gate = tokio::time::timeout(GATE_WAIT, self.shared.gate.write());
-        let _gate = gate.await.map_err(|_| NetworkError::Busy)?;
-        let valid = valid();
-        let mut errors = Vec::new();
-
-        for named in self.blocking(Cache::list).await? {
-            if !valid.contains(&named.attachment) {
-                tracing::info!(attachment = %named.attachment, network = named.network, "attachment is left over");
-                errors.extend(self.remove(&named, None).await.err());
-            }
-        }
-        if let Some(conf) = self.conf().filter(|conf| conf.collects()) {
-            let mut listed: Vec<&Attachment> = valid.iter().collect();
-            listed.sort();
-            // The specification first had the second name; plugins of that time know it alone.
-            let names = ["cni.dev/valid-attachments", "cni.dev/attachments"];
-            let extra: Map<String, Value> = names
-                .map(|name| (name.to_owned(), json!(listed)))
-                .into_iter()
-                .collect();
-            let run = self.run(Verb::Gc, None);
-            for plugin in conf.plugins() {
-                let injected = Injected {
-                    extra: extra.clone(),
-                    ..Injected::default()
-                };
-                errors.extend(
-                    run.plugin(plugin.kind(), &conf.derive(plugin, injected))
-                        .await
-                        .err()
-                        .map(NetworkError::from),
-                );
-            }
-        }
-        NetworkError::join(errors)
     }
 
     /// Returns the attachments recorded: made, or begun and not undone.
@@ -250,9 +208,14 @@ impl Network {
     async fn undo(&self, entry: Entry, progress: Progress, error: NetworkError) -> NetworkError {
         // Plugins that refuse work they could do yesterday: worth asking them how they are.
         self.shared.doubt.notify_one();
+        let cut_short = matches!(
+            error,
+            NetworkError::Plugin(ExecError::Deadline { .. } | ExecError::Io { .. })
+        );
         let entry = Entry {
             begun: progress.begun,
             result: progress.result.map(|result| result.to_json().clone()),
+            ended: !cut_short,
             ..entry
         };
         let undone = match self.record(entry).await {
@@ -296,10 +259,11 @@ impl Network {
                     .filter(|conf| conf.name() == named.network)
                     .ok_or(error)?;
                 let entry = Entry::begin(&conf, named.attachment.clone(), Default::default());
-                (conf, entry)
+                (conf, Entry { ended: true, ..entry })
             }
             Err(error) => return Err(error),
         };
+        let entry = self.settling(entry).await?;
         let netns = netns.or(Some(&entry.netns)).filter(|path| is_namespace(path));
         let run = self.run(Verb::Del, Some(subject(&entry, netns)));
         let begun: &[PluginConf] = &conf.plugins()[..entry.begun.min(conf.plugins().len())];
@@ -312,8 +276,24 @@ impl Network {
             };
             run.plugin(plugin.kind(), &conf.derive(plugin, injected)).await?;
         }
+        if entry.settles_at.is_some_and(|at| seconds() < at) {
+            return Err(NetworkError::Unsettled {
+                attachment: named.attachment.clone(),
+            });
+        }
         let this = named.clone();
         self.blocking(move |cache| cache.remove(&this)).await
+    }
+
+    /// Gives an attachment whose `ADD` was cut short the time until which its `DEL` has to be repeated.
+    async fn settling(&self, entry: Entry) -> Result<Entry, NetworkError> {
+        if entry.complete || entry.ended || entry.settles_at.is_some() {
+            return Ok(entry);
+        }
+        let settles = SETTLES.min(self.shared.settings.deadline);
+        // One more for the part of a second that the clock's reading leaves out.
+        let settles_at = Some(seconds() + settles.as_secs() + 1);
+        self.record(Entry { settles_at, ..entry }).await
     }
 
     /// Returns the record of a completed `ADD`.
@@ -340,7 +320,7 @@ impl Network {
     }
 
     /// Reads or writes records where waiting for the disk holds up nobody.
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Cache) -> Result<T, CacheError> + Send + 'static,
     ) -> Result<T, NetworkError> {
@@ -358,6 +338,12 @@ impl Network {
             deadline: Instant::now() + self.shared.settings.deadline,
         }
     }
+}
+
+/// Seconds of the clock that outlives this process.
+fn seconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 fn subject<'a>(entry: &'a Entry, netns: Option<&'a Path>) -> Subject<'a> {

@@ -107,8 +107,8 @@ impl Network {
                     return Err(NetworkError::NotConfigured { reason });
                 };
                 // As an attachment that was begun: plugins know what they hold by its id.
-                let entry = Entry::begin(&conf, attachment.clone(), PathBuf::new());
-                self.record(entry).await?;
+                let begun = Entry::begin(&conf, attachment.clone(), PathBuf::new());
+                self.record(Entry { ended: true, ..begun }).await?;
                 self.remove_recorded(&attachment, None).await
             }
             Stray::Link(name) => {

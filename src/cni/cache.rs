@@ -40,6 +40,12 @@ pub(super) struct Entry {
     pub(super) result: Option<Value>,
     #[serde(default)]
     pub(super) complete: bool,
+    /// An `ADD` that failed by itself: nothing of it goes on.
+    #[serde(default)]
+    pub(super) ended: bool,
+    /// Of an `ADD` that was cut short: until then, in seconds of the clock, a `DEL` does not end the matter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) settles_at: Option<u64>,
 }
 
 impl Entry {
@@ -57,6 +63,8 @@ impl Entry {
             begun: conf.plugins().len(),
             result: None,
             complete: false,
+            ended: false,
+            settles_at: None,
         }
     }
 }

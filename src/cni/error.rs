@@ -59,6 +59,15 @@ pub enum NetworkError {
         /// Why.
         source: std::io::Error,
     },
+    /// Its `DEL` succeeded, but an `ADD` that was cut short may yet have an effect; the attachment's entry remains, for
+    /// another `DEL`.
+    #[error(
+        "attaching {attachment} was cut short and may yet have an effect: it is detached once more later"
+    )]
+    Unsettled {
+        /// The attachment.
+        attachment: Attachment,
+    },
     /// Collecting waited for attaching or detaching in progress, longer than it may.
     #[error("attachments are being made or removed")]
     Busy,

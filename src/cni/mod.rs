@@ -10,7 +10,7 @@
 //! | `exec` | one run of one plugin |
 //! | `result` | what `ADD` answers, in each version of the format |
 //! | `cache` | attachments on disk, so that `DEL` works after a restart and without the configuration |
-//! | `network`, `attach` | the handle, and its verbs; `request` and `error` are what goes in and comes out |
+//! | `network`, `attach`, `collect` | the handle, and its verbs; `request` and `error` are what goes in and comes out |
 //! | `audit` | what plugins hold for nobody |
 //! | `watch`, `keeper` | directories watched, and the task that keeps the handle's view current |
 //! | `template` | a configuration generated from address ranges |
@@ -18,6 +18,7 @@
 mod attach;
 mod audit;
 mod cache;
+mod collect;
 mod conflist;
 mod error;
 mod exec;
@@ -37,7 +38,7 @@ pub use conflist::{ConfError, NetworkConf};
 pub use error::NetworkError;
 pub use exec::{ExecError, PluginReport, Verb};
 pub use keeper::Keeper;
-pub use network::{DEFAULT_DEADLINE, Network, PluginVersions, Settings, Status};
+pub use network::{Network, PluginVersions, Settings, Status};
 pub use request::{
     AddRequest, Attachment, Bandwidth, Capabilities, Cidr, DelRequest, DnsConfig, PortMapping, Protocol,
     RequestError,

@@ -21,10 +21,6 @@ use crate::cni::{
     template,
 };
 
-/// How long one verb over all plugins may take unless configured: attaching and, after a failure, detaching again
-/// both fit into the four minutes after which a node agent asks anew.
-pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(100);
-
 /// Where everything is.
 #[derive(Clone, Debug)]
 pub struct Settings {

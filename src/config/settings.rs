@@ -2,7 +2,7 @@
 //!
 //! `settings!` keeps a field's documentation beside the field, so that it can be printed as well as read.
 
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,10 @@ settings! {
         /// Template of a network configuration. When set, the pod CIDR that the kubelet hands over is filled in
         /// and the result is written to `conf_dir`. For clusters without a network add-on.
         pub conf_template: Option<PathBuf>,
+        /// Seconds that the plugins together may take to attach a pod, or to detach it. Then they are killed, and
+        /// what they did is undone. Deleting a pod does not wait that long: after ten seconds the plugins are
+        /// asked again in the background.
+        pub timeout_seconds: NonZeroU32,
     }
 }
 
@@ -103,6 +107,9 @@ settings! {
         pub auth_file: Option<PathBuf>,
         /// Layers of one image that are fetched at the same time. At least 1.
         pub max_parallel_layers: NonZeroUsize,
+        /// Seconds without progress after which a transfer counts as broken: it goes on where it stopped, a few
+        /// times, and then the pull fails. Less than 1 KiB a second is no progress.
+        pub progress_timeout_seconds: NonZeroU32,
     }
 }
 
@@ -185,11 +192,13 @@ impl Default for Config {
                     "/usr/libexec/cni".into(),
                 ],
                 conf_template: None,
+                timeout_seconds: NonZeroU32::new(100).expect("100 is not zero"),
             },
             registry: Registry {
                 config_dir: "/etc/coracle/certs.d".into(),
                 auth_file: None,
                 max_parallel_layers: NonZeroUsize::new(3).expect("3 is not zero"),
+                progress_timeout_seconds: NonZeroU32::new(60).expect("60 is not zero"),
             },
             images: Images {
                 max_layer_bytes: NonZeroU64::new(64 << 30).expect("not zero"),

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::cri::adapter::Runtime;
-use crate::cri::sandbox::{Network, Pinner};
+use crate::cri::sandbox::{Network, Pinner, Told};
 use crate::cri::v1alpha2::ApiVersion;
 use crate::cri::wire::v1;
 use crate::model::{self, NETWORK_READY, Result, RuntimeCondition, StatusRequest, VersionRequest};
@@ -44,6 +44,8 @@ where
         // The model's network is a container's own; the pods' is the adapter's.
         conditions.retain(|condition| condition.kind != NETWORK_READY);
         conditions.push(network_condition(self.sandboxes.network().ready()));
+        let told = self.sandboxes.debts_told();
+        conditions.extend(debt_condition(&told));
         let mut info = answer.info;
         if verbose {
             info.insert("config".to_owned(), self.config_info());
@@ -51,6 +53,7 @@ where
                 "networkDebts".to_owned(),
                 json!(self.sandboxes.debts()).to_string(),
             );
+            info.insert("networkDebtCounts".to_owned(), json!(told).to_string());
         }
         Ok(v1::StatusResponse {
             status: Some(v1::RuntimeStatus {
@@ -119,6 +122,20 @@ fn network_condition(ready: std::result::Result<(), String>) -> RuntimeCondition
         reason: reason.to_owned(),
         message,
     }
+}
+
+/// Told only while it does not hold: something that plugins do not let go of, try after try.
+fn debt_condition(told: &Told) -> Option<RuntimeCondition> {
+    let worst = told.lasting.as_ref()?;
+    Some(RuntimeCondition {
+        kind: "NetworkReleased".to_owned(),
+        status: false,
+        reason: "NetworkDebts".to_owned(),
+        message: format!(
+            "{} deleted pods still hold their network, {} among them: {}",
+            told.open, worst.sandbox, worst.reason
+        ),
+    })
 }
 
 fn condition(from: RuntimeCondition) -> v1::RuntimeCondition {

@@ -81,6 +81,14 @@ impl Place {
         format!("own{number}")
     }
 
+    /// Sets keys beyond those that every place has.
+    pub(crate) fn set(&self, toml: &str) {
+        let directory = self.config().with_extension("toml.d");
+        fs::create_dir_all(&directory).unwrap();
+        let file = directory.join(format!("{}.toml", node().number()));
+        fs::write(file, toml).unwrap();
+    }
+
     /// Parent of the cgroups of this daemon's pods.
     pub(crate) fn cgroup_parent(&self) -> String {
         format!("{}/{}", node().cgroup_parent(), self.name)

@@ -1,13 +1,15 @@
 //! Network debts: attachments whose `DEL` did not succeed in time while their sandbox was stopped.
 //!
 //! A failing plugin must not keep a pod from being deleted, and an address must not be lost either. So what could not
-//! be detached becomes a record of its own, which a single task pays back: at start, and again with growing pauses.
-//! While there is no debt the task sleeps.
+//! be detached becomes a record of its own, which a single task pays back: at start, and again with growing pauses, a
+//! few at a time, so that one that hangs does not hold up the others. While there is no debt the task sleeps.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -22,7 +24,13 @@ use super::network::Network;
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LAST_PAUSE: Duration = Duration::from_secs(300);
 /// How long one try may take.
-pub(super) const TRY: Duration = Duration::from_secs(30);
+const TRY: Duration = Duration::from_secs(30);
+/// How long stopping a sandbox waits for its network before that becomes a debt.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// How many debts are tried at a time.
+const AT_ONCE: usize = 8;
+/// A debt that was tried in vain so often is worth telling in the node's conditions.
+const LASTING: u32 = 4;
 
 /// An attachment that the network plugins may still hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,35 +45,77 @@ impl state::Record for Debt {
     const TABLE: &'static str = "network-debts-v1";
 }
 
+/// What has become of the debts since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::cri) struct Told {
+    /// How many there are.
+    pub(in crate::cri) open: u64,
+    /// How many were taken on.
+    pub(in crate::cri) taken_on: u64,
+    /// How many were paid.
+    pub(in crate::cri) paid: u64,
+    /// Tries that failed.
+    pub(in crate::cri) failed_tries: u64,
+    /// Times that plugins were asked to let go of what nothing holds.
+    pub(in crate::cri) collections: u64,
+    /// Times that they could not.
+    pub(in crate::cri) failed_collections: u64,
+    /// The debt that was tried most often in vain, when that is lasting.
+    #[serde(skip)]
+    pub(in crate::cri) lasting: Option<Debt>,
+}
+
 /// The debts, by the id of their sandbox.
 #[derive(Debug)]
 pub(in crate::cri) struct Debts {
     store: Store,
-    open: Mutex<BTreeMap<String, Open>>,
+    books: Mutex<Books>,
     more: Notify,
+    /// Told of each debt: where there is one there may be more than is known.
+    wanted: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    open: BTreeMap<String, Open>,
+    told: Told,
 }
 
 #[derive(Clone, Debug)]
 struct Open {
     debt: Debt,
     pause: Duration,
-    next: Instant,
+    /// When it is tried again; none while it is being tried.
+    next: Option<Instant>,
+    tries: u32,
+}
+
+impl Open {
+    fn new(debt: Debt, next: Instant) -> Open {
+        Open {
+            debt,
+            pause: FIRST_PAUSE,
+            next: Some(next),
+            tries: 0,
+        }
+    }
 }
 
 impl Debts {
     /// Loads the debts that were left.
-    pub(super) fn load(store: Store) -> Result<Arc<Debts>> {
+    pub(super) fn load(store: Store, wanted: Arc<Notify>) -> Result<Arc<Debts>> {
         let now = Instant::now();
-        let open = |debt| Open {
-            debt,
-            pause: FIRST_PAUSE,
-            next: now,
+        let loaded = store.load::<Debt>()?.into_iter();
+        let books = Books {
+            open: loaded.map(|(id, debt)| (id, Open::new(debt, now))).collect(),
+            told: Told::default(),
         };
-        let loaded = store.load::<Debt>()?;
         Ok(Arc::new(Debts {
             store,
-            open: Mutex::new(loaded.into_iter().map(|(id, debt)| (id, open(debt))).collect()),
+            books: Mutex::new(books),
             more: Notify::new(),
+            wanted,
         }))
     }
 
@@ -77,28 +127,52 @@ impl Debts {
             reason = debt.reason,
             "network is not detached yet, tries again later"
         );
-        let open = Open {
-            debt,
-            pause: FIRST_PAUSE,
-            next: Instant::now() + FIRST_PAUSE,
-        };
-        self.lock().insert(id.to_owned(), open);
+        {
+            let mut books = self.lock();
+            books.told.taken_on += 1;
+            books
+                .open
+                .insert(id.to_owned(), Open::new(debt, Instant::now() + FIRST_PAUSE));
+        }
         self.more.notify_one();
+        self.wanted.notify_one();
         Ok(())
     }
 
     /// What is owed, by sandbox id.
     pub(in crate::cri) fn all(&self) -> BTreeMap<String, Debt> {
-        let open = self.lock();
-        open.iter()
-            .map(|(id, open)| (id.clone(), open.debt.clone()))
-            .collect()
+        let books = self.lock();
+        let open = books.open.iter();
+        open.map(|(id, open)| (id.clone(), open.debt.clone())).collect()
+    }
+
+    /// What has become of the debts.
+    pub(super) fn told(&self) -> Told {
+        let books = self.lock();
+        let worst = books.open.values().max_by_key(|open| open.tries);
+        Told {
+            open: books.open.len() as u64,
+            lasting: worst
+                .filter(|open| open.tries >= LASTING)
+                .map(|open| open.debt.clone()),
+            ..books.told.clone()
+        }
+    }
+
+    /// Counts a collection.
+    pub(super) fn collected(&self, done: bool) {
+        let told = &mut self.lock().told;
+        match done {
+            true => told.collections += 1,
+            false => told.failed_collections += 1,
+        }
     }
 
     /// Pays back until told to stop.
     pub(super) async fn pay<N: Network>(self: Arc<Self>, network: Arc<N>, stop: CancellationToken) {
+        let mut tries = FuturesUnordered::new();
         loop {
-            let next = self.lock().iter().map(|(id, open)| (open.next, id.clone())).min();
+            let next = self.next().filter(|_| tries.len() < AT_ONCE);
             let due = async {
                 match &next {
                     Some((at, _)) => tokio::time::sleep_until(*at).await,
@@ -108,23 +182,35 @@ impl Debts {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.more.notified() => continue,
+                Some(()) = tries.next() => continue,
                 () = due => {}
             }
-            if let Some((_, id)) = next {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = self.try_one(&id, network.as_ref()) => {}
-                }
+            if let Some((_, id)) = next
+                && let Some(open) = self.lock().open.get_mut(&id)
+            {
+                open.next = None;
+                tries.push(self.try_one(id, network.as_ref()));
             }
         }
     }
 
-    async fn try_one<N: Network>(&self, id: &str, network: &N) {
-        let reason = match tokio::time::timeout(TRY, network.detach(id, None)).await {
-            Ok(Ok(())) => match self.store.remove::<Debt>(id).await {
+    fn next(&self) -> Option<(Instant, String)> {
+        let books = self.lock();
+        let waiting = books
+            .open
+            .iter()
+            .filter_map(|(id, open)| Some((open.next?, id.clone())));
+        waiting.min()
+    }
+
+    async fn try_one<N: Network>(&self, id: String, network: &N) {
+        let reason = match tokio::time::timeout(TRY, network.detach(&id, None)).await {
+            Ok(Ok(())) => match self.store.remove::<Debt>(&id).await {
                 Ok(()) => {
                     tracing::info!(sandbox = id, "network is detached at last");
-                    self.lock().remove(id);
+                    let mut books = self.lock();
+                    books.open.remove(&id);
+                    books.told.paid += 1;
                     return;
                 }
                 Err(error) => error.to_string(),
@@ -133,14 +219,17 @@ impl Debts {
             Err(_) => format!("no answer after {} s", TRY.as_secs()),
         };
         tracing::debug!(sandbox = id, reason, "network is still not detached");
-        if let Some(open) = self.lock().get_mut(id) {
+        let mut books = self.lock();
+        books.told.failed_tries += 1;
+        if let Some(open) = books.open.get_mut(&id) {
             open.debt.reason = reason;
+            open.tries += 1;
             open.pause = (open.pause * 2).min(LAST_PAUSE);
-            open.next = Instant::now() + open.pause;
+            open.next = Some(Instant::now() + open.pause);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Open>> {
-        self.open.lock().expect("no panic happens under this lock")
+    fn lock(&self) -> std::sync::MutexGuard<'_, Books> {
+        self.books.lock().expect("no panic happens under this lock")
     }
 }

@@ -14,6 +14,7 @@
 //! belong to it by a tag that only the adapter understands.
 
 pub(crate) mod audit;
+mod collect;
 mod debts;
 mod files;
 mod namespaces;
@@ -27,10 +28,11 @@ mod run;
 mod stop;
 mod undo;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,7 +42,7 @@ use crate::cri::wire::v1::ContainerEventType;
 use crate::model::{self, ContainerFilter, Error, Result};
 use crate::state::Store;
 
-pub(super) use debts::Debt;
+pub(super) use debts::{Debt, Told};
 pub(super) use files::{hostname, mounts};
 pub use namespaces::{Held, PinRequest, Pinner};
 pub(super) use namespaces::{check_sysctls, shared};
@@ -123,7 +125,8 @@ where
             stop,
         } = parts;
         let network = Arc::new(network);
-        let debts = debts::Debts::load(store.clone())?;
+        let wanted = Arc::new(Notify::new());
+        let debts = debts::Debts::load(store.clone(), Arc::clone(&wanted))?;
         let shared = Arc::new(Shared {
             registry,
             events,
@@ -139,7 +142,8 @@ where
         });
         let sandboxes = Sandboxes { shared };
         sandboxes.recover().await?;
-        tasks.spawn(debts.pay(network, stop));
+        tasks.spawn(debts.pay(network, stop.clone()));
+        tasks.spawn(collect::keep(Arc::clone(&sandboxes.shared), wanted, stop));
         Ok(sandboxes)
     }
 
@@ -170,6 +174,11 @@ where
         self.shared.debts.all()
     }
 
+    /// What was done about them since the start.
+    pub(super) fn debts_told(&self) -> Told {
+        self.shared.debts.told()
+    }
+
     /// The network.
     pub(super) fn network(&self) -> &N {
         &self.shared.network
@@ -184,6 +193,15 @@ where
 impl<R, P, N> Shared<R, P, N> {
     fn dir(&self, id: &str) -> PathBuf {
         self.dir.join(id)
+    }
+
+    /// The sandboxes that hold a network attachment, those being made among them.
+    fn attached(&self) -> BTreeSet<String> {
+        let records = self.registry.all().into_iter();
+        records
+            .filter(|record| record.network == record::Attachment::Held)
+            .map(|record| record.id.clone())
+            .collect()
     }
 
     fn held(&self, record: &Record) -> Held {

@@ -1,5 +1,6 @@
 //! What a sandbox asks of the network, and the network's readiness.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,19 @@ pub trait Network: Send + Sync + 'static {
 
     /// Detaches a sandbox, whether its namespace is still there or not. Safe to repeat.
     fn detach(&self, id: &str, netns: Option<&Path>) -> impl Future<Output = Result<()>> + Send;
+
+    /// The sandboxes that something is recorded of: attached, or begun and not undone.
+    fn recorded(&self) -> impl Future<Output = Result<BTreeSet<String>>> + Send;
+
+    /// Lets go of what no sandbox holds any more, where the network can tell. `valid` is called when nothing is being
+    /// attached or detached.
+    ///
+    /// # Errors
+    /// `Unavailable`: that moment did not come.
+    fn collect(
+        &self,
+        valid: impl FnOnce() -> BTreeSet<String> + Send,
+    ) -> impl Future<Output = Result<()>> + Send;
 
     /// Says why sandboxes cannot be attached, or that they can. From memory: runs nothing.
     ///

@@ -1,5 +1,6 @@
 //! The network of a node: CNI plugins, asked in the adapter's words.
 
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -36,6 +37,21 @@ impl Network for cni::Network {
             netns: netns.map(Path::to_owned),
         };
         self.del(&request).await.map_err(|error| refused("detach", error))
+    }
+
+    async fn recorded(&self) -> Result<BTreeSet<String>> {
+        let recorded = self.attachments().await;
+        let recorded = recorded.map_err(|error| refused("look through", error))?;
+        Ok(recorded
+            .iter()
+            .map(|attachment| attachment.id().to_owned())
+            .collect())
+    }
+
+    async fn collect(&self, valid: impl FnOnce() -> BTreeSet<String> + Send) -> Result<()> {
+        // Ids of sandboxes are ours, and those of attachments too.
+        let valid = || -> HashSet<Attachment> { valid().iter().flat_map(|id| attachment(id)).collect() };
+        self.gc(valid).await.map_err(|error| refused("clean", error))
     }
 
     fn ready(&self) -> std::result::Result<(), String> {
@@ -99,7 +115,9 @@ fn dns(from: Dns) -> cni::DnsConfig {
 
 fn refused(verb: &str, error: cni::NetworkError) -> Error {
     let kind = match &error {
-        cni::NetworkError::NotConfigured { .. } | cni::NetworkError::Busy => Kind::Unavailable,
+        cni::NetworkError::NotConfigured { .. }
+        | cni::NetworkError::Busy
+        | cni::NetworkError::Unsettled { .. } => Kind::Unavailable,
         cni::NetworkError::Request(_) => Kind::InvalidArgument,
         _ => Kind::Internal,
     };

@@ -32,6 +32,9 @@ where
                 tracing::warn!(sandbox = id, %error, "pod sandbox is not recovered");
             }
         }
+        if let Err(error) = self.shared.recover_attachments().await {
+            tracing::warn!(%error, "network attachments are not looked through");
+        }
         Ok(())
     }
 }
@@ -60,6 +63,22 @@ where
         if changed {
             self.save(record.clone()).await?;
             self.tell(&record, ContainerEventType::ContainerStoppedEvent);
+        }
+        Ok(())
+    }
+
+    /// Makes debts of attachments that belong to no sandbox: of one whose record was lost, say.
+    async fn recover_attachments(&self) -> Result<()> {
+        let held = self.attached();
+        let owed = self.debts.all();
+        for id in self.network.recorded().await? {
+            if !held.contains(&id) && !owed.contains_key(&id) {
+                let debt = Debt {
+                    sandbox: "unknown".to_owned(),
+                    reason: "no pod sandbox has this attachment".to_owned(),
+                };
+                self.debts.add(&id, debt).await?;
+            }
         }
         Ok(())
     }

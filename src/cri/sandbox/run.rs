@@ -156,12 +156,12 @@ where
         });
     }
 
-    /// Plugins may hold something even when `ADD` failed (CNI specification, section 2 "ADD").
+    /// Plugins may hold something even when `ADD` failed (CNI specification, section 2 "ADD"). What they do not let go of
+    /// becomes a debt: a pod that could not be made leaves nothing for the caller to remove.
     fn push_detach(self: &Arc<Self>, record: &Record, undo: &mut Undo) {
-        let (shared, id) = (Arc::clone(self), record.id.clone());
+        let (shared, record) = (Arc::clone(self), record.clone());
         undo.push("detach the sandbox's network", async move {
-            let netns = shared.dir(&id).join("net");
-            shared.network.detach(&id, Some(&netns)).await
+            shared.let_go(&record).await
         });
     }
 }

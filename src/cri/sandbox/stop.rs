@@ -10,7 +10,7 @@ use crate::model::{
     StopContainerRequest,
 };
 
-use super::debts::{Debt, TRY};
+use super::debts::{Debt, PATIENCE};
 use super::record::{Attachment, Phase, Record};
 use super::run::remove_dir;
 use super::{Network, Pinner, Sandbox, Sandboxes, Shared, TAG, blocking, gather};
@@ -127,17 +127,7 @@ where
 
     /// Detaches the network, or makes a debt of it: a failing plugin keeps no pod from being deleted.
     async fn detach(&self, record: &Record) -> Result<()> {
-        let id = &record.id;
-        let netns = self.dir(id).join("net");
-        let reason = match tokio::time::timeout(TRY, self.network.detach(id, Some(&netns))).await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("no answer after {} s", TRY.as_secs())),
-        };
-        if let Some(reason) = reason {
-            let sandbox = record.config.key.to_string();
-            self.debts.add(id, Debt { sandbox, reason }).await?;
-        }
+        self.let_go(record).await?;
         step("adapter.stop.detached");
         self.save(Record {
             network: Attachment::None,
@@ -145,6 +135,22 @@ where
             ..record.clone()
         })
         .await
+    }
+
+    /// Lets go of the network, now or later.
+    pub(super) async fn let_go(&self, record: &Record) -> Result<()> {
+        let id = &record.id;
+        let netns = self.dir(id).join("net");
+        let reason = match tokio::time::timeout(PATIENCE, self.network.detach(id, Some(&netns))).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("no answer after {} s", PATIENCE.as_secs())),
+        };
+        if let Some(reason) = reason {
+            let sandbox = record.config.key.to_string();
+            self.debts.add(id, Debt { sandbox, reason }).await?;
+        }
+        Ok(())
     }
 
     async fn remove(self: &Arc<Self>, id: &str) -> Result<()> {

@@ -201,6 +201,23 @@ async fn a_failing_network_does_not_keep_a_pod_from_being_removed() {
 }
 
 #[tokio::test]
+async fn a_pod_that_could_not_be_attached_leaves_a_debt_at_most() {
+    let node = TestNode::new().await;
+    node.world.fail("attach", true);
+    node.world.fail("detach", true);
+
+    let refused = node.adapter.run_pod_sandbox(run_request(pod("web"))).await;
+
+    assert!(refused.unwrap_err().message().contains("attach fails as told"));
+    assert!(node.pods(Default::default()).await.is_empty());
+    assert_eq!(node.adapter.sandboxes.debts().len(), 1);
+    node.world.fail("attach", false);
+    node.world.fail("detach", false);
+    node.run_pod("web").await;
+    node.world.detached.0.acquire().await.unwrap().forget();
+}
+
+#[tokio::test]
 async fn a_pod_in_the_hosts_network_has_no_network_of_its_own() {
     let node = TestNode::new().await;
     node.world.fail("attach", true);

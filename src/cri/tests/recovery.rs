@@ -84,6 +84,31 @@ async fn a_debt_outlives_the_daemon() {
     assert!(node.world.lock().attached.is_empty());
 }
 
+#[tokio::test]
+async fn a_restarted_daemon_has_the_network_let_go_of_all_but_its_pods() {
+    let node = TestNode::new().await;
+    let (id, stopped) = (node.run_pod("web").await, node.run_pod("stopped").await);
+    node.stop_pod(&stopped).await.unwrap();
+    node.world.collected.0.acquire().await.unwrap().forget();
+
+    let node = node.restart().await;
+
+    node.world.collected.0.acquire().await.unwrap().forget();
+    assert_eq!(node.world.lock().valid, [id].into());
+}
+
+#[tokio::test]
+async fn an_attachment_without_a_pod_is_a_debt() {
+    let node = TestNode::new().await;
+    let id = node.run_pod("web").await;
+    node.world.lock().attached.insert("lost".to_owned());
+
+    let node = node.restart().await;
+
+    node.world.detached.0.acquire().await.unwrap().forget();
+    assert_eq!(node.world.lock().attached, [id].into());
+}
+
 /// Leaves a sandbox as a daemon that was killed in the middle of making it does.
 async fn half_made(node: &TestNode) -> String {
     let answer = node

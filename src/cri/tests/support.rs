@@ -30,6 +30,8 @@ pub(super) struct World {
     pub(super) permits: Semaphore0,
     /// Has a permit for each successful detaching.
     pub(super) detached: Semaphore0,
+    /// Has a permit for each successful collecting.
+    pub(super) collected: Semaphore0,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +42,7 @@ pub(super) struct WorldState {
     pub(super) calls: Vec<&'static str>,
     pub(super) requests: Vec<PinRequest>,
     pub(super) ranges: Vec<String>,
+    pub(super) valid: BTreeSet<String>,
     pub(super) waiting: bool,
 }
 
@@ -114,6 +117,17 @@ impl Network for FakeNetwork {
     async fn detach(&self, id: &str, _: Option<&Path>) -> Result<()> {
         self.0.enter("detach")?.attached.remove(id);
         self.0.detached.0.add_permits(1);
+        Ok(())
+    }
+
+    async fn recorded(&self) -> Result<BTreeSet<String>> {
+        Ok(self.0.lock().attached.clone())
+    }
+
+    async fn collect(&self, valid: impl FnOnce() -> BTreeSet<String> + Send) -> Result<()> {
+        let valid = valid();
+        self.0.enter("collect")?.valid = valid;
+        self.0.collected.0.add_permits(1);
         Ok(())
     }
 
