@@ -26,6 +26,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         leaks_are_found_and_put_right_beside_a_daemon,
         leaks_are_found_and_put_right_at_rest,
         what_a_lost_record_leaves_is_taken_apart,
+        a_record_that_cannot_be_read_is_told_and_still_owns,
+        a_damaged_store_goes_on_and_containers_with_it,
         a_check_that_cannot_be_made_says_so,
     ]
 }
@@ -161,7 +163,8 @@ fn plant(place: &Place, pod: &str, ended: &str) -> Vec<(&'static str, String)> {
     fs::write(&stray, entry).unwrap();
     planted.push(("attachment", path(&stray)));
 
-    let (address, owner) = ("10.100.250.250", stray_id('f'));
+    // No other test's plugin may run for the same owner.
+    let (address, owner) = ("10.100.250.250", format!("{:064x}", node().number()));
     let file = node().addresses(&network).join(address);
     fs::write(file, format!("{owner}\r\neth0")).unwrap();
     planted.push(("address", format!("{address} of network {network}, for {owner}")));
@@ -274,6 +277,93 @@ async fn what_a_lost_record_leaves_is_taken_apart() {
         kill(Pid::from_raw(pid), None).is_err().then_some(())
     })
     .await;
+}
+
+/// The conditions of a daemon, by name.
+async fn conditions(daemon: &Daemon) -> Vec<(String, bool, String)> {
+    let request = k8s_cri::v1::StatusRequest::default();
+    let answer = daemon.runtime().status(request).await.unwrap().into_inner();
+    let conditions = answer.status.unwrap().conditions.into_iter();
+    conditions
+        .map(|condition| (condition.r#type, condition.status, condition.reason))
+        .collect()
+}
+
+fn condition(name: &str, status: bool, reason: &str) -> (String, bool, String) {
+    (name.to_owned(), status, reason.to_owned())
+}
+
+async fn a_record_that_cannot_be_read_is_told_and_still_owns() {
+    let daemon = Daemon::with_images("check-quarantine").await;
+    assert!(
+        conditions(&daemon)
+            .await
+            .contains(&condition("StoreHealthy", true, ""))
+    );
+    let pod = Pod::run(&daemon, "quarantine").await;
+    let container = pod.idle("main").await;
+    let (id, pid) = (container.id.clone(), container.pid().await);
+    let place = daemon.kill().await;
+    let store = Store::open(&place.state.join("state.redb")).unwrap();
+    store
+        .put(&id, &AnyContainer(serde_json::json!({"of": "a later version"})))
+        .await
+        .unwrap();
+    store.close().await;
+    drop(store);
+
+    let daemon = Daemon::start(place).await;
+
+    let told = conditions(&daemon).await;
+    assert!(
+        told.contains(&condition("StoreHealthy", false, "RecordsQuarantined")),
+        "{told:?}"
+    );
+    assert!(told.contains(&condition("RuntimeReady", true, "")), "{told:?}");
+    let audit = daemon.place.audit(&["--repair"]).await;
+    assert_eq!(audit.code, 1);
+    assert_eq!(audit.of("quarantine"), [(format!("containers/{id}"), false)]);
+    assert_eq!(audit.findings.len(), 1, "{:#?}", audit.findings);
+    assert!(kill(Pid::from_raw(pid), None).is_ok(), "its container was ended");
+}
+
+async fn a_damaged_store_goes_on_and_containers_with_it() {
+    let daemon = Daemon::with_images("check-damage").await;
+    let pod = full_pod(&daemon, "damage").await;
+    let container = pod.idle("second").await;
+    let (id, log) = (container.id.clone(), container.log.clone());
+    let (pod, config) = (pod.id.clone(), pod.config.clone());
+    let (place, _) = daemon.stop().await;
+    let file = place.state.join("state.redb");
+    let good = fs::read(&file).unwrap();
+    // What is written on every page of a tree: no page is left whole.
+    let mut bad = good.clone();
+    for page in bad.chunks_mut(4096).skip(1) {
+        page[0] ^= 0x40;
+    }
+    fs::write(&file, bad).unwrap();
+
+    let daemon = Daemon::start(place).await;
+
+    let told = conditions(&daemon).await;
+    assert!(
+        told.contains(&condition("StoreHealthy", false, "StoreDamaged")),
+        "{told:?}"
+    );
+    assert!(told.contains(&condition("RuntimeReady", true, "")), "{told:?}");
+    let container = crate::harness::container::Made::adopted(&daemon, &id, &log);
+    assert_eq!(container.sh("echo still here").await, "still here\n");
+    let audit = daemon.place.audit(&[]).await;
+    assert_eq!(audit.of("store").len(), 1, "{:#?}", audit.findings);
+    assert_eq!(audit.findings.len(), 1, "{:#?}", audit.findings);
+    fs::remove_file(&audit.of("store")[0].0).unwrap();
+    Pod::adopted(&daemon, &pod, &config).remove().await;
+    daemon.check().await;
+    assert!(
+        conditions(&daemon)
+            .await
+            .contains(&condition("StoreHealthy", true, ""))
+    );
 }
 
 async fn a_check_that_cannot_be_made_says_so() {

@@ -114,6 +114,7 @@ fn strip_scheme(socket: &std::path::Path) -> PathBuf {
 ///
 /// The code is the command's own: 0, or 1 with a text on standard error; 2 for a command line that makes no sense.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    crate::sys::panics::abort_unless_guarded();
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {

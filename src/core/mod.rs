@@ -12,6 +12,7 @@ mod devices;
 mod events;
 mod exec;
 mod files;
+mod health;
 mod host;
 mod info;
 mod lookup;

@@ -7,7 +7,7 @@
 //! record, observed, no monitor, no exit record ----------> killed, unknown
 //! record, nothing observed, directory there -------------> creation was cut short: taken apart
 //! record, no directory (a reboot) -----------------------> ended, unknown
-//! directory or writable layer without a record ----------> taken apart
+//! directory or writable layer without a record ----------> taken apart, unless records may have been lost
 //! ```
 
 use std::collections::BTreeSet;
@@ -32,10 +32,18 @@ pub(super) const PROCESS: &str = "process.json";
 impl Core {
     pub(super) async fn recover(&self) -> Result<()> {
         let records = self.inner.store.load::<ContainerRecord>()?;
-        let known: BTreeSet<String> = records.iter().map(|(id, _)| id.clone()).collect();
+        let mut known: BTreeSet<String> = records.iter().map(|(id, _)| id.clone()).collect();
+        // What has a record that cannot be read has an owner all the same.
+        known.extend(self.inner.store.peek::<ContainerRecord>()?.unreadable);
         futures_util::stream::iter(records)
             .for_each_concurrent(SIDE_BY_SIDE, |(id, record)| self.recover_one(id, record))
             .await;
+        if !self.inner.store.damaged().is_empty() {
+            tracing::warn!(
+                "the record store was damaged: what has no record is left alone, `coracle check` tells"
+            );
+            return Ok(());
+        }
         self.sweep(&known).await
     }
 

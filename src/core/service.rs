@@ -70,7 +70,7 @@ impl RuntimeService for Core {
             ..Default::default()
         };
         Ok(StatusResponse {
-            conditions: vec![ready],
+            conditions: vec![ready, self.store_condition()],
             info: Default::default(),
         })
     }

@@ -10,7 +10,7 @@ use super::{Core, failed};
 use crate::model::{Error, Result};
 use crate::monitor::{MonitorClient, MonitorError};
 use crate::sys::cgroup::Cgroup;
-use crate::sys::step;
+use crate::sys::{mount, step};
 
 /// How long killed processes may take to leave their cgroup.
 const DYING: Duration = Duration::from_secs(5);
@@ -46,6 +46,9 @@ impl Core {
                 .map(|e| e.to_string()),
         );
         step("teardown.directory");
+        // A creation that was cut short may leave its network namespace pinned.
+        let unpinned = mount::detach_if_mounted(&dir.join("net"));
+        failures.extend(unpinned.err().map(|e| e.to_string()));
         let removed = [remove_tree(&self.engine_dir().join(id)).await, empty(&dir).await];
         failures.extend(removed.into_iter().filter_map(|r| Some(r.err()?.to_string())));
         if !failures.is_empty() {

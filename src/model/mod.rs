@@ -77,8 +77,8 @@ pub use image::{
     ListImagesResponse, PullImageRequest, PullImageResponse, RemoveImageRequest,
 };
 pub use runtime::{
-    NETWORK_READY, RUNTIME_READY, RuntimeCondition, StatusRequest, StatusResponse, VersionRequest,
-    VersionResponse,
+    NETWORK_READY, RUNTIME_READY, RuntimeCondition, STORE_HEALTHY, StatusRequest, StatusResponse,
+    VersionRequest, VersionResponse,
 };
 pub use security::{Capabilities, GroupsPolicy, Profile, Security, User};
 pub use service::{Events, Filesystem, ImageService, RuntimeService, Stats};

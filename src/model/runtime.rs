@@ -8,6 +8,8 @@ use super::json::is_zero;
 pub const RUNTIME_READY: &str = "RuntimeReady";
 /// The condition that says: the network is up and containers that need it are accepted.
 pub const NETWORK_READY: &str = "NetworkReady";
+/// The condition that says: every record of the store could be read. Containers are accepted without it too.
+pub const STORE_HEALTHY: &str = "StoreHealthy";
 
 /// Asks for the version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

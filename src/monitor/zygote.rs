@@ -13,7 +13,7 @@ use crate::sys::cgroup::Cgroup;
 use crate::sys::fork::{Fork, exit_now, fork};
 pub use crate::sys::zygote::ARGUMENT;
 use crate::sys::zygote::{Zygote, ZygoteAnswer, ZygoteError, ZygoteOptions, ZygoteRequest};
-use crate::sys::{fds, fork as processes, message, pipe, proc, signal, step};
+use crate::sys::{fds, fork as processes, message, panics, pipe, proc, signal, step};
 use lean::Mounts;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,6 +27,8 @@ pub fn spawn(options: ZygoteOptions) -> Result<Zygote, ZygoteError> {
 /// Is the zygote, until its client closes. Descriptor 0 is the client's socket. `main` calls this before anything else
 /// when its first argument is `sys::zygote::ARGUMENT`: the process must have no other thread.
 pub fn zygote_main() -> ! {
+    // Forks inherit it: none of them may unwind into the loop of another.
+    panics::abort_unless_guarded();
     let code = match serve() {
         Ok(()) => 0,
         // Nobody is there to be told: the client sees the end and starts another one.

@@ -5,10 +5,15 @@
 //! transaction, one sync of the disk, serves everyone who waits (see [`writer`]). What a record means is its owner's
 //! business.
 
+mod envelope;
+mod salvage;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::Serialize;
@@ -91,6 +96,9 @@ pub struct Peek<T> {
 pub struct Store {
     database: Arc<Database>,
     writer: Arc<Writer>,
+    /// Damaged files that were set aside, as found at start.
+    damaged: Arc<Vec<PathBuf>>,
+    quarantined: Arc<AtomicUsize>,
 }
 
 impl Store {
@@ -99,16 +107,31 @@ impl Store {
     /// # Errors
     /// [`StateError::InUse`] when another process has it open.
     pub fn open(path: &Path) -> Result<Store, StateError> {
-        let database = Database::create(path).map_err(|source| match source {
-            redb::DatabaseError::DatabaseAlreadyOpen => StateError::InUse(path.to_owned()),
-            other => StateError::Open {
-                path: path.to_owned(),
-                source: other.into(),
-            },
-        })?;
+        let (database, damaged) = salvage::open(path)?;
         let database = Arc::new(database);
-        let writer = Arc::new(Writer::new(Arc::clone(&database)));
-        Ok(Store { database, writer })
+        let store = Store {
+            writer: Arc::new(Writer::new(Arc::clone(&database))),
+            database,
+            damaged: Arc::new(damaged),
+            quarantined: Arc::default(),
+        };
+        let count = store.set_aside()?.len();
+        store.quarantined.store(count, Ordering::Relaxed);
+        Ok(store)
+    }
+
+    /// Damaged files of the store that were set aside and are still there. From memory, unless there are any.
+    pub fn damaged(&self) -> Vec<PathBuf> {
+        self.damaged
+            .iter()
+            .filter(|path| path.exists())
+            .cloned()
+            .collect()
+    }
+
+    /// How many records are in quarantine. From memory.
+    pub fn quarantined(&self) -> usize {
+        self.quarantined.load(Ordering::Relaxed)
     }
 
     /// Reads every record of a type. One that cannot be parsed is moved to quarantine, with a log line; it never
@@ -123,10 +146,15 @@ impl Store {
             table: T::TABLE,
             source,
         })? {
-            match serde_json::from_slice(&bytes) {
+            match decode::<T>(&key, &bytes) {
                 Ok(record) => good.push((key, record)),
                 Err(error) => {
-                    tracing::error!(table = T::TABLE, key, %error, "record cannot be read, moved to quarantine");
+                    tracing::error!(
+                        table = T::TABLE,
+                        key,
+                        error,
+                        "record cannot be read, moved to quarantine"
+                    );
                     bad.push((key, bytes));
                 }
             }
@@ -137,6 +165,7 @@ impl Store {
                     table: T::TABLE,
                     source,
                 })?;
+            self.quarantined.fetch_add(bad.len(), Ordering::Relaxed);
         }
         Ok(good)
     }
@@ -155,7 +184,7 @@ impl Store {
             unreadable: vec![],
         };
         for (key, bytes) in self.raw::<T>().map_err(failed)? {
-            match serde_json::from_slice(&bytes) {
+            match decode::<T>(&key, &bytes) {
                 Ok(record) => peek.records.push((key, record)),
                 Err(_) => peek.unreadable.push(key),
             }
@@ -196,7 +225,7 @@ impl Store {
             .write(Write {
                 table: T::TABLE,
                 key: key.to_owned(),
-                value: Some(bytes),
+                value: Some(envelope::seal(T::TABLE, key, &bytes)),
             })
             .await
     }
@@ -259,85 +288,8 @@ impl Store {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use serde::Deserialize;
-
-    use super::*;
-
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct Boat {
-        oars: u32,
-    }
-    impl Record for Boat {
-        const TABLE: &'static str = "boats";
-    }
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct OtherBoat {
-        sails: String,
-    }
-    impl Record for OtherBoat {
-        const TABLE: &'static str = "boats";
-    }
-
-    #[tokio::test]
-    async fn records_survive_closing() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("db");
-        let store = Store::open(&path).unwrap();
-        store.put("a", &Boat { oars: 2 }).await.unwrap();
-        store.put("b", &Boat { oars: 4 }).await.unwrap();
-        store.remove::<Boat>("a").await.unwrap();
-        store.close().await;
-        drop(store);
-
-        let again = Store::open(&path).unwrap();
-
-        assert_eq!(
-            again.load::<Boat>().unwrap(),
-            vec![("b".to_owned(), Boat { oars: 4 })]
-        );
-    }
-
-    #[tokio::test]
-    async fn many_writers_at_once_all_get_their_answer() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("db")).unwrap();
-
-        let writes = (0..100u32).map(|n| {
-            let store = store.clone();
-            async move { store.put(&n.to_string(), &Boat { oars: n }).await }
-        });
-        let answers = futures_util::future::join_all(writes).await;
-
-        assert!(answers.iter().all(Result::is_ok));
-        assert_eq!(store.load::<Boat>().unwrap().len(), 100);
-    }
-
-    #[tokio::test]
-    async fn a_record_that_cannot_be_read_is_kept_in_quarantine() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("db")).unwrap();
-        store
-            .put("old", &OtherBoat { sails: "two".into() })
-            .await
-            .unwrap();
-        store.put("new", &Boat { oars: 1 }).await.unwrap();
-
-        let boats = store.load::<Boat>().unwrap();
-
-        assert_eq!(boats, vec![("new".to_owned(), Boat { oars: 1 })]);
-        assert_eq!(store.set_aside().unwrap(), ["boats/old"]);
-    }
-
-    #[tokio::test]
-    async fn a_store_cannot_be_opened_twice() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("db");
-        let _first = Store::open(&path).unwrap();
-
-        let second = Store::open(&path);
-
-        assert!(matches!(second, Err(StateError::InUse(_))), "{second:?}");
-    }
+/// Reads a record: whole, under its own key, and of this version's shape.
+fn decode<T: Record>(key: &str, bytes: &[u8]) -> Result<T, String> {
+    let payload = envelope::open(T::TABLE, key, bytes).ok_or("its checksum does not match")?;
+    serde_json::from_slice(payload).map_err(|error| error.to_string())
 }

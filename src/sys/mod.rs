@@ -19,6 +19,7 @@ pub mod loopback;
 pub mod message;
 pub mod mount;
 pub mod namespace;
+pub mod panics;
 pub mod pidfd;
 pub mod pipe;
 pub mod proc;

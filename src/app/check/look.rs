@@ -166,7 +166,12 @@ impl Look {
             let expected = "a record that this version can read; it is kept as it is";
             Finding::for_a_person(Class::Quarantine, Thing::Id(name), expected)
         };
-        Ok(aside.map(finding).collect())
+        let mut found: Vec<Finding> = aside.map(finding).collect();
+        found.extend(self.records.damaged().into_iter().map(|path| {
+            let expected = "no damaged store: once nothing of it is missed, remove the file";
+            Finding::for_a_person(Class::Store, Thing::Path(path), expected)
+        }));
+        Ok(found)
     }
 
     /// One zygote a daemon, none without, and none of our mounts in its namespace: every container would inherit them.

@@ -1,0 +1,291 @@
+//! Opening a store whose file may be damaged.
+//!
+//! The database beneath panics on damaged pages, when it reads them and when it changes what lies beside them. So the
+//! whole file is checked and read once, under a guard, before anything is written. A file that does not pass is kept
+//! under a name with the date; what can be read of it, by the tree from either end and else by its raw bytes, goes into
+//! a new one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use redb::{Database, DatabaseError, ReadableDatabase, StorageError, TableDefinition, TableHandle};
+
+use super::envelope::{carve, open as unseal, seal};
+use super::{QUARANTINE, StateError};
+use crate::sys::fs::sync_parent;
+use crate::sys::panics::guarded;
+
+/// Between the name of the store and the date, in the name of a file that was set aside.
+const MARK: &str = ".damaged-";
+
+type Table = BTreeMap<String, Vec<u8>>;
+
+/// What was read of a file.
+#[derive(Debug, Default)]
+struct Read {
+    tables: BTreeMap<String, Table>,
+    /// Tables of which something may be missing.
+    partial: BTreeSet<String>,
+    /// The list of tables itself could not be read.
+    blind: bool,
+}
+
+/// Opens the database at `path`. The second value is the files that were ever set aside and are still there.
+pub(super) fn open(path: &Path) -> Result<(Database, Vec<PathBuf>), StateError> {
+    let failed = |source: redb::Error| StateError::Open {
+        path: path.to_owned(),
+        source,
+    };
+    let database = match guarded(|| Database::create(path)) {
+        Ok(Ok(database)) => Ok(database),
+        Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => return Err(StateError::InUse(path.to_owned())),
+        Ok(Err(error)) if !is_damage(&error) => return Err(failed(error.into())),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(panic) => Err(panic),
+    };
+    let (trouble, read) = match database {
+        Ok(mut database) => match guarded(|| database.check_integrity()) {
+            Ok(Ok(true)) => match read(&database) {
+                read if read.partial.is_empty() && !read.blind => return Ok((database, set_aside(path))),
+                read => {
+                    forget(database);
+                    ("a table cannot be read".to_owned(), read)
+                }
+            },
+            Ok(Err(DatabaseError::Storage(StorageError::Io(error)))) if !is_garbage(&error) => {
+                return Err(failed(StorageError::Io(error).into()));
+            }
+            other => {
+                let trouble = match other {
+                    Ok(Ok(_)) => "checksums do not match".to_owned(),
+                    Ok(Err(error)) => error.to_string(),
+                    Err(panic) => panic,
+                };
+                let mut read = read(&database);
+                // It may have gone back to an earlier state.
+                read.blind = true;
+                forget(database);
+                (trouble, read)
+            }
+        },
+        Err(trouble) => {
+            let read = Read {
+                blind: true,
+                ..Read::default()
+            };
+            (trouble, read)
+        }
+    };
+    replace(path, read, &trouble)
+}
+
+/// A damaged database must not write when it is closed. Its descriptor stays, on a file that nobody opens again.
+fn forget(database: Database) {
+    std::mem::forget(database);
+}
+
+fn is_damage(error: &DatabaseError) -> bool {
+    match error {
+        DatabaseError::Storage(StorageError::Io(error)) => is_garbage(error),
+        DatabaseError::Storage(StorageError::Corrupted(_)) | DatabaseError::UpgradeRequired(_) => true,
+        _ => false,
+    }
+}
+
+fn is_garbage(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+    )
+}
+
+/// Reads every table, from its beginning and, where that does not get through, from its end.
+fn read(database: &Database) -> Read {
+    let mut found = Read::default();
+    let names = guarded(|| -> Result<Vec<String>, redb::Error> {
+        let read = database.begin_read()?;
+        let tables = read.list_tables()?;
+        Ok(tables.map(|table| table.name().to_owned()).collect())
+    });
+    let Ok(Ok(names)) = names else {
+        found.blind = true;
+        return found;
+    };
+    for name in names {
+        let records = Mutex::new(Table::new());
+        if !walk(database, &name, &records, false) {
+            let _ = walk(database, &name, &records, true);
+            found.partial.insert(name.clone());
+        }
+        found.tables.insert(
+            name,
+            records
+                .into_inner()
+                .unwrap_or_else(|poisoned| poisoned.into_inner()),
+        );
+    }
+    found
+}
+
+/// Gathers a table's records as far as it can be read; tells whether that was all of it.
+fn walk(database: &Database, name: &str, records: &Mutex<Table>, backwards: bool) -> bool {
+    let walked = guarded(|| -> Result<(), redb::Error> {
+        let table = database
+            .begin_read()?
+            .open_table(TableDefinition::<&str, &[u8]>::new(name))?;
+        let mut entries = redb::ReadableTable::iter(&table)?;
+        while let Some(entry) = if backwards {
+            entries.next_back()
+        } else {
+            entries.next()
+        } {
+            let (key, value) = entry?;
+            let mut records = records.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            records.insert(key.value().to_owned(), value.value().to_owned());
+        }
+        Ok(())
+    });
+    matches!(walked, Ok(Ok(())))
+}
+
+/// Puts a new file with what was read in the place of a damaged one, which is kept.
+fn replace(path: &Path, mut read: Read, trouble: &str) -> Result<(Database, Vec<PathBuf>), StateError> {
+    let failed = |error: io::Error| StateError::Open {
+        path: path.to_owned(),
+        source: redb::Error::Io(error),
+    };
+    let raw = fs::read(path).map_err(failed)?;
+    complete(&mut read, &raw);
+    drop(raw);
+    let beside = path.with_extension("redb.new");
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let database = write(&beside, &read).map_err(|source| StateError::Open {
+        path: beside.clone(),
+        source,
+    })?;
+    let aside = name_aside(path);
+    // A second name first: at no instant is there no store.
+    fs::hard_link(path, &aside).map_err(failed)?;
+    fs::rename(&beside, path)
+        .and_then(|()| sync_parent(path))
+        .map_err(failed)?;
+    let records: usize = read.tables.values().map(BTreeMap::len).sum();
+    tracing::error!(
+        trouble,
+        kept = %aside.display(),
+        records,
+        "record store is damaged: it is kept, and what can be read of it goes on in a new one"
+    );
+    Ok((database, set_aside(path)))
+}
+
+/// Adds the records that only the raw bytes still have, the latest of each. One that had been removed may come back with
+/// them: its owner finds nothing of it and says so.
+fn complete(read: &mut Read, raw: &[u8]) {
+    if !read.blind && read.partial.is_empty() {
+        return;
+    }
+    let mut latest: BTreeMap<(&str, &str), (u64, &[u8])> = BTreeMap::new();
+    for envelope in carve(raw) {
+        let wanted = read.blind || read.partial.contains(envelope.table);
+        let known = latest.entry((envelope.table, envelope.key)).or_insert((0, &[]));
+        if wanted && envelope.when >= known.0 {
+            *known = (envelope.when, envelope.payload);
+        }
+    }
+    for ((table, key), (when, payload)) in latest {
+        let present = read.tables.entry(table.to_owned()).or_default();
+        let whole = present
+            .get(key)
+            .is_some_and(|bytes| unseal(table, key, bytes).is_some());
+        if when > 0 && !whole {
+            present.insert(key.to_owned(), seal(table, key, payload));
+        }
+    }
+}
+
+fn write(path: &Path, read: &Read) -> Result<Database, redb::Error> {
+    let database = Database::create(path)?;
+    let write = database.begin_write()?;
+    for (name, records) in &read.tables {
+        let mut table = write.open_table(TableDefinition::<&str, &[u8]>::new(name))?;
+        for (key, bytes) in records {
+            table.insert(key.as_str(), bytes.as_slice())?;
+        }
+    }
+    write.open_table(QUARANTINE)?;
+    write.commit()?;
+    Ok(database)
+}
+
+/// A name that no file has: the store's, with the time.
+fn name_aside(path: &Path) -> PathBuf {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (seconds, mut number) = (since.as_secs(), since.subsec_nanos());
+    let date = date(seconds);
+    loop {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!("{MARK}{date}.{number:09}"));
+        if !Path::new(&name).exists() {
+            return name.into();
+        }
+        number += 1;
+    }
+}
+
+/// `2026-11-28T22:40:05Z`, by the civil calendar (days from 0000-03-01, in eras of 400 years).
+fn date(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month) = (
+        day - (153 * month + 2) / 5 + 1,
+        if month < 10 { month + 3 } else { month - 9 },
+    );
+    let year = year + era * 400 + u64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+/// The damaged files beside a store.
+fn set_aside(path: &Path) -> Vec<PathBuf> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return vec![];
+    };
+    let prefix = format!("{}{MARK}", name.to_string_lossy());
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+    let mut paths: Vec<PathBuf> = names.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_795_905_605, "2026-11-28T22:40:05Z"),
+        ] {
+            assert_eq!(date(seconds), expected);
+        }
+    }
+}
