@@ -13,6 +13,7 @@
 
 mod harness;
 
+mod attacks;
 mod check;
 mod containers;
 mod escapes;
@@ -71,6 +72,7 @@ fn tests() -> Vec<Trial> {
         pulls::tests(),
         pulls_refused::tests(),
         refusals::tests(),
+        attacks::tests(),
         restart::tests(),
         streams::tests(),
         model::tests(),

@@ -16,6 +16,9 @@ pub enum AppError {
     /// The state directory is another's.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// A group that the settings name.
+    #[error("group {0} (socket_group) is not known")]
+    UnknownGroup(String),
     /// The record store cannot be opened.
     #[error(transparent)]
     State(#[from] StateError),

@@ -65,7 +65,8 @@ async fn until_told(config: &Config, zygote: Arc<Zygote>) -> Result<(), AppError
 
 async fn in_order(config: &Config, zygote: Arc<Zygote>, shutdown: &Shutdown) -> Result<(), AppError> {
     let node = Node::open(config, zygote).await?;
-    let listener = bind(&config.socket)?;
+    let group = config.socket_group.as_deref().map(group_number).transpose()?;
+    let listener = bind(&config.socket, group)?;
     let told = shutdown.drain();
     notify::ready();
     tracing::info!(
@@ -106,4 +107,15 @@ pub(super) fn start_zygote(config: &Config) -> Result<Zygote, AppError> {
         ..ZygoteOptions::default()
     })
     .map_err(AppError::Zygote)
+}
+
+/// The number of a group, given as such or by its name.
+fn group_number(group: &str) -> Result<u32, AppError> {
+    if let Ok(number) = group.parse() {
+        return Ok(number);
+    }
+    match nix::unistd::Group::from_name(group) {
+        Ok(Some(found)) => Ok(found.gid.as_raw()),
+        _ => Err(AppError::UnknownGroup(group.to_owned())),
+    }
 }

@@ -40,6 +40,9 @@ settings! {
         pub run_dir: PathBuf,
         /// Unix socket that the kubelet, crictl and this command line dial. At most 107 bytes long.
         pub socket: PathBuf,
+        /// Group, by name or number, that may use the socket beside root; without it root alone may. Whoever may use the
+        /// socket is root on the node.
+        pub socket_group: Option<String>,
         /// Parent of the cgroups of pods that name none, from the root of each hierarchy.
         pub cgroup_parent: PathBuf,
         /// Cgroup of the processes that watch over containers, from the root of each hierarchy. Never a pod's, so that
@@ -177,6 +180,7 @@ impl Default for Config {
             state_dir: "/var/lib/coracle".into(),
             run_dir: "/run/coracle".into(),
             socket: "/run/coracle/coracle.sock".into(),
+            socket_group: None,
             cgroup_parent: "/coracle".into(),
             monitor_cgroup: "/coracle/monitors".into(),
             log: Log {

@@ -21,7 +21,25 @@ pub(crate) fn refuse(error: Error) -> Status {
 
 /// Maps an error to the status that carries its whole text.
 pub(super) fn status(error: &Error) -> Status {
-    Status::new(code(error.kind()), error.to_string())
+    Status::new(code(error.kind()), bounded(error.to_string()))
+}
+
+/// Longest text of a status, which travels in a header: most clients take 16 KiB of them, escapes included.
+const LONGEST: usize = 4096;
+/// What is kept of a longer one's end, where the cause is.
+const TAIL: usize = 1024;
+
+/// Cuts the middle out of a text that is too long: it repeats what a caller sent, a megabyte if that is what it sent.
+fn bounded(text: String) -> String {
+    if text.len() <= LONGEST {
+        return text;
+    }
+    let boundary = |at: &usize| text.is_char_boundary(*at);
+    let head = (0..=LONGEST - TAIL).rev().find(boundary).unwrap_or(0);
+    let tail = (text.len() - TAIL..=text.len())
+        .find(boundary)
+        .unwrap_or(text.len());
+    format!("{} … {} bytes … {}", &text[..head], tail - head, &text[tail..])
 }
 
 /// The kinds are named as the codes are; one this file does not know yet is the server's fault.
@@ -65,6 +83,17 @@ mod tests {
             assert_eq!(code(kind), expected);
             assert_eq!(format!("{kind:?}"), format!("{expected:?}"));
         }
+    }
+
+    #[test]
+    fn a_long_text_loses_its_middle() {
+        let error = Error::not_found(format!("no container {}: gone", "ü".repeat(1 << 20)));
+
+        let status = status(&error);
+
+        assert!(status.message().starts_with("no container üü"));
+        assert!(status.message().ends_with("üü: gone"));
+        assert!(status.message().len() < LONGEST + 64);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! The grammar is that of the distribution project's references; short names are Docker Hub's.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::digest::Digest;
@@ -33,11 +34,19 @@ pub(super) struct NameError {
     reason: &'static str,
 }
 
+/// The text without what some put before a registry: `user:password@`. It goes to logs and to whoever asks.
+fn without_secrets(text: &str) -> Cow<'_, str> {
+    match text.rsplit_once('@') {
+        Some((_, rest)) if !rest.starts_with("sha") => Cow::Owned(format!("***@{rest}")),
+        _ => Cow::Borrowed(text),
+    }
+}
+
 impl Name {
     /// Parses a name; one without a registry is Docker Hub's, one without tag and digest means `latest`.
     pub(super) fn parse(text: &str) -> Result<Name, NameError> {
         let fail = |reason| NameError {
-            name: text.chars().take(MAX_NAME).collect(),
+            name: without_secrets(text).chars().take(MAX_NAME).collect(),
             reason,
         };
         if text.is_empty() {

@@ -1,5 +1,7 @@
 //! What the last stage becomes: command, environment, working directory and limits of a process.
 
+use std::collections::HashMap;
+
 use oci_spec::image::Config as ImageConfig;
 
 use crate::model::{ContainerConfig, Profile};
@@ -107,31 +109,30 @@ pub(super) fn env(
     }
     // Always there: libcontainer would look it up by getpwuid, with the container's own NSS modules.
     env.set_default(b"HOME", home.as_bytes());
-    Ok(env.0)
+    Ok(env.entries)
 }
 
+/// Variables in the order that they came first, and where each is.
 #[derive(Default)]
-struct Environment(Vec<Vec<u8>>);
+struct Environment {
+    entries: Vec<Vec<u8>>,
+    places: HashMap<Vec<u8>, usize>,
+}
 
 impl Environment {
-    fn position(&self, name: &[u8]) -> Option<usize> {
-        self.0.iter().position(|entry| {
-            entry
-                .strip_prefix(name)
-                .is_some_and(|rest| rest.first() == Some(&b'='))
-        })
-    }
-
     fn set(&mut self, name: &[u8], value: &[u8]) {
         let entry = [name, b"=", value].concat();
-        match self.position(name) {
-            Some(n) => self.0[n] = entry,
-            None => self.0.push(entry),
+        match self.places.get(name) {
+            Some(place) => self.entries[*place] = entry,
+            None => {
+                self.places.insert(name.to_vec(), self.entries.len());
+                self.entries.push(entry);
+            }
         }
     }
 
     fn set_default(&mut self, name: &[u8], value: &[u8]) {
-        if self.position(name).is_none() {
+        if !self.places.contains_key(name) {
             self.set(name, value);
         }
     }

@@ -113,7 +113,8 @@ impl Place {
         node().directory.join(format!("{}.steps", self.name))
     }
 
-    fn log(&self) -> PathBuf {
+    /// What the daemon says, at level debug.
+    pub(crate) fn log(&self) -> PathBuf {
         node().directory.join(format!("{}.log", self.name))
     }
 

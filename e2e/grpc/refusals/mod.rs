@@ -39,7 +39,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 
 /// All that a daemon has, as far as it can be told from outside.
 #[derive(Debug, PartialEq)]
-struct World {
+pub(crate) struct World {
     pods: Vec<v1::PodSandbox>,
     containers: Vec<v1::Container>,
     images: Vec<v1::Image>,
@@ -47,7 +47,7 @@ struct World {
     cgroups: Vec<PathBuf>,
 }
 
-async fn world(daemon: &Daemon) -> World {
+pub(crate) async fn world(daemon: &Daemon) -> World {
     let mut runtime = daemon.runtime();
     let pods = runtime
         .list_pod_sandbox(v1::ListPodSandboxRequest::default())
@@ -167,7 +167,7 @@ impl<'a> Table<'a> {
 }
 
 /// The daemon of these tests, for one at a time, without any pod.
-async fn empty() -> MutexGuard<'static, Daemon> {
+pub(crate) async fn empty() -> MutexGuard<'static, Daemon> {
     let daemon = daemon::alone().await;
     let listed = daemon
         .runtime()

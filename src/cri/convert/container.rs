@@ -13,7 +13,7 @@ use super::image::required_image;
 use super::mounts::{devices, mounts};
 use super::resources::resources;
 use super::security::security;
-use super::{ADDED_MOUNTS_TAG, ATTEMPT_TAG, NAME_TAG, known, name, no_nul, required, signal};
+use super::{ADDED_MOUNTS_TAG, ATTEMPT_TAG, NAME_TAG, known, name, no_nul, required, signal, too_long};
 
 /// Where a container's PID namespace comes from, before a target container has been looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,6 +176,9 @@ fn log(directory: &str, path: String) -> Result<(String, String)> {
             std::path::Component::Normal(_) | std::path::Component::CurDir
         )
     });
+    if too_long(&path) {
+        return Err(Error::invalid("config.log_path is longer than a path can be"));
+    }
     if odd || path.contains('\0') {
         return Err(Error::invalid(format!(
             "config.log_path {path} is not below the log directory"

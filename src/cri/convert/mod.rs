@@ -66,6 +66,12 @@ fn absolute(value: &str, field: &str) -> Result<()> {
     no_nul(value, field)
 }
 
+/// Whether a path, or a name in it, is longer than file systems take (limits.h: PATH_MAX, NAME_MAX), with room for
+/// what goes before it.
+fn too_long(path: &str) -> bool {
+    path.len() > 3072 || path.split('/').any(|name| name.len() > 255)
+}
+
 fn no_nul(value: &str, field: &str) -> Result<()> {
     match value.contains('\0') {
         true => Err(Error::invalid(format!("{field} contains a NUL byte"))),

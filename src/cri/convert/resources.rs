@@ -18,6 +18,18 @@ pub(in crate::cri) fn resources(
             return Err(Error::invalid(format!("{field}.{name} {value} is negative")));
         }
     }
+    // What the scheduler takes (kernel/sched/core.c); 0 is not specified, a negative quota none.
+    let (period, quota) = (from.cpu_period, from.cpu_quota);
+    if period != 0 && !(1000..=1_000_000).contains(&period) {
+        return Err(Error::invalid(format!(
+            "{field}.cpu_period {period} is not within 1000 to 1000000"
+        )));
+    }
+    if quota > 0 && !(1000..1 << 44).contains(&quota) {
+        return Err(Error::invalid(format!(
+            "{field}.cpu_quota {quota} is out of range"
+        )));
+    }
     if !(-1000..=1000).contains(&from.oom_score_adj) {
         let value = from.oom_score_adj;
         return Err(Error::invalid(format!(
@@ -25,10 +37,21 @@ pub(in crate::cri) fn resources(
         )));
     }
     for (index, limit) in from.hugepage_limits.iter().enumerate() {
-        not_empty(
-            &limit.page_size,
-            &format!("{field}.hugepage_limits[{index}].page_size"),
-        )?;
+        let name = format!("{field}.hugepage_limits[{index}].page_size");
+        not_empty(&limit.page_size, &name)?;
+        // It becomes part of a file's name.
+        if limit.page_size.len() > 16 || !limit.page_size.chars().all(|c| c.is_ascii_alphanumeric()) {
+            return Err(Error::invalid(format!("{name} is not a size")));
+        }
+    }
+    for (list, name) in [
+        (&from.cpuset_cpus, "cpuset_cpus"),
+        (&from.cpuset_mems, "cpuset_mems"),
+    ] {
+        let plain = |c: char| c.is_ascii_digit() || matches!(c, ',' | '-' | ' ');
+        if list.len() > 1024 || !list.chars().all(plain) {
+            return Err(Error::invalid(format!("{field}.{name} is not a list of numbers")));
+        }
     }
     for name in from.unified.keys() {
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {

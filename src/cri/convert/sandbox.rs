@@ -8,7 +8,7 @@ use crate::model::{Error, Kind, Result};
 
 use super::filter::sandbox_state;
 use super::security::profile;
-use super::{absolute, id, known, name, required};
+use super::{absolute, id, known, name, required, too_long};
 
 /// The longest host name the kernel takes (uname(2)).
 const HOSTNAME_MAX: usize = 64;
@@ -86,6 +86,10 @@ fn hostname(from: String) -> Result<String> {
 }
 
 fn check_cgroup_parent(parent: &str) -> Result<()> {
+    if too_long(parent) {
+        let problem = "config.linux.cgroup_parent is longer than a path can be";
+        return Err(Error::invalid(problem));
+    }
     let odd = |part| matches!(part, Component::ParentDir | Component::CurDir);
     if parent.contains('\0') || Path::new(parent).components().any(odd) {
         return Err(Error::invalid(format!(

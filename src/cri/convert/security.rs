@@ -61,8 +61,19 @@ fn user(from: &v1::LinuxContainerSecurityContext) -> Result<Option<User>> {
             "{FIELD}.run_as_username is set beside run_as_user"
         ))),
         (Some(user), true) => Ok(Some(User::Id(id(user.value, &format!("{FIELD}.run_as_user"))?))),
-        (None, false) => Ok(Some(User::Name(from.run_as_username.clone()))),
+        (None, false) => user_name(&from.run_as_username).map(Some),
         (None, true) => Ok(None),
+    }
+}
+
+/// A name as `/etc/passwd` could have it (passwd(5)).
+fn user_name(name: &str) -> Result<User> {
+    let odd = |c: char| c.is_control() || matches!(c, '/' | ':');
+    match name.len() > 255 || name.contains(odd) {
+        true => Err(Error::invalid(format!(
+            "{FIELD}.run_as_username is not the name of a user"
+        ))),
+        false => Ok(User::Name(name.to_owned())),
     }
 }
 

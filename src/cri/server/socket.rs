@@ -20,18 +20,20 @@ use rustix::{
 };
 use tokio::net::UnixListener;
 
-/// Owner and group may connect.
-const MODE: u32 = 0o660;
+/// The owner may connect.
+const MODE: u32 = 0o600;
+/// The owner and a group may.
+const GROUP_MODE: u32 = 0o660;
 const BACKLOG: i32 = 1024;
 
-/// Listens on a unix socket at `path`, of mode 0660; directories that lack are made, of mode 0755. A socket
-/// nobody answers on, left by a daemon that died, is replaced. Needs a tokio runtime around it.
+/// Listens on a unix socket at `path`, for the owner alone or for a group beside; directories that lack are made, of mode
+/// 0755. A socket nobody answers on, left by a daemon that died, is replaced. Needs a tokio runtime around it.
 ///
 /// # Errors
 ///
 /// [`BindError::InUse`] when another daemon answers on it, [`BindError::NotASocket`] when something else lies
 /// there, [`BindError::Io`] for what the system refused.
-pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
+pub fn bind(path: &Path, group: Option<u32>) -> Result<UnixListener, BindError> {
     let failed = |action: &'static str| {
         move |source| BindError::Io {
             action,
@@ -54,7 +56,7 @@ pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
     let directory = File::open(parent).map_err(failed("open the directory of"))?;
     directory.lock().map_err(failed("lock the directory of"))?;
     remove_stale(path)?;
-    listen(path).map_err(failed("listen on"))
+    listen(path, group).map_err(failed("listen on"))
 }
 
 fn remove_stale(path: &Path) -> Result<(), BindError> {
@@ -85,14 +87,18 @@ fn probe(path: &Path) -> rustix::io::Result<()> {
     rustix::net::connect(&stream_socket()?, &SocketAddrUnix::new(path)?)
 }
 
-fn listen(path: &Path) -> io::Result<UnixListener> {
+fn listen(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
     let socket = stream_socket()?;
     // The file's mode comes from the unbound socket's: at no moment can others connect (unix(7) has the file
     // made with all permissions that the umask leaves).
     fchmod(&socket, Mode::from_raw_mode(MODE))?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-    // The umask may have taken more than it should.
-    fs::set_permissions(path, Permissions::from_mode(MODE))?;
+    // The umask may have taken more than it should, and the group comes before its right.
+    if group.is_some() {
+        std::os::unix::fs::lchown(path, None, group)?;
+    }
+    let mode = group.map_or(MODE, |_| GROUP_MODE);
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
     rustix::net::listen(&socket, BACKLOG)?;
     UnixListener::from_std(net::UnixListener::from(socket))
 }
@@ -125,28 +131,43 @@ pub enum BindError {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io, os::unix::fs::PermissionsExt};
+    use std::{
+        fs, io,
+        os::unix::fs::{MetadataExt, PermissionsExt},
+    };
 
     use super::{BindError, bind};
 
     #[tokio::test]
-    async fn a_socket_is_made_for_owner_and_group_below_directories_that_lacked() {
+    async fn a_socket_is_made_for_its_owner_below_directories_that_lacked() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("run/daemon/api.sock");
 
-        let _listener = bind(&path).unwrap();
+        let _listener = bind(&path, None).unwrap();
 
         let mode = |it: &std::path::Path| fs::metadata(it).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o660, 0o755));
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o755));
+    }
+
+    #[tokio::test]
+    async fn a_group_may_use_the_socket_when_it_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("api.sock");
+        let own = rustix::process::getgid().as_raw();
+
+        let _listener = bind(&path, Some(own)).unwrap();
+
+        let facts = fs::metadata(&path).unwrap();
+        assert_eq!((facts.permissions().mode() & 0o777, facts.gid()), (0o660, own));
     }
 
     #[tokio::test]
     async fn a_socket_that_somebody_answers_on_is_refused() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("api.sock");
-        let _first = bind(&path).unwrap();
+        let _first = bind(&path, None).unwrap();
 
-        let second = bind(&path).unwrap_err();
+        let second = bind(&path, None).unwrap_err();
 
         assert!(matches!(&second, BindError::InUse(it) if *it == path), "{second}");
         assert!(
@@ -160,10 +181,10 @@ mod tests {
     async fn a_socket_left_by_a_dead_daemon_is_replaced() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("api.sock");
-        drop(bind(&path).unwrap());
+        drop(bind(&path, None).unwrap());
         assert!(path.exists());
 
-        let listener = bind(&path).unwrap();
+        let listener = bind(&path, None).unwrap();
 
         tokio::net::UnixStream::connect(&path).await.unwrap();
         listener.accept().await.unwrap();
@@ -175,7 +196,7 @@ mod tests {
         let path = home.path().join("api.sock");
         fs::write(&path, "precious").unwrap();
 
-        let error = bind(&path).unwrap_err();
+        let error = bind(&path, None).unwrap_err();
 
         assert!(matches!(error, BindError::NotASocket(_)), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
@@ -186,7 +207,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("x".repeat(120));
 
-        let error = bind(&path).unwrap_err();
+        let error = bind(&path, None).unwrap_err();
 
         assert!(error.to_string().contains("xxx"), "{error}");
         let BindError::Io { source, .. } = error else {

@@ -44,7 +44,7 @@ impl Running {
     fn start(drain: Duration) -> Self {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("api.sock");
-        let listener = bind(&path).unwrap();
+        let listener = bind(&path, None).unwrap();
         let fake = Arc::new(Fake::new());
         let services = Services::new(fake.clone(), fake.clone());
         let stop = CancellationToken::new();
