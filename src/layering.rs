@@ -22,7 +22,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("image", &["model", "sys", "state"]),
     ("cni", &["sys"]),
     ("core", &["model", "sys", "state", "spec", "image", "monitor"]),
-    ("cri", &["model", "sys", "state", "cni"]),
+    ("streaming", &["model", "sys"]),
+    ("cri", &["model", "sys", "state", "cni", "streaming"]),
     ("app", ALL),
     ("cli", &["app", "config", "monitor", "model", "telemetry", "sys"]),
     ("main", &["app", "cli", "monitor"]),
@@ -40,6 +41,7 @@ const ALL: &[&str] = &[
     "image",
     "cni",
     "core",
+    "streaming",
     "cri",
 ];
 
@@ -53,6 +55,10 @@ const DOORS: &[(&[&str], &[&str])] = &[
         &["src/cri/", "src/app", "src/cli"],
     ),
     (&["redb"], &["src/state/"]),
+    (
+        &["hyper", "tokio_rustls", "tokio_tungstenite"],
+        &["src/streaming/"],
+    ),
 ];
 const UNSAFE_DOOR: &str = "src/sys/";
 

@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | 5 | [`app`], [`cli`]: parse, wire, serve, drain |
 //! | 4 | [`cri`]: the adapter, the only code that knows pods and gRPC |
-//! | 3 | [`core`]: the runtime core |
+//! | 3 | [`core`]: the runtime core; [`streaming`]: sessions over SPDY and WebSocket |
 //! | 2 | [`image`], [`spec`], [`monitor`], [`cni`]: engines, none names another |
 //! | 1 | [`config`], [`telemetry`], [`state`] |
 //! | 0 | [`model`]: the reduced model; [`sys`]: kernel wrappers, the only `unsafe` |
@@ -25,5 +25,6 @@ pub mod model;
 pub mod monitor;
 pub mod spec;
 pub mod state;
+pub mod streaming;
 pub mod sys;
 pub mod telemetry;

@@ -125,6 +125,23 @@ says "an id may be abbreviated" '"CONTAINER_RUNNING"' inspect "${container:0:10}
 # shellcheck disable=SC2016 # the container's shell expands it
 says "exec -s runs in the container's environment" '^hello web$' exec -s "$container" sh -c 'echo "$GREETING $(hostname)"'
 refused "exec -s reports the exit code" '7' exec -s "$container" sh -c 'exit 7'
+# exec with streams, by both transports that crictl has.
+typing() { python3 "$here/terminal.py" 33 111 "$1" "$CRI_TOOLS/crictl" --runtime-endpoint "unix://$SOCKET" "${@:2}"; }
+for transport in spdy websocket; do
+	says "exec by $transport prints the output" '^hello$' exec -r "$transport" "$container" echo hello
+	# shellcheck disable=SC2016 # the container's shell expands it
+	run "exec by $transport keeps the outputs apart" exec -r "$transport" "$container" sh -c 'echo out; echo err >&2' &&
+		check "exec by $transport brings both" test "$OUT $(grep -x err "$NODE/crictl.log")" = "out err"
+	check "exec -i by $transport passes the input on" \
+		test "$(printf 'one\ntwo' | crictl exec -i -r "$transport" "$container" cat)" = "$(printf 'one\ntwo')"
+	refused "exec by $transport reports the exit code" 'exit code 7' exec -r "$transport" "$container" sh -c 'exit 7'
+	refused "exec by $transport says what cannot be run" 'no such file' exec -r "$transport" "$container" /nope
+	check "exec -it by $transport has a terminal of the client's size" \
+		grep -q '^33 111' <<<"$(typing 'stty size; exit\n' exec -it -r "$transport" "$container" sh)"
+	check "exec -it by $transport tells the command's exit code" \
+		grep -q 'exit code 3' <<<"$(typing 'exit 3\n' exec -it -r "$transport" "$container" sh)"
+done
+
 says "logs has what it wrote" '^to-stdout$' logs "$container"
 check "the log file is in CRI's format" grep -qE '^[0-9T:.-]+(Z|[+-][0-9:]+) stderr F to-stderr$' "$NODE/disk/logs/shell.log"
 says "stats shows it" "^${container:0:13} " stats

@@ -35,6 +35,7 @@ mod pulls_refused;
 mod refusals;
 mod resources;
 mod restart;
+mod streaming;
 mod streams;
 
 use std::process::ExitCode;
@@ -63,6 +64,7 @@ fn tests() -> Vec<Trial> {
         logs::tests(),
         exec::tests(),
         events::tests(),
+        streaming::tests(),
         process::tests(),
         resources::tests(),
         holes::tests(),

@@ -374,7 +374,6 @@ async fn streaming_calls_say_that_they_are_not_there() {
         assert!(status.message().contains(call), "{status}");
     };
 
-    check("Exec", refused(client.exec(old::ExecRequest::default())).await);
     check(
         "Attach",
         refused(client.attach(old::AttachRequest::default())).await,

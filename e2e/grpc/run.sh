@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . e2e/harness/report.sh
 need_root
 need_rust
-hack/tools.sh cni-plugins
+hack/tools.sh cni-plugins cri-tools
 unpacked docker-registry >/dev/null
 CORACLE_CNI_BIN=$(hack/tools.sh --dir cni-plugins)
 CORACLE_E2E_LOGS=$CACHE/logs/grpc

@@ -8,6 +8,7 @@ use crate::cni;
 use crate::cri::server::{BindError, ServeError};
 use crate::model;
 use crate::state::StateError;
+use crate::streaming::ServerError;
 use crate::sys::zygote::ZygoteError;
 
 /// Why a part could not be started.
@@ -52,6 +53,9 @@ pub enum AppError {
     /// The server ended by itself.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// The streaming server cannot be.
+    #[error(transparent)]
+    Streaming(#[from] ServerError),
     /// Signals could not be listened to.
     #[error("cannot listen to signals")]
     Signals(#[source] io::Error),

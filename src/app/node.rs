@@ -1,6 +1,7 @@
 //! The parts of a daemon, opened in the order in which they need each other and closed the other way round.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +11,13 @@ use super::check::{Daemon, Look};
 use super::error::AppError;
 use super::images::{image_root, open_images, open_records};
 use crate::cni::{self, Keeper, Network};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::core::{self, Core};
 use crate::cri::server::Services;
 use crate::cri::{self, Runtime, ZygotePinner};
 use crate::image::Images;
 use crate::state::Store;
+use crate::streaming::{self, Certificate, Server, Serving};
 use crate::sys::zygote::Zygote;
 
 /// CRI over the core, the image store, the zygote's namespaces and CNI plugins.
@@ -29,12 +31,14 @@ pub(super) struct Node {
     core: Core,
     adapter: Adapter,
     admin: AdminService,
+    streaming: Serving,
 }
 
 impl Node {
     /// Opens every part. Each finds what its predecessor left: images, then containers, then pods, since a pod is
     /// judged by its containers and a container by its image.
     pub(super) async fn open(config: &Config, zygote: Arc<Zygote>) -> Result<Node, AppError> {
+        let streaming = Server::bind(streaming(&config.streaming)).await?;
         let records = open_records(config)?;
         let images = open_images(config, &records).await?;
         let (network, keeper) = Network::open(network(config)).await.map_err(AppError::Network)?;
@@ -55,6 +59,7 @@ impl Node {
             cri::Settings {
                 state_dir: config.state_dir.clone(),
                 run_dir: config.run_dir.clone(),
+                urls: streaming.urls(),
             },
         )
         .await
@@ -72,6 +77,7 @@ impl Node {
             images,
             keeper,
             core,
+            streaming: streaming.serve(adapter.clone()),
             adapter,
         })
     }
@@ -90,6 +96,7 @@ impl Node {
 
     /// Finishes what is under way and writes what is to be written. Containers and their monitors go on.
     pub(super) async fn close(self) {
+        self.streaming.stop().await;
         self.adapter.drain().await;
         self.core.close().await;
         self.keeper.stop().await;
@@ -105,6 +112,17 @@ pub(super) fn network(config: &Config) -> cni::Settings {
         cache_dir: config.state_dir.join("cni"),
         template: config.cni.conf_template.clone(),
         deadline: Duration::from_secs(config.cni.timeout_seconds.get().into()),
+    }
+}
+
+fn streaming(settings: &config::Streaming) -> streaming::Options {
+    let seconds = |number: NonZeroU32| Duration::from_secs(number.get().into());
+    let files = settings.tls_certificate.clone().zip(settings.tls_key.clone());
+    streaming::Options {
+        address: settings.address,
+        certificate: files.map(|(certificates, key)| Certificate { certificates, key }),
+        idle_timeout: seconds(settings.idle_timeout_seconds),
+        creation_timeout: seconds(settings.creation_timeout_seconds),
     }
 }
 

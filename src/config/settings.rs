@@ -2,6 +2,7 @@
 //!
 //! `settings!` keeps a field's documentation beside the field, so that it can be printed as well as read.
 
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
@@ -58,6 +59,8 @@ settings! {
         pub registry: Registry,
         /// What an image may be at most. One that exceeds a limit is not pulled, and the error names the key.
         pub images: Images,
+        /// The server for the streams of exec, attach and port-forward.
+        pub streaming: Streaming,
     }
 }
 
@@ -130,6 +133,24 @@ settings! {
         pub max_layer_ratio: u64,
         /// Bytes of one manifest, index or image configuration.
         pub max_document_bytes: NonZeroU64,
+    }
+}
+
+settings! {
+    /// Table `[streaming]`.
+    pub struct Streaming {
+        /// Address and port to listen on; port 0 takes any that is free. The kubelet passes streams on, so loopback is
+        /// enough.
+        pub address: SocketAddr,
+        /// Certificate in PEM, with what signed it, for clients that insist on TLS. The kubelet checks it by the
+        /// machine's own roots. Set together with `tls_key`. Both files are read again when they have changed.
+        pub tls_certificate: Option<PathBuf>,
+        /// Key of the certificate in PEM.
+        pub tls_key: Option<PathBuf>,
+        /// Seconds after which a session in which nothing moves ends.
+        pub idle_timeout_seconds: NonZeroU32,
+        /// Seconds that a client may take to open the streams of its session.
+        pub creation_timeout_seconds: NonZeroU32,
     }
 }
 
@@ -211,6 +232,13 @@ impl Default for Config {
                 max_layer_ratio: 1100,
                 max_document_bytes: NonZeroU64::new(4 << 20).expect("not zero"),
             },
+            streaming: Streaming {
+                address: SocketAddr::from(([127, 0, 0, 1], 0)),
+                tls_certificate: None,
+                tls_key: None,
+                idle_timeout_seconds: NonZeroU32::new(4 * 60 * 60).expect("it is not zero"),
+                creation_timeout_seconds: NonZeroU32::new(30).expect("30 is not zero"),
+            },
         }
     }
 }
@@ -246,14 +274,21 @@ impl Default for Images {
     }
 }
 
+impl Default for Streaming {
+    fn default() -> Streaming {
+        Config::default().streaming
+    }
+}
+
 /// The tables of [`Config`] with their keys, as they are printed; the first has no name.
-pub(super) const TABLES: [(&str, &[Key]); 6] = [
+pub(super) const TABLES: [(&str, &[Key]); 7] = [
     ("", Config::KEYS),
     ("log", Log::KEYS),
     ("containers", Containers::KEYS),
     ("cni", Cni::KEYS),
     ("registry", Registry::KEYS),
     ("images", Images::KEYS),
+    ("streaming", Streaming::KEYS),
 ];
 
 /// Every key that takes a value, dotted.

@@ -25,6 +25,11 @@ impl Config {
             ("cni.conf_template", self.cni.conf_template.as_ref()),
             ("registry.config_dir", Some(&self.registry.config_dir)),
             ("registry.auth_file", self.registry.auth_file.as_ref()),
+            (
+                "streaming.tls_certificate",
+                self.streaming.tls_certificate.as_ref(),
+            ),
+            ("streaming.tls_key", self.streaming.tls_key.as_ref()),
         ];
         for (key, path) in paths {
             path.map_or(Ok(()), |path| absolute(key, path))?;
@@ -47,6 +52,11 @@ impl Config {
                 "run_dir",
                 "must not be the same directory as state_dir".to_owned(),
             );
+        }
+        let tls = [&self.streaming.tls_certificate, &self.streaming.tls_key];
+        if tls.iter().filter(|path| path.is_some()).count() == 1 {
+            let reason = "and streaming.tls_key must be set together".to_owned();
+            return invalid("streaming.tls_certificate", reason);
         }
         Ok(())
     }

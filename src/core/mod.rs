@@ -32,8 +32,9 @@ mod update;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::image::Images;
@@ -45,6 +46,9 @@ use registry::Registry;
 
 pub use create::Streams;
 pub use host::host;
+
+/// How long the death of killed commands is waited for.
+const KILL: Duration = Duration::from_secs(2);
 
 /// Where the core keeps what, and its defaults.
 #[derive(Clone, Debug)]
@@ -75,6 +79,9 @@ struct Inner {
     transitions: events::Transitions,
     /// Calls under way that their callers may give up on, and one observer a living container.
     tasks: TaskTracker,
+    /// Commands in containers. None outlives the core.
+    execs: TaskTracker,
+    closing: CancellationToken,
 }
 
 impl Core {
@@ -97,14 +104,22 @@ impl Core {
                 registry,
                 transitions: events::Transitions::default(),
                 tasks,
+                execs: TaskTracker::new(),
+                closing: CancellationToken::new(),
             }),
         };
         core.recover().await?;
         Ok(core)
     }
 
-    /// Waits for the calls under way. Containers and their monitors go on.
+    /// Kills the commands in containers whose callers have not let go of them, and waits for the calls under way.
+    /// Containers and their monitors go on.
     pub async fn close(&self) {
+        self.inner.closing.cancel();
+        self.inner.execs.close();
+        if tokio::time::timeout(KILL, self.inner.execs.wait()).await.is_err() {
+            tracing::warn!("commands in containers outlive the core");
+        }
         self.inner.tasks.close();
         // Observers wait for the end of containers; they are given up, the next core takes over.
         for entry in self.inner.registry.all() {

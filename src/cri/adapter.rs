@@ -13,6 +13,7 @@ use crate::cri::flights::Flights;
 use crate::cri::sandbox::{Network, Parts, Pinner, Registry, Sandboxes};
 use crate::model::{self, Result};
 use crate::state::Store;
+use crate::streaming::Urls;
 
 /// The adapter: CRI v1 over a container runtime `R` and an image store `I`, with pods kept by itself. Clones share it.
 pub struct Runtime<R, I, P, N> {
@@ -33,6 +34,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Need not survive a reboot; sandboxes have their files and pins in `sandboxes` below it.
     pub run_dir: PathBuf,
+    /// Where streaming requests wait for their clients.
+    pub urls: Urls,
 }
 
 impl<R, I, P, N> Runtime<R, I, P, N>

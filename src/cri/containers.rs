@@ -275,6 +275,8 @@ where
             stdin: None,
             stdout: Some(Box::new(stdout.clone())),
             stderr: Some(Box::new(stderr.clone())),
+            resize: None,
+            grace: Duration::ZERO,
             timeout: Duration::from_secs(timeout),
         };
         request.validate()?;

@@ -30,6 +30,7 @@ mod sandbox;
 pub mod server;
 mod stats;
 pub(crate) mod status;
+mod stream_urls;
 mod streams;
 pub mod v1alpha2;
 pub mod wire;

@@ -128,6 +128,10 @@ where
         answer(self.run_command(request.into_inner()).await)
     }
 
+    async fn exec(&self, request: Request<v1::ExecRequest>) -> Answer<v1::ExecResponse> {
+        answer(self.exec_url(request.into_inner()).await)
+    }
+
     async fn container_stats(
         &self,
         request: Request<v1::ContainerStatsRequest>,
@@ -178,10 +182,6 @@ where
         request: Request<v1::StreamContainersRequest>,
     ) -> Answer<Self::StreamContainersStream> {
         answer(self.list_stream(request.into_inner()).await)
-    }
-
-    async fn exec(&self, _: Request<v1::ExecRequest>) -> Answer<v1::ExecResponse> {
-        unimplemented("Exec")
     }
 
     async fn attach(&self, _: Request<v1::AttachRequest>) -> Answer<v1::AttachResponse> {

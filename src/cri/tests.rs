@@ -11,4 +11,5 @@ mod pods;
 mod queries;
 mod recovery;
 mod requests;
+mod streaming;
 mod support;

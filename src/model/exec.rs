@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 
 use super::error::{Error, Result};
 use super::json::{is_zero, nanoseconds};
@@ -13,6 +14,17 @@ use super::json::{is_zero, nanoseconds};
 pub type Reader = Box<dyn AsyncRead + Send + Unpin>;
 /// Where a command's output goes. Shut down when the command's stream has ended.
 pub type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+/// Sizes that a terminal is to take, one after the other.
+pub type Resizes = mpsc::Receiver<TerminalSize>;
+
+/// Size of a terminal in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Columns.
+    pub width: u16,
+    /// Rows.
+    pub height: u16,
+}
 
 /// Asks to run a command in a running container.
 ///
@@ -37,6 +49,13 @@ pub struct ExecRequest {
     /// Its standard error; absent discards it.
     #[serde(skip)]
     pub stderr: Option<Writer>,
+    /// Sizes of its terminal. The first one, when it is there at once, is the size that the command begins with.
+    #[serde(skip)]
+    pub resize: Option<Resizes>,
+    /// When the caller gives up: how long the command has to end by itself, now that its streams have ended and its
+    /// terminal has hung up, before every process of it is killed. Zero kills at once.
+    #[serde(skip)]
+    pub grace: Duration,
     /// After this time every process of the command is killed; zero is no limit. In JSON nanoseconds, always present.
     #[serde(default, with = "nanoseconds")]
     pub timeout: Duration,
@@ -51,17 +70,28 @@ impl ExecRequest {
         if self.container_id.is_empty() {
             return Err(Error::invalid("container_id is empty"));
         }
-        if self.cmd.first().is_none_or(String::is_empty) {
-            return Err(Error::invalid("cmd is empty"));
-        }
-        if let Some(index) = self.cmd.iter().position(|word| word.contains('\0')) {
-            return Err(Error::invalid(format!("cmd[{index}] contains a NUL byte")));
-        }
+        ExecRequest::check_command(&self.cmd)?;
         if self.stdin.is_none() && self.stdout.is_none() && self.stderr.is_none() {
             return Err(Error::invalid("one of stdin, stdout and stderr must be set"));
         }
         if self.tty && self.stderr.is_some() {
             return Err(Error::invalid("stderr must not be set with tty"));
+        }
+        Ok(())
+    }
+}
+
+impl ExecRequest {
+    /// Checks a command before there are streams for it.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, naming the field.
+    pub fn check_command(cmd: &[String]) -> Result<()> {
+        if cmd.first().is_none_or(String::is_empty) {
+            return Err(Error::invalid("cmd is empty"));
+        }
+        if let Some(index) = cmd.iter().position(|word| word.contains('\0')) {
+            return Err(Error::invalid(format!("cmd[{index}] contains a NUL byte")));
         }
         Ok(())
     }

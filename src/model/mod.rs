@@ -71,7 +71,7 @@ pub use container::{
 };
 pub use error::{Error, Kind, Result};
 pub use events::{Change, Observer, Transition};
-pub use exec::{ExecRequest, ExecResponse, Reader, Writer};
+pub use exec::{ExecRequest, ExecResponse, Reader, Resizes, TerminalSize, Writer};
 pub use image::{
     AuthConfig, Image, ImageFilter, ImageStatusRequest, ImageStatusResponse, ListImagesRequest,
     ListImagesResponse, PullImageRequest, PullImageResponse, RemoveImageRequest,

@@ -74,7 +74,7 @@ pub trait RuntimeService: Send + Sync + 'static {
     /// `NotFound`; `FailedPrecondition`: the container does not run; `DeadlineExceeded`: the time was up, and every
     /// process of the command is dead; `InvalidArgument`: see [`ExecRequest::validate`].
     ///
-    /// Cancel safety: the command and its processes are killed.
+    /// Cancel safety: the command and its processes are killed, after the request's `grace`.
     fn exec_sync(&self, request: ExecRequest) -> impl Future<Output = Result<ExecResponse>> + Send;
 
     /// Tells what is ready.

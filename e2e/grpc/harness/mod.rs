@@ -1,6 +1,7 @@
 //! What the tests stand on: a node, daemons on it, images, registries, and short words for pods and containers.
 
 pub(crate) mod container;
+pub(crate) mod crictl;
 pub(crate) mod daemon;
 pub(crate) mod image;
 pub(crate) mod node;

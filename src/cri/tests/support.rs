@@ -16,6 +16,7 @@ use crate::cri::{AttachRequest, Held, Network, PinRequest, Pinner, Runtime, Sett
 use crate::model::fake::Fake;
 use crate::model::{Error, ImageService as _, ImageSpec, PullImageRequest, Result};
 use crate::state::Store;
+use crate::streaming::Urls;
 
 /// An image that every node has.
 pub(super) const IMAGE: &str = "registry.example/busybox:1";
@@ -167,6 +168,7 @@ impl TestNode {
         let settings = Settings {
             state_dir: dir.path().to_owned(),
             run_dir: dir.path().join("run"),
+            urls: Urls::new("http://127.0.0.1:1".to_owned()),
         };
         let (pinner, network) = (FakePinner(Arc::clone(&world)), FakeNetwork(Arc::clone(&world)));
         let opened = Runtime::open(

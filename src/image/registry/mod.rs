@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use rand::Rng as _;
+use rand::RngExt as _;
 
 use crate::model::Kind;
 

@@ -1,0 +1,73 @@
+//! Exec: what gets a URL, and what does not.
+
+use tonic::{Code, Request};
+
+use super::requests::refused;
+use super::support::TestNode;
+use crate::cri::wire::v1::{self, runtime_service_server::RuntimeService as _};
+
+fn exec(container_id: &str) -> v1::ExecRequest {
+    v1::ExecRequest {
+        container_id: container_id.to_owned(),
+        cmd: vec!["true".to_owned()],
+        stdout: true,
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn a_running_container_s_command_gets_a_url_of_its_own() {
+    let node = TestNode::new().await;
+    let pod = node.run_pod("web").await;
+    let id = node.running(&pod, "app").await;
+
+    let mut urls = std::collections::BTreeSet::new();
+    for _ in 0..2 {
+        let answer = node.adapter.exec(Request::new(exec(&id))).await.unwrap();
+        urls.insert(answer.into_inner().url);
+    }
+
+    assert_eq!(urls.len(), 2);
+    // Whole: without scheme and host the kubelet dials TLS.
+    assert!(
+        urls.iter().all(|url| url.starts_with("http://127.0.0.1:1/exec/")),
+        "{urls:?}"
+    );
+}
+
+#[tokio::test]
+async fn bad_commands_get_none() {
+    let node = TestNode::new().await;
+    let pod = node.run_pod("web").await;
+    let id = node.running(&pod, "app").await;
+    let created = node.create(&pod, "created").await;
+    let good = exec(&id);
+    let check = async |request: v1::ExecRequest, code: Code, text: &str| {
+        refused(node.adapter.exec(Request::new(request)).await, code, text);
+    };
+    let bad = Code::InvalidArgument;
+
+    check(exec(""), bad, "container_id is empty").await;
+    check(exec("zz"), Code::NotFound, "zz").await;
+    check(exec(&created), Code::FailedPrecondition, "not running").await;
+    let cmd = vec![];
+    check(v1::ExecRequest { cmd, ..good.clone() }, bad, "cmd is empty").await;
+    let cmd = vec!["a".to_owned(), "b\0".to_owned()];
+    check(v1::ExecRequest { cmd, ..good.clone() }, bad, "cmd[1]").await;
+    let stdout = false;
+    check(
+        v1::ExecRequest {
+            stdout,
+            ..good.clone()
+        },
+        bad,
+        "stdin, stdout and stderr",
+    )
+    .await;
+    let both = v1::ExecRequest {
+        tty: true,
+        stderr: true,
+        ..good
+    };
+    check(both, bad, "stderr must not be set with tty").await;
+}
