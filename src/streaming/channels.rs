@@ -212,11 +212,8 @@ impl Inputs {
             };
             activity.moves();
             match channel {
-                STDIN => {
-                    if !self.input(contents).await {
-                        return End::Gone;
-                    }
-                }
+                STDIN if self.input(contents.clone()).await => {}
+                STDIN => return End::Gone,
                 RESIZE => self.sizes(&contents).await,
                 CLOSE if self.version == Version::V5 => match contents[..] {
                     [STDIN] => self.stdin = None,

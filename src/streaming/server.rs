@@ -177,14 +177,14 @@ impl Server {
         backend: Arc<B>,
     ) -> Response<String> {
         if request.method() != Method::GET && request.method() != Method::POST {
-            return not_allowed("GET, POST");
+            return *not_allowed("GET, POST");
         }
         let Some(asked) = self.urls.redeem(request.uri().path()) else {
             let text = "no such session: its URL works once, and for a minute".to_owned();
-            return refusal(StatusCode::NOT_FOUND, text);
+            return *refusal(StatusCode::NOT_FOUND, text);
         };
         match agree(&request) {
-            Err(refused) => refused,
+            Err(refused) => *refused,
             Ok((protocol, answer)) => {
                 let upgrade = hyper::upgrade::on(&mut request);
                 let server = Arc::clone(&self);

@@ -43,8 +43,11 @@ pub(super) enum Version {
     V5,
 }
 
+/// An answer that refuses.
+pub(super) type Refusal = Box<Response<String>>;
+
 /// Decides. Both sides of the result are the answer to send; after `Ok` the connection is the session's.
-pub(super) fn agree<B>(request: &Request<B>) -> Result<(Protocol, Response<String>), Response<String>> {
+pub(super) fn agree<B>(request: &Request<B>) -> Result<(Protocol, Response<String>), Refusal> {
     let headers = request.headers();
     match contains(headers, &CONNECTION, "upgrade") && names(headers, &UPGRADE, "websocket") {
         true => websocket(request.method(), headers),
@@ -52,7 +55,7 @@ pub(super) fn agree<B>(request: &Request<B>) -> Result<(Protocol, Response<Strin
     }
 }
 
-fn spdy(headers: &HeaderMap) -> Result<(Protocol, Response<String>), Response<String>> {
+fn spdy(headers: &HeaderMap) -> Result<(Protocol, Response<String>), Refusal> {
     let offered = list(headers, &STREAM_PROTOCOL);
     if offered.is_empty() {
         return Err(refusal(
@@ -84,7 +87,7 @@ fn spdy(headers: &HeaderMap) -> Result<(Protocol, Response<String>), Response<St
     Ok((Protocol::Spdy(*version), answer))
 }
 
-fn websocket(method: &Method, headers: &HeaderMap) -> Result<(Protocol, Response<String>), Response<String>> {
+fn websocket(method: &Method, headers: &HeaderMap) -> Result<(Protocol, Response<String>), Refusal> {
     if method != Method::GET {
         return Err(not_allowed("GET"));
     }
@@ -145,8 +148,8 @@ fn channels(name: &str) -> Option<Protocol> {
 }
 
 /// An answer that refuses, with its reason in plain words: clients show it.
-pub(super) fn refusal(status: StatusCode, text: String) -> Response<String> {
-    let mut answer = Response::new(text);
+pub(super) fn refusal(status: StatusCode, text: String) -> Refusal {
+    let mut answer = Box::new(Response::new(text));
     *answer.status_mut() = status;
     answer.headers_mut().insert(
         CONTENT_TYPE,
@@ -156,7 +159,7 @@ pub(super) fn refusal(status: StatusCode, text: String) -> Response<String> {
 }
 
 /// An answer to a method that is not one of `methods`.
-pub(super) fn not_allowed(methods: &'static str) -> Response<String> {
+pub(super) fn not_allowed(methods: &'static str) -> Refusal {
     let text = format!("the method must be {methods}");
     let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, text);
     answer

@@ -241,7 +241,7 @@ impl Reader {
                 }
             }
             // An even one is the answer to ours.
-            Event::Ping(id) if id % 2 == 0 => {}
+            Event::Ping(id) if id.is_multiple_of(2) => {}
             Event::Ping(id) => self.urgent(Urgent::Ping(id)).await,
             Event::GoAway => return false,
         }
@@ -257,7 +257,7 @@ impl Reader {
                 return false;
             }
         };
-        if id % 2 == 0 || id <= self.shared.last() || id > i32::MAX as u32 {
+        if id.is_multiple_of(2) || id <= self.shared.last() || id > i32::MAX as u32 {
             self.urgent(Urgent::Reset(id, reset::PROTOCOL_ERROR)).await;
             return true;
         }
