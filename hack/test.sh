@@ -3,6 +3,7 @@
 #
 #   unit     format, lints, unit and documentation tests
 #   grpc     the daemon over gRPC: every call, good and bad input
+#   faults   processes killed at every step and at random, reboots; e2e/faults/run.sh --long: more of it
 #   critest  Kubernetes' conformance suite for CRI runtimes, unmodified
 #   crictl   the CRI client that operators use
 #   kubelet  a real kubelet with static pods
@@ -14,7 +15,7 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly ALL=(unit grpc critest crictl kubelet guest)
+readonly ALL=(unit grpc faults critest crictl kubelet guest)
 # What a run without arguments does.
 readonly DEFAULT=("${ALL[@]}")
 

@@ -89,6 +89,11 @@ impl Lane {
 
     /// Kills the daemon, lets go of whoever is held at a step, and starts the next daemon.
     pub(crate) async fn replace_daemon(&self) {
+        self.replace_after(|_| {}).await;
+    }
+
+    /// As [`Lane::replace_daemon`], with something to be done while there is none.
+    pub(crate) async fn replace_after(&self, between: impl FnOnce(&Place)) {
         let _one_at_a_time = self.replacing.lock().await;
         let old = self.daemon.write().await.take().expect("only this takes it");
         processes::slay(old.pid());
@@ -96,11 +101,11 @@ impl Lane {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         self.board.release();
-        self.restart(old).await;
+        self.restart(old, between).await;
     }
 
     /// Starts a daemon in the place of a dead one.
-    async fn restart(&self, old: Arc<Daemon>) {
+    async fn restart(&self, old: Arc<Daemon>, between: impl FnOnce(&Place)) {
         let mut old = old;
         // Tests that look something up hold it for a moment.
         let old = loop {
@@ -111,6 +116,7 @@ impl Lane {
             tokio::time::sleep(Duration::from_millis(1)).await;
         };
         let place = old.kill().await;
+        between(&place);
         let next = Daemon::start(place).await;
         self.generation.fetch_add(1, Ordering::SeqCst);
         *self.daemon.write().await = Some(Arc::new(next));

@@ -2,7 +2,7 @@
 //! promised to callers is checked on the way: a complaint is a line.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
 
 use k8s_cri::v1;
 use tonic::{Code, Status};
@@ -10,8 +10,10 @@ use tonic::{Code, Status};
 use crate::caller::Caller;
 use crate::harness::container::{LogLine, log_lines};
 use crate::harness::daemon::RICH_IMAGE;
+use crate::harness::image::{Recipe, TestImage};
 use crate::harness::node::node;
 use crate::harness::pod::{self, Pod, namespaces, security};
+use crate::harness::registry::{Registry, hosts_toml};
 use crate::lane::Lane;
 
 /// Who is killed.
@@ -26,37 +28,48 @@ pub(crate) enum Victim {
 }
 
 /// What happens to a life from outside.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Fate {
-    pub(crate) victim: Victim,
-    /// It has happened.
-    pub(crate) struck: AtomicBool,
+    strikes: Mutex<Vec<Victim>>,
+    /// The pod's cgroup, by which its processes are known.
+    cgroup: Mutex<String>,
 }
 
 impl Fate {
-    pub(crate) fn new(victim: Victim) -> Fate {
-        Fate {
-            victim,
-            struck: AtomicBool::new(false),
-        }
+    /// Notes a kill, before it is done.
+    pub(crate) fn strike(&self, victim: Victim) {
+        self.strikes.lock().unwrap().push(victim);
     }
 
-    fn struck(&self) -> bool {
-        self.struck.load(Ordering::SeqCst)
+    pub(crate) fn struck(&self) -> bool {
+        !self.strikes.lock().unwrap().is_empty()
+    }
+
+    pub(crate) fn cgroup(&self) -> String {
+        self.cgroup.lock().unwrap().clone()
+    }
+
+    fn count(&self, victims: &[Victim]) -> usize {
+        self.strikes
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|strike| victims.contains(strike))
+            .count()
+    }
+
+    fn struck_one_of(&self, victims: &[Victim]) -> bool {
+        self.count(victims) > 0
     }
 
     /// How many calls may fail for it. The daemon's end and the zygote's are nobody's business.
-    fn errors(&self) -> u32 {
-        match self.victim {
-            Victim::Daemon | Victim::Zygote => 0,
-            _ if self.struck() => 2,
-            _ => 0,
-        }
+    fn errors(&self) -> usize {
+        2 * self.count(&[Victim::Monitor, Victim::Container, Victim::Worker])
     }
 
     /// The container may have ended though nobody asked it to.
     fn may_end_it(&self) -> bool {
-        self.struck() && matches!(self.victim, Victim::Monitor | Victim::Container | Victim::Worker)
+        self.errors() > 0
     }
 }
 
@@ -77,7 +90,7 @@ const SCRIPT: &str =
 pub(crate) struct Life<'a> {
     caller: Caller<'a>,
     fate: &'a Fate,
-    errors: u32,
+    errors: usize,
     complaints: Vec<String>,
 }
 
@@ -156,6 +169,7 @@ impl<'a> Life<'a> {
     async fn pod_config(&mut self, kind: Kind) -> v1::PodSandboxConfig {
         let daemon = self.caller.lane.daemon().await;
         let mut config = pod::config(&daemon, "life");
+        *self.fate.cgroup.lock().unwrap() = config.linux.as_ref().unwrap().cgroup_parent.clone();
         if kind == Kind::Shared {
             namespaces(&mut config).pid = v1::NamespaceMode::Pod.into();
         }
@@ -164,7 +178,7 @@ impl<'a> Life<'a> {
 
     /// Brings a container to run, with as many attempts as the fate makes necessary.
     async fn running(&mut self, pod: &str, config: &v1::PodSandboxConfig, kind: Kind) -> Option<Attempt> {
-        for number in 0..3 {
+        for number in 0..6 {
             let attempt = self.created(pod, config, kind, number).await?;
             for _ in 0..3 {
                 let started = self.caller.start(&attempt.id).await;
@@ -276,16 +290,14 @@ impl<'a> Life<'a> {
         let right = match told {
             told if asked && told == by_itself => lines.last().is_some_and(|line| line.text == "end"),
             (v1::ContainerState::ContainerExited, 137, "Error") => {
-                self.fate.may_end_it() && self.fate.victim != Victim::Monitor
+                self.fate.struck_one_of(&[Victim::Container, Victim::Worker])
             }
             // Killed before its command was executed.
             (v1::ContainerState::ContainerExited, 128 | 137, "StartError") => {
-                self.fate.may_end_it() && self.fate.victim != Victim::Monitor && lines.is_empty()
+                self.fate.struck_one_of(&[Victim::Container, Victim::Worker]) && lines.is_empty()
             }
             (v1::ContainerState::ContainerUnknown, 255, "Unknown") => {
-                self.fate.struck()
-                    && matches!(self.fate.victim, Victim::Monitor | Victim::Worker)
-                    && !status.message.is_empty()
+                self.fate.struck_one_of(&[Victim::Monitor, Victim::Worker]) && !status.message.is_empty()
             }
             _ => false,
         };
@@ -308,7 +320,7 @@ impl<'a> Life<'a> {
         self.expect_image(&name).await;
         self.until_done("remove image", async |c| c.remove_image(&name).await)
             .await;
-        for _ in 0..3 {
+        for _ in 0..50 {
             let daemon = self.caller.lane.daemon().await;
             let archive = names.archive.to_str().unwrap();
             let output = daemon
@@ -318,9 +330,15 @@ impl<'a> Life<'a> {
             if output.status.success() {
                 break;
             }
-            if !self.fate.struck() {
-                self.complain(format!("import: {output:?}"));
+            // It broke with the daemon, and says so: a person tries again.
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            if !["transport error", "connect"]
+                .iter()
+                .any(|word| text.contains(word))
+            {
+                self.complain(format!("import: {text}"));
             }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
         let name = names.imported.clone();
         self.expect_image(&name).await;
@@ -348,8 +366,30 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    pub(crate) fn archive() -> PathBuf {
-        node().directory.join(format!("import-{}.tar", node().number()))
+    /// Puts an image into the registry and another into an archive, for this lane alone.
+    pub(crate) async fn offer(lane: &Lane, registry: &Registry) -> Names {
+        let number = node().number();
+        let image = |text: &str| {
+            TestImage::build(&Recipe {
+                files: vec![("which", 0, 0o644, format!("{text} {number}\n").into_bytes())],
+                ..Recipe::default()
+            })
+        };
+        let repository = format!("faults/{number}");
+        registry.push(&repository, "1", &image("pulled")).await;
+        let daemon = lane.daemon().await;
+        hosts_toml(
+            &daemon,
+            &registry.host,
+            &format!("server = \"http://{}\"\n", registry.host),
+        );
+        let archive = node().directory.join(format!("import-{number}.tar"));
+        image("imported").write_archive(&archive);
+        Names {
+            pulled: format!("{}/{repository}:1", registry.host),
+            imported: format!("registry.example/faults/{number}:1"),
+            archive,
+        }
     }
 }
 

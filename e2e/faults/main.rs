@@ -1,8 +1,6 @@
 //! Crashes: what is left, and what is told, when processes are killed at every step, at random instants, by a reboot, or
 //! replaced by newer ones. Runs on a node of its own, as the tests over gRPC do; needs root, and a build with step points
 //! (a debug build, or the feature `steps`).
-//!
-//! `faults proxy LISTEN UPSTREAM` is no test: it is what lets an unmodified client outlive the daemon it talks to.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,7 +17,10 @@ mod caller;
 mod lane;
 mod life;
 mod processes;
+mod random;
+mod reboot;
 mod results;
+mod upgrade;
 mod walk;
 mod world;
 
@@ -32,5 +33,8 @@ fn main() -> ExitCode {
 }
 
 fn tests() -> Vec<Trial> {
-    [walk::tests()].into_iter().flatten().collect()
+    [walk::tests(), random::tests(), reboot::tests(), upgrade::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

@@ -18,6 +18,18 @@ pub(crate) struct Process {
     contained: bool,
 }
 
+impl Process {
+    /// Its parent: of a container's first process, the monitor.
+    pub(crate) fn parent(&self) -> i32 {
+        self.parent
+    }
+
+    /// Whether it is in this cgroup or below.
+    pub(crate) fn is_in(&self, cgroup: &str) -> bool {
+        !cgroup.is_empty() && self.cgroups.lines().any(|line| below(line, cgroup))
+    }
+}
+
 /// What a process is to a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Role {
@@ -38,11 +50,10 @@ pub(crate) fn of(place: &Place) -> Vec<(Role, Process)> {
     let monitors = place.monitor_cgroup();
     let named = |pid: i32, name: &str| all.iter().any(|p| p.pid == pid && p.name == name);
     let role = |process: &Process| {
-        let inside = |cgroup: &str| process.cgroups.lines().any(|line| below(line, cgroup));
-        if inside(&parent) {
+        if process.is_in(&parent) {
             return Some(Role::Container);
         }
-        if !inside(&monitors) {
+        if !process.is_in(&monitors) {
             return None;
         }
         Some(match process.name.as_str() {

@@ -17,15 +17,13 @@ use rand::seq::SliceRandom;
 use serde_json::json;
 
 use crate::caller::Caller;
-use crate::harness::image::{Recipe, TestImage};
-use crate::harness::node::node;
-use crate::harness::registry::{Registry, hosts_toml};
+use crate::harness::registry::Registry;
 use crate::harness::trials;
 use crate::lane::Lane;
 use crate::life::{Fate, Kind, Life, Names, Victim};
 use crate::processes::{self, Role, slay};
 use crate::results;
-use crate::world::{World, difference, interfaces, leases, world};
+use crate::world::{World, interfaces, leases, left, world};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![nothing_is_lost_or_left_wherever_a_process_is_killed]
@@ -76,6 +74,10 @@ async fn nothing_is_lost_or_left_wherever_a_process_is_killed() {
     let first = Walker::open(&registry).await;
     let passes = first.survey().await;
     let mut cases = cases(&passes, long);
+    assert!(
+        !cases.is_empty(),
+        "the build has no step points, or there is no such one"
+    );
     // In another order each time: a case must not depend on the one before.
     cases.shuffle(&mut rand::rngs::StdRng::seed_from_u64(seed));
     eprintln!("walking {} cases, seed {seed}", cases.len());
@@ -202,35 +204,14 @@ struct Walker {
 impl Walker {
     async fn open(registry: &Registry) -> Walker {
         let lane = Lane::open("walk").await;
-        let number = node().number();
-        let image = |text: &str| {
-            TestImage::build(&Recipe {
-                files: vec![("which", 0, 0o644, format!("{text} {number}\n").into_bytes())],
-                ..Recipe::default()
-            })
-        };
-        let repository = format!("walk/{number}");
-        registry.push(&repository, "1", &image("pulled")).await;
-        let daemon = lane.daemon().await;
-        hosts_toml(
-            &daemon,
-            &registry.host,
-            &format!("server = \"http://{}\"\n", registry.host),
-        );
-        drop(daemon);
-        let names = Names {
-            pulled: format!("{}/{repository}:1", registry.host),
-            imported: format!("registry.example/walk/{number}:1"),
-            archive: Names::archive(),
-        };
-        image("imported").write_archive(&names.archive);
+        let names = Names::offer(&lane, registry).await;
         let mut walker = Walker {
             before: World::new(),
             lane,
             names,
         };
         // Directories that the first pod makes for all.
-        let undisturbed = walker.live(COURSES[0], &Fate::new(Victim::Daemon)).await;
+        let undisturbed = walker.live(COURSES[0], &Fate::default()).await;
         assert!(undisturbed.is_empty(), "undisturbed: {undisturbed:#?}");
         walker.before = world(&mut Caller::new(&walker.lane)).await;
         walker
@@ -241,7 +222,7 @@ impl Walker {
         let mut all = BTreeMap::new();
         for course in COURSES {
             let before = self.lane.board.passes();
-            let complaints = self.live(course, &Fate::new(Victim::Daemon)).await;
+            let complaints = self.live(course, &Fate::default()).await;
             assert!(complaints.is_empty(), "undisturbed: {complaints:#?}");
             // Starting a zygote is part of what its successor does.
             let passes = self.lane.board.passes().into_iter().zip(before);
@@ -264,7 +245,7 @@ impl Walker {
     }
 
     async fn walk(&mut self, case: Case, tally: &Mutex<Tally>) {
-        let fate = Fate::new(case.victim);
+        let fate = Fate::default();
         if matches!(case.point, "zygote.begin" | "zygote.ready") {
             self.end_zygote().await;
         }
@@ -277,7 +258,7 @@ impl Walker {
         self.lane.board.disarm();
         losses.extend(self.leaks().await);
         let mut tally = tally.lock().unwrap();
-        if fate.struck.load(Ordering::SeqCst) {
+        if fate.struck() {
             *tally.walked.entry(case.point).or_default() += 1;
             *tally.kills.entry(case.victim).or_default() += 1;
         } else {
@@ -337,7 +318,9 @@ impl Walker {
             Victim::Worker => vec![hit],
         };
         drop(daemon);
-        fate.struck.store(!pids.is_empty(), Ordering::SeqCst);
+        if !pids.is_empty() {
+            fate.strike(case.victim);
+        }
         if case.victim == Victim::Daemon {
             return self.lane.replace_daemon().await;
         }
@@ -347,22 +330,12 @@ impl Walker {
 
     /// What is there now and was not before; told once it has had time to go.
     async fn leaks(&mut self) -> Vec<String> {
-        let mut caller = Caller::new(&self.lane);
-        let mut difference_now = vec![];
-        for _ in 0..600 {
-            let now = world(&mut caller).await;
-            difference_now = difference(&self.before, &now);
-            // A zygote comes back with the next pod.
-            difference_now
-                .retain(|line| line != "gone: process Zygote" && !line.starts_with("gone: zygote "));
-            if difference_now.is_empty() {
-                return vec![];
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        let leaks = left(&self.lane, &self.before).await;
+        if !leaks.is_empty() {
+            // The next case starts from here.
+            self.before = world(&mut Caller::new(&self.lane)).await;
         }
-        // The next case starts from here.
-        self.before = world(&mut caller).await;
-        difference_now
+        leaks
     }
 }
 

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::caller::Caller;
 use crate::harness::daemon::Place;
 use crate::harness::node::{cgroups_below, hierarchies, node};
+use crate::lane::Lane;
 use crate::processes::{self, Role};
 
 /// One line for each thing there is.
@@ -126,8 +128,24 @@ fn files(top: &Path, dir: &Path, depth: usize, world: &mut World) {
 }
 
 /// What is in `now` and was not `before`, and what is gone.
-pub(crate) fn difference(before: &World, now: &World) -> Vec<String> {
+fn difference(before: &World, now: &World) -> Vec<String> {
     let more = now.difference(before).map(|thing| format!("left: {thing}"));
     let less = before.difference(now).map(|thing| format!("gone: {thing}"));
     more.chain(less).collect()
+}
+
+/// What is there now and was not `before`, once it has had time to go.
+pub(crate) async fn left(lane: &Lane, before: &World) -> Vec<String> {
+    let mut caller = Caller::new(lane);
+    let mut left = vec![];
+    for _ in 0..600 {
+        left = difference(before, &world(&mut caller).await);
+        // A zygote comes back with the next pod.
+        left.retain(|line| line != "gone: process Zygote" && !line.starts_with("gone: zygote "));
+        if left.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    left
 }

@@ -69,6 +69,9 @@ impl Entry {
     }
 }
 
+/// The ending of a file that is being written.
+const UNFINISHED: &str = ".new";
+
 /// The directory of the entries.
 #[derive(Clone, Debug)]
 pub(super) struct Cache {
@@ -90,6 +93,16 @@ impl Cache {
             path: dir.clone(),
             source,
         })?;
+        // What a crash has cut off half-written is nobody's.
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            if entry
+                .file_name()
+                .as_encoded_bytes()
+                .ends_with(UNFINISHED.as_bytes())
+            {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
         Ok(Self { dir })
     }
 
@@ -183,7 +196,7 @@ pub(super) fn name(path: PathBuf) -> Option<Named> {
 /// Replaces `path` with `text`: a reader, or a restart after a power cut, sees the old file or the new one.
 pub(super) fn write_durably(dir: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
     let mut temporary = path.to_owned().into_os_string();
-    temporary.push(".new");
+    temporary.push(UNFINISHED);
     let written = (|| {
         let mut file = OpenOptions::new()
             .write(true)
@@ -193,6 +206,7 @@ pub(super) fn write_durably(dir: &Path, path: &Path, text: &[u8]) -> io::Result<
             .open(&temporary)?;
         file.write_all(text)?;
         file.sync_all()?;
+        step("network.write");
         fs::rename(&temporary, path)?;
         File::open(dir)?.sync_all()
     })();
@@ -258,6 +272,22 @@ mod tests {
         let text = format!(r#"{{"cniVersion":"1.0.0","name":"{network}","type":"bridge"}}"#);
         let conf = NetworkConf::parse(Path::new("a.conf"), text.as_bytes()).unwrap();
         Entry::begin(&conf, Attachment::new(id, ifname).unwrap(), "/netns/a".into())
+    }
+
+    #[test]
+    fn what_a_crash_cut_off_is_removed_when_the_cache_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a:net:eth0.json.new"), "{").unwrap();
+        fs::write(dir.path().join("b:net:eth0.json"), "{}").unwrap();
+
+        Cache::open(dir.path().to_owned()).unwrap();
+
+        let left: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .flatten()
+            .map(|e| e.file_name())
+            .collect();
+        assert_eq!(left, ["b:net:eth0.json"]);
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(super) struct End {
     /// Nanoseconds since the epoch.
     pub(super) finished_at: i64,
     pub(super) exit_code: i32,
-    /// `Completed`, `Error`, `OOMKilled`, `StartError` or `Unknown`.
+    /// `Completed`, `Error`, `OOMKilled`, `StartError`, `NodeRestarted` or `Unknown`.
     pub(super) reason: String,
     pub(super) message: String,
     /// Its fate could not be known.

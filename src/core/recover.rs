@@ -6,7 +6,7 @@
 //! record, observed, no monitor, exit record -------------> ended as recorded
 //! record, observed, no monitor, no exit record ----------> killed, unknown
 //! record, nothing observed, directory there -------------> creation was cut short: taken apart
-//! record, no directory (a reboot) -----------------------> ended, unknown
+//! record, no directory (a reboot) -----------------------> ended
 //! directory or writable layer without a record ----------> taken apart, unless records may have been lost
 //! ```
 
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 
 use super::observe::{stored_exit, unknown};
-use super::record::{ContainerRecord, Observation};
+use super::record::{ContainerRecord, End, Observation};
 use super::registry::{Entry, Live, Phase};
 use super::{Core, failed};
 use crate::model::Result;
@@ -66,13 +66,22 @@ impl Core {
                 tracing::info!(container = id, "creation was cut short, taking it apart");
                 if let Err(error) = self.tear_down(&id, &record.cgroup, None).await {
                     tracing::error!(container = id, %error, "unfinished container remains");
+                    // In sight, so that whoever asked for it can remove it, and with it what is left.
+                    let entry = Arc::new(Entry::new(id, record, Phase::Creating));
+                    self.adopt(Arc::clone(&entry));
+                    self.end(&entry, unknown(0, &error.to_string())).await;
                 }
             }
             None => {
-                let end = unknown(
-                    0,
-                    "the node was restarted; how the container ended was not recorded",
-                );
+                // It has ended for certain; how, nobody has seen.
+                let end = End {
+                    unknown: false,
+                    reason: "NodeRestarted".into(),
+                    ..unknown(
+                        0,
+                        "the node was restarted; how the container ended was not recorded",
+                    )
+                };
                 let entry = Arc::new(Entry::new(id, record, Phase::Creating));
                 self.adopt(Arc::clone(&entry));
                 self.end(&entry, end).await;

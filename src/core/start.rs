@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::observe::unknown;
 use super::record::{End, Observation, VERSION};
 use super::registry::{Entry, Live, Phase};
 use super::{Core, now};
@@ -62,7 +63,9 @@ impl Core {
                 if let Err(error) = live.monitor.kill_all().await {
                     tracing::warn!(container = entry.id, %error, "container that did not start cannot be killed");
                 }
-                self.end(entry, start_error(&text)).await;
+                // The command may have run: a start that is not known to have failed is not told as one.
+                let text = format!("the container did not start as it should, and was killed: {text}");
+                self.end(entry, unknown(live.started_at, &text)).await;
                 Err(monitor_error(&entry.id, "start", error))
             }
         }

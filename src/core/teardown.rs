@@ -2,18 +2,21 @@
 //! failure told, even when an earlier one failed; nothing to do is success, so that it may be repeated.
 
 use std::io;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::record::ContainerRecord;
 use super::{Core, failed};
 use crate::model::{Error, Result};
+use crate::monitor::client::MAKING;
 use crate::monitor::{MonitorClient, MonitorError};
 use crate::sys::cgroup::Cgroup;
-use crate::sys::{mount, step};
+use crate::sys::{fs, mount, step};
 
 /// How long killed processes may take to leave their cgroup.
 const DYING: Duration = Duration::from_secs(5);
+/// How often it is looked whether they have.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 impl Core {
     /// Removes monitor, processes, cgroups, bundle, writable layer and, last, the record.
@@ -34,7 +37,12 @@ impl Core {
         }
         step("teardown.cgroup");
         if !cgroup.is_empty() {
-            failures.extend(self.remove_group(cgroup).await.err().map(|e| e.to_string()));
+            failures.extend(
+                self.remove_group(cgroup, dir.join(MAKING))
+                    .await
+                    .err()
+                    .map(|e| e.to_string()),
+            );
         }
         step("teardown.snapshot");
         failures.extend(
@@ -85,11 +93,19 @@ impl Core {
         }
     }
 
-    async fn remove_group(&self, path: &str) -> Result<()> {
+    /// Kills whatever is there until nobody makes anything any more (what a monitor that was killed has left goes on for an
+    /// instant), and removes the group.
+    async fn remove_group(&self, path: &str, making: PathBuf) -> Result<()> {
         let path = path.to_owned();
         let removal = tokio::task::spawn_blocking(move || {
             let group = Cgroup::new(&path)?;
             group.kill()?;
+            let until = Instant::now() + DYING;
+            while fs::is_held(&making)? && Instant::now() < until {
+                // The kernel tells nobody when a lock of somebody else's is gone, unless one waits without an end.
+                std::thread::sleep(LOOK_AGAIN);
+                group.kill()?;
+            }
             group
                 .remove(DYING)
                 .map_err(|e| io::Error::other(format!("cannot remove cgroup {path}: {e}")))

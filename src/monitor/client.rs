@@ -231,6 +231,8 @@ impl MonitorClient {
 
 /// Name of a monitor's socket in its directory.
 pub const SOCKET: &str = "monitor.sock";
+/// Name of the file that a monitor and all that make its container hold, see `sys::fs::held`.
+pub const MAKING: &str = "making";
 /// Name of the exit record in a monitor's directory.
 pub const EXIT_RECORD: &str = "exit.json";
 /// Name of the file in which a monitor that cannot serve says why.

@@ -2,8 +2,11 @@
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
 
 /// Writes a file so that readers, and a power cut at any instant, find the old content or the new one, whole: beside it
 /// under another name, synced, renamed over it, and the directory synced. `mode` is that of the new file.
@@ -29,6 +32,30 @@ fn replace(path: &Path, temporary: &Path, content: &[u8], mode: u32) -> io::Resu
     file.sync_all()?;
     std::fs::rename(temporary, path)?;
     sync_parent(path)
+}
+
+/// Makes a file that is locked for as long as any process holds the descriptor, which forks inherit.
+pub fn held(path: &Path) -> io::Result<OwnedFd> {
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file.into())
+}
+
+/// Tells whether a process holds what [`held`] made.
+pub fn is_held(path: &Path) -> io::Result<bool> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other?,
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        other => other.map(|()| false).map_err(io::Error::from),
+    }
 }
 
 /// Makes a rename, a new name or a removal in `path`'s directory durable.
@@ -66,6 +93,21 @@ mod tests {
             0o644
         );
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_held_file_is_free_once_the_last_descriptor_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("held");
+        assert!(!is_held(&path).unwrap());
+
+        let first = held(&path).unwrap();
+        let second = first.try_clone().unwrap();
+        drop(first);
+        let between = is_held(&path).unwrap();
+        drop(second);
+
+        assert!(between && !is_held(&path).unwrap());
     }
 
     #[test]

@@ -20,6 +20,9 @@ use thiserror::Error;
 /// A zygote that takes longer is stuck, and replaced. Everything asked of it takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// So often a request is made again of a new zygote: the one that is there may be dead already, and the next may die.
+const TRIES: u32 = 2;
+
 /// The argument that makes `main` call `monitor::zygote::zygote_main`.
 pub const ARGUMENT: &str = "zygote";
 
@@ -162,7 +165,7 @@ pub enum ZygoteError {
     /// The executable could not be copied or run.
     #[error("cannot start the zygote")]
     Start(#[source] io::Error),
-    /// It ended, twice in a row, while a request was under way.
+    /// It ended, several times in a row, while a request was under way.
     #[error("the zygote ended during a request")]
     Lost(#[source] io::Error),
     /// It answered with a failure.
@@ -229,13 +232,16 @@ impl Zygote {
     fn ask(&self, request: &ZygoteRequest, fd: Option<OwnedFd>) -> Result<ZygoteAnswer, ZygoteError> {
         let packet = message::Packet::new(request, fd.into_iter().collect()).map_err(ZygoteError::Lost)?;
         let mut guard = self.lock();
-        let mut again = true;
+        let mut tries = 0;
         loop {
             let running = match guard.take() {
                 Some(running) => running,
                 None => match self.run() {
                     Ok(running) => running,
-                    Err(_) if std::mem::take(&mut again) => continue,
+                    Err(_) if tries < TRIES => {
+                        tries += 1;
+                        continue;
+                    }
                     Err(error) => return Err(error),
                 },
             };
@@ -253,9 +259,10 @@ impl Zygote {
                 Err(e) => {
                     running.end();
                     // A monitor that the dead one may have forked for this request has no client and ends by itself.
-                    if !std::mem::take(&mut again) {
+                    if tries == TRIES {
                         return Err(ZygoteError::Lost(e));
                     }
+                    tries += 1;
                 }
             }
         }

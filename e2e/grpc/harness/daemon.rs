@@ -241,6 +241,7 @@ impl Daemon {
             .chain(serve.get_args())
             .collect();
         let mut command = tokio::process::Command::new(whole[0]);
+        command.env(coracle::sys::step::VARIABLE, place.steps());
         command
             .args(&whole[1..])
             .stdin(Stdio::null())

@@ -1,7 +1,9 @@
 //! One SEQPACKET connection: requests out, answers sorted to their callers, events into watches.
 
 use crate::monitor::client::MonitorError;
-use crate::monitor::protocol::{Answer, Call, Event, ExitRecord, Message, Phase, Request};
+use crate::monitor::protocol::{
+    Answer, Call, Event, ExitRecord, Failure, FailureKind, Message, Phase, Request,
+};
 use crate::sys::message;
 use std::collections::HashMap;
 use std::io;
@@ -162,10 +164,36 @@ impl Shared {
     }
 
     async fn receive(&self) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
-        self.socket
-            .async_io(Interest::READABLE, || message::receive(self.socket.as_fd()))
-            .await
+        let receive = || message::receive_text(self.socket.as_fd());
+        let Some((text, fds)) = self.socket.async_io(Interest::READABLE, receive).await? else {
+            return Ok(None);
+        };
+        let message = message::decode::<Message>(&text).or_else(|e| unknown_answer(&text).ok_or(e))?;
+        Ok(Some((message, fds)))
     }
+}
+
+/// An answer that a newer monitor gives and this build does not know: a failure of the call that waits for it.
+fn unknown_answer(text: &[u8]) -> Option<Message> {
+    #[derive(serde::Deserialize)]
+    struct Unknown {
+        answer: Numbered,
+    }
+    #[derive(serde::Deserialize)]
+    struct Numbered {
+        id: u64,
+    }
+    let Unknown {
+        answer: Numbered { id },
+    } = message::decode(text).ok()?;
+    let failure = Failure {
+        kind: FailureKind::Unsupported,
+        text: "the monitor answered with what this daemon does not know".to_owned(),
+    };
+    Some(Message::Answer {
+        id,
+        answer: Answer::Failed(failure),
+    })
 }
 
 async fn read_all(shared: Arc<Shared>, watches: Watches) {

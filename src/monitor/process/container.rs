@@ -38,6 +38,8 @@ pub(super) struct Inputs {
     pub(super) namespaces: Vec<OwnedFd>,
     /// The last stage's report.
     pub(super) failure: OwnedFd,
+    /// Held by every process that has a hand in this, whatever becomes of the monitor.
+    pub(super) making: OwnedFd,
 }
 
 /// What stays of a create request.

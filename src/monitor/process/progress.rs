@@ -192,7 +192,25 @@ impl Monitor {
 
     /// Kills first, waits for the death, then has a worker remove the rest.
     fn advance_delete(&mut self, mut call: Call) -> Option<Call> {
-        let exited = self.life.as_ref().is_none_or(|l| l.phase() == Phase::Exited);
+        if self
+            .calls
+            .iter()
+            .any(|earlier| !matches!(earlier.kind, Kind::Exec(_)))
+        {
+            return Some(call);
+        }
+        let Some(life) = &self.life else {
+            // Nothing was created, or it failed: nothing is left to do.
+            self.over = true;
+            self.close_door();
+            self.answer(call.client, call.id, Ok((Answer::Done, None)));
+            return None;
+        };
+        let exited = life.phase() == Phase::Exited;
+        if !exited {
+            // Told again at each turn until its death is known; one that is dying does not mind.
+            let _ = life.signal(libc::SIGKILL);
+        }
         match call.outcome.take() {
             Some(outcome) => {
                 if outcome.is_ok() {

@@ -1,5 +1,6 @@
 //! Requests: what each call needs to begin, and the answers that need no waiting.
 
+use crate::monitor::client::MAKING;
 use crate::monitor::process::calls::{Call, Creating, Kind, Running, StageReport};
 use crate::monitor::process::container::{self, Engine, Inputs};
 use crate::monitor::process::event_loop::{Monitor, phase};
@@ -13,7 +14,7 @@ use crate::monitor::protocol::{
     Stdio, VERSION,
 };
 use crate::sys::cgroup::{Cgroup, ExecGroup};
-use crate::sys::{message, pipe, step};
+use crate::sys::{fs, message, pipe, step};
 use serde::Deserialize;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -46,7 +47,10 @@ impl Monitor {
             Wanted::Create(request) => self.create(client, id, *request, fds),
             Wanted::Start => self.start(client, id),
             Wanted::Exec(request) => self.exec(client, id, *request, fds),
-            Wanted::Delete => self.delete(client, id),
+            Wanted::Delete => {
+                self.delete(client, id);
+                Ok(())
+            }
             other => self.answer_at_once(client, id, other),
         };
         if let Err(failure) = begun {
@@ -166,6 +170,7 @@ impl Monitor {
             trees,
             namespaces,
             failure,
+            making: fs::held(&self.dir.join(MAKING)).map_err(failure::at("hold the directory"))?,
         };
         let keep = inputs.numbers();
         step("monitor.create");
@@ -221,20 +226,9 @@ impl Monitor {
         Ok(())
     }
 
-    fn delete(&mut self, client: u64, id: u64) -> Result<(), Failure> {
-        self.refuse_while_busy()?;
-        let Some(life) = &self.life else {
-            // Nothing was created: nothing is left to do.
-            self.over = true;
-            self.close_door();
-            self.answer(client, id, Ok((Answer::Done, None)));
-            return Ok(());
-        };
+    /// Whoever asks may have lost the answer to an earlier call: what is under way is waited for.
+    fn delete(&mut self, client: u64, id: u64) {
         step("monitor.delete");
-        if life.phase() != Phase::Exited {
-            life.signal(libc::SIGKILL)
-                .map_err(failure::at("kill the container"))?;
-        }
         self.calls.push(Call {
             client,
             id,
@@ -244,7 +238,6 @@ impl Monitor {
             kind: Kind::Delete,
         });
         self.advance();
-        Ok(())
     }
 
     /// Forks the worker that removes an ended container.
@@ -287,7 +280,7 @@ impl Inputs {
         let stdio = self.stdio.iter().flatten();
         let several = stdio.chain(&self.trees).chain(&self.namespaces);
         several
-            .chain([&self.lean, &self.failure])
+            .chain([&self.lean, &self.failure, &self.making])
             .map(AsRawFd::as_raw_fd)
             .collect()
     }

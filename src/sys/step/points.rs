@@ -73,6 +73,7 @@ pub const POINTS: &[&str] = &[
     "network.plugin.runs",
     "network.record",
     "network.recorded",
+    "network.write",
     "stage.begin",
     "stage.end",
     "start.done",

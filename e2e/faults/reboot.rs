@@ -1,0 +1,113 @@
+//! A reboot: what lives in memory is gone with all processes, the state directory is as it was.
+
+use k8s_cri::v1;
+use libtest_mimic::Trial;
+use nix::mount::{MntFlags, umount2};
+
+use crate::caller::Caller;
+use crate::harness::daemon::Place;
+use crate::harness::node::remove_cgroups;
+use crate::harness::pod::Pod;
+use crate::harness::trials;
+use crate::lane::Lane;
+use crate::processes::{self, slay};
+use crate::results;
+use crate::world::{leases, left, world};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    trials![after_a_reboot_everything_is_told_and_nothing_has_to_be_repaired]
+}
+
+async fn after_a_reboot_everything_is_told_and_nothing_has_to_be_repaired() {
+    let lane = Lane::open("reboot").await;
+    let mut caller = Caller::new(&lane);
+    let (pods, ended, config) = {
+        let daemon = lane.daemon().await;
+        // What the first pod makes for all.
+        Pod::run_with(&daemon, "first", |_| {}).await.remove().await;
+        let busy = Pod::run_with(&daemon, "busy", |_| {}).await;
+        let (running, created) = (
+            busy.idle("running").await,
+            busy.create("created", &["true"]).await,
+        );
+        let exited = busy.start("exited", &["sh", "-c", "exit 5"]).await;
+        exited.exited().await;
+        let stopped = Pod::run_with(&daemon, "stopped", |_| {}).await;
+        stopped.stop().await;
+        let ended = [(running.id, 255), (created.id, 255), (exited.id, 5)];
+        ([busy.id, stopped.id], ended, busy.config)
+    };
+    let images = caller.images().await;
+
+    lane.reboot().await;
+
+    for pod in caller.pods().await {
+        assert_eq!(pod.state(), v1::PodSandboxState::SandboxNotready, "{pod:?}");
+    }
+    for (id, code) in &ended {
+        let status = caller.status(id).await.unwrap();
+        assert_eq!(status.state(), v1::ContainerState::ContainerExited, "{status:?}");
+        assert_eq!(status.exit_code, *code, "{status:?}");
+        let told = (status.reason.as_str(), status.message.contains("restarted"));
+        assert_eq!(
+            told,
+            if *code == 5 {
+                ("Error", false)
+            } else {
+                ("NodeRestarted", true)
+            }
+        );
+    }
+    assert_eq!(caller.images().await, images);
+    // As the kubelet goes on: a new attempt of the pod, while the old ones are removed.
+    let mut next = config;
+    next.metadata.as_mut().unwrap().attempt = 1;
+    let again = caller.run_pod(&next).await.unwrap();
+    for pod in pods.iter().chain([&again]) {
+        caller.stop_pod(pod).await.unwrap();
+        caller.remove_pod(pod).await.unwrap();
+    }
+    let owners: Vec<String> = leases().into_iter().map(|(_, owner)| owner).collect();
+    assert!(
+        !pods.iter().any(|pod| owners.contains(pod)),
+        "addresses are kept: {owners:?}"
+    );
+    let clean = world(&mut caller).await;
+    let about: Vec<&String> = clean
+        .iter()
+        .filter(|line| pods.iter().any(|pod| line.contains(pod)))
+        .collect();
+    assert!(about.is_empty(), "left: {about:#?}");
+    assert!(left(&lane, &clean).await.is_empty());
+    results::write(
+        "reboot",
+        serde_json::json!({"pods": 2, "containers": ended.len(), "losses": 0}),
+    );
+}
+
+impl Lane {
+    /// Takes away what a reboot takes, and starts the daemon.
+    async fn reboot(&self) {
+        self.replace_after(|place| {
+            for (_, process) in processes::of(place) {
+                slay(process.pid);
+            }
+            while !processes::of(place).is_empty() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            unmount_below(place);
+            std::fs::remove_dir_all(&place.run).unwrap();
+            remove_cgroups(&place.cgroup_parent());
+        })
+        .await;
+    }
+}
+
+fn unmount_below(place: &Place) {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+    let own = format!("{}/", place.run.display());
+    for point in points.filter(|point| point.starts_with(&own)) {
+        umount2(point, MntFlags::MNT_DETACH).unwrap();
+    }
+}
