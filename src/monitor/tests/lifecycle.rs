@@ -134,8 +134,12 @@ async fn a_dead_zygote_is_replaced_and_containers_do_not_notice() {
     let before = host.run("a", &["sleep", "1000"]).await;
     let pid = host.zygote.pid().unwrap();
 
+    // Here it is two processes, of which the second dies with the first, a moment later.
+    let inner = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let inner = crate::sys::pidfd::open(inner.trim().parse().unwrap()).unwrap();
     let victim = rustix::process::Pid::from_raw(pid as i32).unwrap();
     rustix::process::kill_process(victim, rustix::process::Signal::KILL).unwrap();
+    assert!(ended(inner).await);
     let after = host.run("b", &["sleep", "1000"]).await;
 
     assert_ne!(host.zygote.pid(), Some(pid));
