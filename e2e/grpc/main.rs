@@ -35,6 +35,7 @@ mod pulls_refused;
 mod refusals;
 mod resources;
 mod restart;
+mod stats;
 mod streaming;
 mod streams;
 
@@ -76,6 +77,7 @@ fn tests() -> Vec<Trial> {
         refusals::tests(),
         attacks::tests(),
         restart::tests(),
+        stats::tests(),
         streams::tests(),
         model::tests(),
         old_version::tests(),

@@ -14,6 +14,7 @@ use crate::model::{
 };
 use crate::monitor::MonitorClient;
 use crate::monitor::protocol::Process;
+use crate::sys::cgroup::{Cgroup, Reader};
 
 /// Where a container is in its life, and what is needed there.
 #[derive(Clone, Debug)]
@@ -46,6 +47,7 @@ struct Changing {
     resources: Option<LinuxContainerResources>,
     stop_signalled: bool,
     cpu: Option<(i64, u64)>,
+    reader: Option<Arc<Reader>>,
 }
 
 /// One container.
@@ -68,6 +70,7 @@ impl Entry {
             resources,
             stop_signalled: false,
             cpu: None,
+            reader: None,
         };
         Entry {
             id,
@@ -93,6 +96,9 @@ impl Entry {
         let moved = self.changing(|c| {
             if matches!(c.phase, Phase::Ended(_)) {
                 return false;
+            }
+            if ends {
+                c.reader = None;
             }
             c.phase = phase;
             true
@@ -125,6 +131,15 @@ impl Entry {
     /// Keeps a reading of processor time (when, nanoseconds used) and returns the one before.
     pub(super) fn exchange_cpu(&self, reading: (i64, u64)) -> Option<(i64, u64)> {
         self.changing(|c| c.cpu.replace(reading))
+    }
+
+    /// What reads the usage of its processes. It has files open, so it goes with them.
+    pub(super) fn reader(&self) -> std::io::Result<Arc<Reader>> {
+        let made = Arc::new(Reader::new(Cgroup::new(&self.record.cgroup)?));
+        Ok(self.changing(|c| match &c.phase {
+            Phase::Ended(_) => made,
+            _ => Arc::clone(c.reader.get_or_insert(made)),
+        }))
     }
 
     pub(super) fn state(&self) -> ContainerState {

@@ -1,13 +1,15 @@
 //! The model's [`Stats`]: usage read from the cgroup's files when asked, rates from the last two readings.
 
+use std::sync::Arc;
+
 use super::registry::{Entry, Phase};
 use super::{Core, now};
 use crate::model::{
-    ContainerFilter, ContainerState, ContainerStateValue, ContainerStats, CpuUsage, Error, MemoryUsage,
-    Result, Stats,
+    ContainerFilter, ContainerState, ContainerStateValue, ContainerStats, CpuUsage, Error, GroupStats,
+    MemoryUsage, Pressure, Result, Stall, Stats,
 };
-use crate::sys::cgroup::Cgroup;
-use crate::sys::cgroup::stats::Usage;
+use crate::sys::cgroup::stats as found;
+use crate::sys::cgroup::{Cgroup, Reader};
 
 impl Stats for Core {
     async fn container_stats(&self, id: &str) -> Result<ContainerStats> {
@@ -17,74 +19,107 @@ impl Stats for Core {
     }
 
     async fn list_container_stats(&self, filter: ContainerFilter) -> Result<Vec<ContainerStats>> {
-        let running = ContainerStateValue {
-            state: ContainerState::Running,
-        };
-        let filter = ContainerFilter {
-            state: Some(filter.state.unwrap_or(running)),
-            ..filter
-        };
-        let chosen = self.inner.registry.select(Some(&filter));
+        let chosen = self.running(filter);
         let core = self.clone();
         blocking(move || chosen.iter().map(|entry| core.measure(entry)).collect()).await
+    }
+
+    async fn group_stats(&self, paths: Vec<String>) -> Result<Vec<GroupStats>> {
+        blocking(move || paths.iter().map(|path| group_at(path)).collect()).await
     }
 }
 
 /// Reading a control file can wait for a lock of the kernel's.
-async fn blocking<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let task = tokio::task::spawn_blocking(read).await;
     task.map_err(|e| Error::internal("reading of usage ended badly").because(e))
 }
 
 impl Core {
-    fn measure(&self, entry: &Entry) -> ContainerStats {
-        let mut stats = ContainerStats {
+    /// The containers that match, and run if the filter does not say otherwise.
+    pub(super) fn running(&self, filter: ContainerFilter) -> Vec<Arc<Entry>> {
+        let running = ContainerStateValue {
+            state: ContainerState::Running,
+        };
+        let state = Some(filter.state.unwrap_or(running));
+        self.inner
+            .registry
+            .select(Some(&ContainerFilter { state, ..filter }))
+    }
+
+    pub(super) fn measure(&self, entry: &Entry) -> ContainerStats {
+        ContainerStats {
             id: entry.id.clone(),
+            group: self.measure_group(entry),
             writable_layer: self.inner.images.writable_layer_usage(&entry.id),
-            ..ContainerStats::default()
-        };
+        }
+    }
+
+    fn measure_group(&self, entry: &Entry) -> Option<GroupStats> {
         let Phase::Running(_) = entry.phase() else {
-            return stats;
+            return None;
         };
-        let Ok(group) = Cgroup::new(&entry.record.cgroup) else {
-            return stats;
-        };
-        let (usage, timestamp) = (group.usage(), now());
-        stats.cpu = usage.cpu.total.map(|total| cpu(entry, timestamp, total));
-        stats.memory = usage.memory.usage.map(|bytes| memory(&usage, timestamp, bytes));
-        stats.processes = usage.pids.current;
-        stats
+        let mut group = group(&*entry.reader().ok()?);
+        if let Some(cpu) = &mut group.cpu {
+            let reading = (group.timestamp, cpu.usage_core_nano_seconds);
+            let before = entry.exchange_cpu(reading);
+            cpu.usage_nano_cores = before.and_then(|before| CpuUsage::rate(before, reading));
+        }
+        Some(group)
     }
 }
 
-fn cpu(entry: &Entry, timestamp: i64, total: u64) -> CpuUsage {
-    let before = entry.exchange_cpu((timestamp, total));
-    let rate = before.and_then(|(when, used)| {
-        let elapsed = u64::try_from(timestamp - when).ok().filter(|ns| *ns > 0)?;
-        let nanoseconds = u128::from(total.saturating_sub(used)) * 1_000_000_000;
-        u64::try_from(nanoseconds / u128::from(elapsed)).ok()
-    });
-    CpuUsage {
-        timestamp,
+/// What a group uses that is not a container's own.
+fn group_at(path: &str) -> GroupStats {
+    match Cgroup::new(path) {
+        Ok(cgroup) => group(&Reader::new(cgroup)),
+        Err(_) => GroupStats::default(),
+    }
+}
+
+fn group(reader: &Reader) -> GroupStats {
+    let usage = reader.usage();
+    let cpu = |total| CpuUsage {
         usage_core_nano_seconds: total,
-        usage_nano_cores: rate,
+        usage_nano_cores: None,
+        pressure: usage.cpu.pressure.map(pressure),
+    };
+    GroupStats {
+        timestamp: now(),
+        cpu: usage.cpu.total.map(cpu),
+        memory: usage.memory.usage.map(|bytes| memory(&usage.memory, bytes)),
+        tasks: usage.tasks,
+        io_pressure: usage.io_pressure.map(pressure),
     }
 }
 
-fn memory(usage: &Usage, timestamp: i64, bytes: u64) -> MemoryUsage {
-    let memory = &usage.memory;
+fn memory(memory: &found::MemoryUsage, bytes: u64) -> MemoryUsage {
     let working_set_bytes = memory.working_set.unwrap_or(bytes);
     MemoryUsage {
-        timestamp,
         working_set_bytes,
         available_bytes: memory.limit.map(|limit| limit.saturating_sub(working_set_bytes)),
         usage_bytes: bytes,
+        limit_bytes: memory.limit,
         rss_bytes: memory.rss.unwrap_or(0),
+        cache_bytes: memory.cache.unwrap_or(0),
+        mapped_file_bytes: memory.mapped_file.unwrap_or(0),
         page_faults: memory.page_faults.unwrap_or(0),
         major_page_faults: memory.major_page_faults.unwrap_or(0),
         swap_usage_bytes: memory.swap,
-        swap_available_bytes: memory
-            .swap_limit
-            .map(|limit| limit.saturating_sub(memory.swap.unwrap_or(0))),
+        swap_limit_bytes: memory.swap_limit,
+        pressure: memory.pressure.map(pressure),
+    }
+}
+
+fn pressure(from: found::Pressure) -> Pressure {
+    let stall = |from: found::Stall| Stall {
+        total: from.total,
+        avg10: from.avg10,
+        avg60: from.avg60,
+        avg300: from.avg300,
+    };
+    Pressure {
+        some: stall(from.some),
+        full: stall(from.full),
     }
 }

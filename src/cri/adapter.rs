@@ -11,6 +11,7 @@ use crate::cri::containers::Key;
 use crate::cri::events::Hub;
 use crate::cri::flights::Flights;
 use crate::cri::sandbox::{Network, Parts, Pinner, Registry, Sandboxes};
+use crate::cri::stats::Rates;
 use crate::model::{self, Result};
 use crate::state::Store;
 use crate::streaming::Urls;
@@ -23,6 +24,7 @@ pub struct Runtime<R, I, P, N> {
     pub(super) creating: Flights<Key, String>,
     pub(super) settings: Arc<Settings>,
     pub(super) events: Arc<Hub>,
+    pub(super) rates: Arc<Rates>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -78,6 +80,7 @@ where
             creating: Flights::new(tasks.clone()),
             settings: Arc::new(settings),
             events,
+            rates: Arc::default(),
             tasks,
             stop,
         })
@@ -105,6 +108,7 @@ impl<R, I, P, N> Clone for Runtime<R, I, P, N> {
             creating: self.creating.clone(),
             settings: Arc::clone(&self.settings),
             events: Arc::clone(&self.events),
+            rates: Arc::clone(&self.rates),
             tasks: self.tasks.clone(),
             stop: self.stop.clone(),
         }

@@ -203,25 +203,25 @@ where
 
     async fn pod_sandbox_stats(
         &self,
-        _: Request<v1::PodSandboxStatsRequest>,
+        request: Request<v1::PodSandboxStatsRequest>,
     ) -> Answer<v1::PodSandboxStatsResponse> {
-        unimplemented("PodSandboxStats")
+        answer(self.measure_sandbox(request.into_inner()).await)
     }
 
     async fn list_pod_sandbox_stats(
         &self,
-        _: Request<v1::ListPodSandboxStatsRequest>,
+        request: Request<v1::ListPodSandboxStatsRequest>,
     ) -> Answer<v1::ListPodSandboxStatsResponse> {
-        unimplemented("ListPodSandboxStats")
+        answer(self.measure_sandboxes(request.into_inner()).await)
     }
 
-    type StreamPodSandboxStatsStream = Unsupported<v1::StreamPodSandboxStatsResponse>;
+    type StreamPodSandboxStatsStream = Messages<v1::StreamPodSandboxStatsResponse>;
 
     async fn stream_pod_sandbox_stats(
         &self,
-        _: Request<v1::StreamPodSandboxStatsRequest>,
+        request: Request<v1::StreamPodSandboxStatsRequest>,
     ) -> Answer<Self::StreamPodSandboxStatsStream> {
-        unimplemented("StreamPodSandboxStats")
+        answer(self.measure_sandboxes_stream(request.into_inner()).await)
     }
 
     async fn checkpoint_container(

@@ -1,15 +1,21 @@
 //! The calls about what containers and sandboxes use.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cri::adapter::Runtime;
 use crate::cri::containers::container_id;
 use crate::cri::convert;
 use crate::cri::runtime::Messages;
-use crate::cri::sandbox::{Network, Pinner, TAG};
+use crate::cri::sandbox::{Mode, Network, Pinner, Record, TAG};
 use crate::cri::streams::{batched, fitting};
 use crate::cri::wire::v1;
-use crate::model::{self, ContainerFilter, Error, ListContainersRequest, Result};
+use crate::model::{
+    self, Container, ContainerFilter, ContainerStats, CpuUsage, Error, GroupStats, ListContainersRequest,
+    Result,
+};
+use crate::sys::traffic::{self, Interface};
 
 impl<R, I, P, N> Runtime<R, I, P, N>
 where
@@ -64,6 +70,13 @@ where
     }
 
     async fn measured_where(&self, filter: ContainerFilter) -> Result<Vec<v1::ContainerStats>> {
+        let measured = self.containers_where(filter).await?.into_iter();
+        let stats = measured.map(|(of, stats)| convert::container_stats(of, stats));
+        Ok(stats.collect())
+    }
+
+    /// The running containers of sandboxes that match, measured.
+    async fn containers_where(&self, filter: ContainerFilter) -> Result<Vec<(Container, ContainerStats)>> {
         let request = ListContainersRequest {
             filter: Some(filter.clone()),
         };
@@ -75,10 +88,163 @@ where
             .map(|container| (container.id.clone(), container))
             .collect();
         // One that was removed in between is left out.
-        let stats = measured.into_iter().filter_map(|stats| {
-            let of = listed.remove(&stats.id)?;
-            Some(convert::container_stats(of, stats))
+        let measured = measured.into_iter();
+        Ok(measured
+            .filter_map(|stats| Some((listed.remove(&stats.id)?, stats)))
+            .collect())
+    }
+
+    pub(super) async fn measure_sandbox(
+        &self,
+        request: v1::PodSandboxStatsRequest,
+    ) -> Result<v1::PodSandboxStatsResponse> {
+        let record = self.sandboxes.get(&request.pod_sandbox_id)?.record;
+        let stats = self.sandboxes_measured(vec![record]).await?.pop();
+        Ok(v1::PodSandboxStatsResponse { stats })
+    }
+
+    pub(super) async fn measure_sandboxes(
+        &self,
+        request: v1::ListPodSandboxStatsRequest,
+    ) -> Result<v1::ListPodSandboxStatsResponse> {
+        let stats = self.sandboxes_measured(self.ready_where(request.filter)).await?;
+        fitting(v1::ListPodSandboxStatsResponse { stats })
+    }
+
+    pub(super) async fn measure_sandboxes_stream(
+        &self,
+        request: v1::StreamPodSandboxStatsRequest,
+    ) -> Result<Messages<v1::StreamPodSandboxStatsResponse>> {
+        let stats = self.sandboxes_measured(self.ready_where(request.filter)).await?;
+        Ok(batched(stats.into_iter(), |pod_sandbox_stats| {
+            v1::StreamPodSandboxStatsResponse { pod_sandbox_stats }
+        }))
+    }
+
+    /// The sandboxes that are ready and match: what was stopped uses nothing.
+    fn ready_where(&self, filter: Option<v1::PodSandboxStatsFilter>) -> Vec<Arc<Record>> {
+        let filter = filter.unwrap_or_default();
+        let mut found = match filter.id.as_str() {
+            "" => self.sandboxes.all(),
+            id => match self.sandboxes.find(id) {
+                Ok(Some(sandbox)) => vec![sandbox.record],
+                _ => vec![],
+            },
+        };
+        let ready = Some(v1::PodSandboxState::SandboxReady);
+        found.retain(|record| convert::sandbox_matches(record, ready, &filter.label_selector));
+        found
+    }
+
+    async fn sandboxes_measured(&self, records: Vec<Arc<Record>>) -> Result<Vec<v1::PodSandboxStats>> {
+        let mut containers = self.containers_of(&records).await?;
+        let groups = self.groups(&records, &containers).await?;
+        let networks = self.traffic(&records).await?;
+        let timestamp = now();
+        let measured = records.iter().zip(groups).zip(networks);
+        let stats = measured.map(|((record, group), interfaces)| {
+            let network = interfaces.map(|found| convert::network(timestamp, found));
+            let own = containers.remove(&record.id).unwrap_or_default().into_iter();
+            let own = own.map(|(of, stats)| convert::container_stats(of, stats));
+            convert::sandbox_stats(record, group, network, own.collect())
         });
         Ok(stats.collect())
     }
+
+    /// The running containers of sandboxes, by the sandbox's id.
+    async fn containers_of(
+        &self,
+        records: &[Arc<Record>],
+    ) -> Result<HashMap<String, Vec<(Container, ContainerStats)>>> {
+        let filter = match records {
+            [] => return Ok(HashMap::new()),
+            [one] => ContainerFilter {
+                tag_selector: [(TAG.to_owned(), one.id.clone())].into(),
+                ..ContainerFilter::default()
+            },
+            _ => ContainerFilter::default(),
+        };
+        let mut found: HashMap<String, Vec<_>> = HashMap::new();
+        for (of, stats) in self.containers_where(filter).await? {
+            let sandbox = of.tags.get(TAG).cloned().unwrap_or_default();
+            found.entry(sandbox).or_default().push((of, stats));
+        }
+        Ok(found)
+    }
+
+    /// What each sandbox uses as a whole: its cgroup, or where it has none of its own, its containers together.
+    async fn groups(
+        &self,
+        records: &[Arc<Record>],
+        containers: &HashMap<String, Vec<(Container, ContainerStats)>>,
+    ) -> Result<Vec<Option<GroupStats>>> {
+        let own = |record: &&Arc<Record>| !record.config.cgroup_parent.is_empty();
+        let path = |record: &Arc<Record>| convert::cgroup_parent(&record.config.cgroup_parent);
+        let paths = records.iter().filter(own).map(path).collect();
+        let mut read = self.containers.group_stats(paths).await?.into_iter();
+        let groups = records.iter().map(|record| {
+            let mut group = match own(&record) {
+                true => read.next(),
+                false => {
+                    let own = containers.get(&record.id).into_iter().flatten();
+                    let groups: Vec<_> = own.filter_map(|(_, stats)| stats.group.as_ref()).collect();
+                    convert::together(&groups)
+                }
+            };
+            if let Some((timestamp, cpu)) = group.as_mut().and_then(|g| Some((g.timestamp, g.cpu.as_mut()?)))
+            {
+                let reading = (timestamp, cpu.usage_core_nano_seconds);
+                let before = self.rates.exchange(&record.id, reading);
+                cpu.usage_nano_cores = before.and_then(|before| CpuUsage::rate(before, reading));
+            }
+            group
+        });
+        let groups = groups.collect();
+        self.rates
+            .keep(|id| matches!(self.sandboxes.find(id), Ok(Some(_))));
+        Ok(groups)
+    }
+
+    /// The interfaces of each sandbox that has a network of its own. The host's are not a sandbox's.
+    pub(super) async fn traffic(&self, records: &[Arc<Record>]) -> Result<Vec<Option<Vec<Interface>>>> {
+        let own = |record: &&Arc<Record>| record.config.namespaces.network == Mode::Pod;
+        let pins = records.iter().filter(own);
+        let pins = pins
+            .map(|record| self.sandboxes.dir(&record.id).join("net"))
+            .collect();
+        let lost = |error| Error::internal("reading of traffic ended badly").because(error);
+        let read = tokio::task::spawn_blocking(move || traffic::in_namespaces(pins)).await;
+        let mut read = read.map_err(lost)?.into_iter();
+        let each = records.iter().map(|record| match own(&record) {
+            true => read.next().flatten(),
+            false => None,
+        });
+        Ok(each.collect())
+    }
+}
+
+/// The last reading of processor time of each sandbox: when, and nanoseconds used until then.
+#[derive(Debug, Default)]
+pub(super) struct Rates {
+    last: Mutex<HashMap<String, (i64, u64)>>,
+}
+
+impl Rates {
+    /// Keeps a reading and returns the one before.
+    fn exchange(&self, id: &str, reading: (i64, u64)) -> Option<(i64, u64)> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.insert(id.to_owned(), reading)
+    }
+
+    /// Forgets the sandboxes that are no more.
+    fn keep(&self, exists: impl Fn(&str) -> bool) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.retain(|id, _| exists(id));
+    }
+}
+
+/// Nanoseconds since the epoch.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

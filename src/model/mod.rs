@@ -82,4 +82,6 @@ pub use runtime::{
 };
 pub use security::{Capabilities, GroupsPolicy, Profile, Security, User};
 pub use service::{Events, Filesystem, ImageService, RuntimeService, Stats};
-pub use stats::{ContainerStats, CpuUsage, FilesystemUsage, ImageFilesystems, MemoryUsage};
+pub use stats::{
+    ContainerStats, CpuUsage, FilesystemUsage, GroupStats, ImageFilesystems, MemoryUsage, Pressure, Stall,
+};

@@ -20,7 +20,7 @@ use super::image::{
     PullImageResponse, RemoveImageRequest,
 };
 use super::runtime::{StatusRequest, StatusResponse, VersionRequest, VersionResponse};
-use super::stats::{ContainerStats, ImageFilesystems};
+use super::stats::{ContainerStats, GroupStats, ImageFilesystems};
 
 /// The life of containers.
 pub trait RuntimeService: Send + Sync + 'static {
@@ -140,6 +140,10 @@ pub trait Stats: Send + Sync + 'static {
         &self,
         filter: ContainerFilter,
     ) -> impl Future<Output = Result<Vec<ContainerStats>>> + Send;
+
+    /// Measures control groups that hold containers, by their paths; empty for one that is not there. Rates are left
+    /// to the caller, who knows for how long a group is of interest.
+    fn group_stats(&self, paths: Vec<String>) -> impl Future<Output = Result<Vec<GroupStats>>> + Send;
 }
 
 /// What happens to containers.

@@ -1,20 +1,23 @@
 //! Control groups of both versions: where they are, making, joining, killing and removing them.
 //!
 //! A [`Cgroup`] is a path inside the hierarchies, such as `/kubepods/burstable/x`. On a hybrid machine the controllers
-//! are in v1 hierarchies and the unified one has none: that counts as v1. Reading usage is in [`stats`], changing
+//! are in v1 hierarchies and the unified one has none: that counts as v1. Reading usage is in [`stats`] and [`detail`], changing
 //! limits in [`update`], hearing of OOM kills in [`oom`].
 
 mod ancestors;
+pub mod detail;
 pub mod devices;
 mod exec_group;
 mod hierarchy;
 pub mod oom;
+mod reader;
 pub mod stats;
 pub mod update;
 
 use ancestors::{make_v1, make_v2, remove_above};
 pub use exec_group::ExecGroup;
 pub use hierarchy::{Version, controllers, version};
+pub use reader::Reader;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

@@ -29,6 +29,7 @@ pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod step;
+pub mod traffic;
 pub mod zygote;
 
 pub use step::step;

@@ -152,7 +152,7 @@ fn linux(
 
 /// A path as given; of a systemd slice's name the path that systemd gives it (systemd.slice(5): `a-b.slice` lies in
 /// `a.slice`).
-fn cgroup_parent(given: &str) -> String {
+pub(in crate::cri) fn cgroup_parent(given: &str) -> String {
     let Some(stem) = given.strip_suffix(".slice").filter(|stem| !stem.contains('/')) else {
         return given.to_owned();
     };

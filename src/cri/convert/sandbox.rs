@@ -257,7 +257,7 @@ fn port(from: v1::PortMapping, field: &str) -> Result<Option<Port>> {
     }))
 }
 
-fn metadata(from: &Key) -> v1::PodSandboxMetadata {
+pub(super) fn metadata(from: &Key) -> v1::PodSandboxMetadata {
     v1::PodSandboxMetadata {
         name: from.name.clone(),
         uid: from.uid.clone(),

@@ -1,29 +1,36 @@
 //! The fake's measurements: the same for every running container.
 
-use crate::model::{ContainerFilter, ContainerState, ContainerStats, CpuUsage, MemoryUsage, Result, Stats};
+use crate::model::{
+    ContainerFilter, ContainerState, ContainerStats, CpuUsage, GroupStats, MemoryUsage, Result, Stats,
+};
 
 use super::{Entry, Fake};
 
 impl Entry {
     fn stats(&self) -> ContainerStats {
         let running = self.status.state == ContainerState::Running;
-        let timestamp = self.status.created_at;
         ContainerStats {
             id: self.status.id.clone(),
-            cpu: running.then_some(CpuUsage {
-                timestamp,
-                usage_core_nano_seconds: 1_000_000,
-                usage_nano_cores: None,
-            }),
-            memory: running.then_some(MemoryUsage {
-                timestamp,
-                working_set_bytes: 4096,
-                usage_bytes: 8192,
-                ..MemoryUsage::default()
-            }),
+            group: running.then(|| group(self.status.created_at)),
             writable_layer: None,
-            processes: running.then_some(1),
         }
+    }
+}
+
+fn group(timestamp: i64) -> GroupStats {
+    GroupStats {
+        timestamp,
+        cpu: Some(CpuUsage {
+            usage_core_nano_seconds: 1_000_000,
+            ..CpuUsage::default()
+        }),
+        memory: Some(MemoryUsage {
+            working_set_bytes: 4096,
+            usage_bytes: 8192,
+            ..MemoryUsage::default()
+        }),
+        tasks: Some(1),
+        io_pressure: None,
     }
 }
 
@@ -37,5 +44,10 @@ impl Stats for Fake {
         let running = |entry: &&Entry| entry.status.state == ContainerState::Running;
         let entries = state.matching(&filter).into_iter().filter(running);
         Ok(entries.map(Entry::stats).collect())
+    }
+
+    async fn group_stats(&self, paths: Vec<String>) -> Result<Vec<GroupStats>> {
+        let state = self.enter("group_stats")?;
+        Ok(paths.iter().map(|_| group(state.clock)).collect())
     }
 }

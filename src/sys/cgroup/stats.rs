@@ -1,40 +1,33 @@
 //! Usage of a group, read from its files directly: no process, no mount table, nothing that a missing file spoils.
+//! What is read less often than this is in [`detail`](super::detail).
 
-use crate::sys::cgroup::{Cgroup, Version};
-use std::collections::HashMap;
-use std::fs;
-use std::path::Path;
+use crate::sys::cgroup::Version;
+use crate::sys::cgroup::reader::{Reader, value};
 
 /// What a group uses. A value is `None` when the kernel does not account for it here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Usage {
     /// Processor time.
     pub cpu: CpuUsage,
     /// Memory in bytes.
     pub memory: MemoryUsage,
-    /// Processes and threads.
-    pub pids: PidsUsage,
-    /// Kills for want of memory.
-    pub oom_kills: Option<u64>,
+    /// Present number of processes and threads.
+    pub tasks: Option<u64>,
+    /// Time lost waiting for disks; v2 only, as the other two.
+    pub io_pressure: Option<Pressure>,
 }
 
 /// Processor time in nanoseconds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CpuUsage {
     /// All of it.
     pub total: Option<u64>,
-    /// In user mode.
-    pub user: Option<u64>,
-    /// In the kernel.
-    pub system: Option<u64>,
-    /// Periods in which the group was throttled.
-    pub throttled_periods: Option<u64>,
-    /// Time spent throttled.
-    pub throttled: Option<u64>,
+    /// Time lost waiting for a processor.
+    pub pressure: Option<Pressure>,
 }
 
 /// Memory in bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct MemoryUsage {
     /// Everything charged, page cache included.
     pub usage: Option<u64>,
@@ -42,6 +35,10 @@ pub struct MemoryUsage {
     pub working_set: Option<u64>,
     /// Anonymous memory.
     pub rss: Option<u64>,
+    /// Page cache.
+    pub cache: Option<u64>,
+    /// Page cache that is mapped.
+    pub mapped_file: Option<u64>,
     /// Page faults.
     pub page_faults: Option<u64>,
     /// Page faults that read from disk.
@@ -52,134 +49,145 @@ pub struct MemoryUsage {
     pub swap: Option<u64>,
     /// Limit of swap alone; `None`: unlimited or not accounted.
     pub swap_limit: Option<u64>,
+    /// Time lost waiting for memory.
+    pub pressure: Option<Pressure>,
 }
 
-/// Processes and threads.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PidsUsage {
-    /// Present number.
-    pub current: Option<u64>,
-    /// Limit; `None`: unlimited.
-    pub limit: Option<u64>,
+/// Time lost waiting for a resource (the kernel's PSI).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pressure {
+    /// By some of the tasks.
+    pub some: Stall,
+    /// By all of them at once.
+    pub full: Stall,
 }
 
-/// A v1 limit this large means none.
-const UNLIMITED: u64 = 1 << 62;
+/// One line of a pressure file.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Stall {
+    /// Microseconds since the group was made.
+    pub total: u64,
+    /// Percent of the last ten seconds.
+    pub avg10: f64,
+    /// Percent of the last minute.
+    pub avg60: f64,
+    /// Percent of the last five minutes.
+    pub avg300: f64,
+}
 
-impl Cgroup {
+impl Reader {
     /// Reads the group's usage.
     pub fn usage(&self) -> Usage {
-        match self.version() {
+        match self.cgroup.version() {
             Version::V1 => v1(self),
             Version::V2 => v2(self),
         }
     }
 }
 
-fn v1(cgroup: &Cgroup) -> Usage {
-    let (cpuacct, cpu, memory) = (cgroup.dir("cpuacct"), cgroup.dir("cpu"), cgroup.dir("memory"));
-    let ticks = keyed(&cpuacct.join("cpuacct.stat"));
-    let throttling = keyed(&cpu.join("cpu.stat"));
-    let stat = keyed(&memory.join("memory.stat"));
-    let usage = number(&memory.join("memory.usage_in_bytes"));
-    let with_swap = number(&memory.join("memory.memsw.usage_in_bytes"));
-    let limit = limit(&memory.join("memory.limit_in_bytes"));
-    let limit_with_swap = self::limit(&memory.join("memory.memsw.limit_in_bytes"));
-    let in_ns = |key: &str| ticks.get(key).map(|t| t * (1_000_000_000 / ticks_per_second()));
+fn v1(reader: &Reader) -> Usage {
+    let stat = reader.kept("memory", "memory.stat").unwrap_or_default();
+    let usage = reader.kept_number("memory", "memory.usage_in_bytes");
+    let with_swap = reader.kept_number("memory", "memory.memsw.usage_in_bytes");
+    let limit = reader.limit("memory", "memory.limit_in_bytes");
+    let limit_with_swap = reader.limit("memory", "memory.memsw.limit_in_bytes");
     Usage {
         cpu: CpuUsage {
-            total: number(&cpuacct.join("cpuacct.usage")),
-            user: in_ns("user"),
-            system: in_ns("system"),
-            throttled_periods: throttling.get("nr_throttled").copied(),
-            throttled: throttling.get("throttled_time").copied(),
+            total: reader.kept_number("cpuacct", "cpuacct.usage"),
+            pressure: None,
         },
         memory: MemoryUsage {
             usage,
-            working_set: less(usage, stat.get("total_inactive_file")),
-            rss: stat.get("total_rss").copied(),
-            page_faults: stat.get("total_pgfault").copied(),
-            major_page_faults: stat.get("total_pgmajfault").copied(),
+            working_set: less(usage, value(&stat, "total_inactive_file")),
+            rss: value(&stat, "total_rss"),
+            cache: value(&stat, "total_cache"),
+            mapped_file: value(&stat, "total_mapped_file"),
+            page_faults: value(&stat, "total_pgfault"),
+            major_page_faults: value(&stat, "total_pgmajfault"),
             limit,
-            swap: with_swap
-                .zip(usage)
-                .map(|(both, memory)| both.saturating_sub(memory)),
-            swap_limit: limit_with_swap
-                .zip(limit)
-                .map(|(both, memory)| both.saturating_sub(memory)),
+            swap: less(with_swap, usage),
+            swap_limit: less(limit_with_swap, limit),
+            pressure: None,
         },
-        pids: pids(&cgroup.dir("pids")),
-        oom_kills: keyed(&memory.join("memory.oom_control")).get("oom_kill").copied(),
+        tasks: reader.kept_number("pids", "pids.current"),
+        io_pressure: None,
     }
 }
 
-fn v2(cgroup: &Cgroup) -> Usage {
-    let dir = cgroup.dir("");
-    let cpu = keyed(&dir.join("cpu.stat"));
-    let stat = keyed(&dir.join("memory.stat"));
-    let usage = number(&dir.join("memory.current"));
-    let in_ns = |key: &str| cpu.get(key).map(|us| us * 1000);
+fn v2(reader: &Reader) -> Usage {
+    let cpu = reader.kept("", "cpu.stat").unwrap_or_default();
+    let stat = reader.kept("", "memory.stat").unwrap_or_default();
+    let usage = reader.kept_number("", "memory.current");
     Usage {
         cpu: CpuUsage {
-            total: in_ns("usage_usec"),
-            user: in_ns("user_usec"),
-            system: in_ns("system_usec"),
-            throttled_periods: cpu.get("nr_throttled").copied(),
-            throttled: in_ns("throttled_usec"),
+            total: value(&cpu, "usage_usec").map(|us| us * 1000),
+            pressure: pressure(reader.kept("", "cpu.pressure")),
         },
         memory: MemoryUsage {
             usage,
-            working_set: less(usage, stat.get("inactive_file")),
-            rss: stat.get("anon").copied(),
-            page_faults: stat.get("pgfault").copied(),
-            major_page_faults: stat.get("pgmajfault").copied(),
-            limit: limit(&dir.join("memory.max")),
-            swap: number(&dir.join("memory.swap.current")),
-            swap_limit: limit(&dir.join("memory.swap.max")),
+            working_set: less(usage, value(&stat, "inactive_file")),
+            rss: value(&stat, "anon"),
+            cache: value(&stat, "file"),
+            mapped_file: value(&stat, "file_mapped"),
+            page_faults: value(&stat, "pgfault"),
+            major_page_faults: value(&stat, "pgmajfault"),
+            limit: reader.limit("", "memory.max"),
+            swap: reader.kept_number("", "memory.swap.current"),
+            swap_limit: reader.limit("", "memory.swap.max"),
+            pressure: pressure(reader.kept("", "memory.pressure")),
         },
-        pids: pids(&dir),
-        oom_kills: keyed(&dir.join("memory.events")).get("oom_kill").copied(),
+        tasks: reader.kept_number("", "pids.current"),
+        io_pressure: pressure(reader.kept("", "io.pressure")),
     }
 }
 
-fn pids(dir: &Path) -> PidsUsage {
-    PidsUsage {
-        current: number(&dir.join("pids.current")),
-        limit: limit(&dir.join("pids.max")),
-    }
+fn less(all: Option<u64>, part: Option<u64>) -> Option<u64> {
+    all.zip(part).map(|(all, part)| all.saturating_sub(part))
 }
 
-fn less(usage: Option<u64>, inactive: Option<&u64>) -> Option<u64> {
-    usage
-        .zip(inactive)
-        .map(|(all, inactive)| all.saturating_sub(*inactive))
-}
-
-fn number(file: &Path) -> Option<u64> {
-    fs::read_to_string(file).ok()?.trim().parse().ok()
-}
-
-/// `max`, or a number so large that it means none, is `None`.
-fn limit(file: &Path) -> Option<u64> {
-    number(file).filter(|n| *n < UNLIMITED)
-}
-
-/// A file of lines "key number".
-fn keyed(file: &Path) -> HashMap<String, u64> {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let pair = |line: &str| {
-        let (key, value) = line.split_once(' ')?;
-        Some((key.to_owned(), value.trim().parse().ok()?))
+/// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and the same for `full`, which old kernels lack for processors.
+fn pressure(text: Option<String>) -> Option<Pressure> {
+    let text = text.filter(|text| !text.is_empty())?;
+    let line = |kind: &str| {
+        let fields = text.lines().find_map(|line| line.strip_prefix(kind));
+        let mut stall = Stall::default();
+        for field in fields.unwrap_or_default().split_whitespace() {
+            let Some((key, value)) = field.split_once('=') else {
+                continue;
+            };
+            match key {
+                "total" => stall.total = value.parse().unwrap_or_default(),
+                "avg10" => stall.avg10 = value.parse().unwrap_or_default(),
+                "avg60" => stall.avg60 = value.parse().unwrap_or_default(),
+                "avg300" => stall.avg300 = value.parse().unwrap_or_default(),
+                _ => {}
+            }
+        }
+        stall
     };
-    text.lines().filter_map(pair).collect()
+    Some(Pressure {
+        some: line("some"),
+        full: line("full"),
+    })
 }
 
-fn ticks_per_second() -> u64 {
-    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
-        .ok()
-        .flatten();
-    ticks
-        .and_then(|t| u64::try_from(t).ok())
-        .filter(|t| *t > 0)
-        .unwrap_or(100)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pressure_file_is_read_line_by_line() {
+        let text = "some avg10=1.50 avg60=0.25 avg300=0.00 total=123\nfull avg10=0.00 avg60=0.00 avg300=0.10 total=45\n";
+
+        let pressure = pressure(Some(text.to_owned())).unwrap();
+
+        assert_eq!((pressure.some.total, pressure.some.avg10), (123, 1.5));
+        assert_eq!((pressure.full.total, pressure.full.avg300), (45, 0.1));
+    }
+
+    #[test]
+    fn a_pressure_file_that_is_not_there_or_empty_tells_nothing() {
+        assert_eq!(pressure(None), None);
+        assert_eq!(pressure(Some(String::new())), None);
+    }
 }
