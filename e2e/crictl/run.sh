@@ -147,6 +147,13 @@ check "the log file is in CRI's format" grep -qE '^[0-9T:.-]+(Z|[+-][0-9:]+) std
 says "stats shows it" "^${container:0:13} " stats
 holds "stats has the memory in use" 'int(x["stats"][0]["memory"]["workingSetBytes"]["value"]) > 0' stats -o json "$container"
 
+holds "statsp has the pod's figures" \
+	'x["stats"][0]["linux"]["network"]["defaultInterface"]["name"] == "eth0" and int(x["stats"][0]["linux"]["cpu"]["usageCoreNanoSeconds"]["value"]) > 0' \
+	statsp -o json "$pod"
+says "metricsp names the metrics of the container" '"container_memory_working_set_bytes"' metricsp
+crictl events >"$NODE/events.log" 2>&1 &
+events=$!
+
 refused "rm refuses what runs" 'running|force' rm "$container"
 says "stop prints its id" "^$container\$" stop "$container"
 holds "a stopped container has ended" \
@@ -155,6 +162,9 @@ says "stopping it again succeeds" "^$container\$" stop "$container"
 says "rm prints its id" "^$container\$" rm "$container"
 refused "inspect of a removed one says so" 'not ?found' inspect "$container"
 says "stopp prints what it stopped" "$pod" stopp "$pod"
+kill "$events"
+wait "$events" || true
+check "events tells of the removal" grep -q CONTAINER_DELETED_EVENT "$NODE/events.log"
 says "pods lists it as not ready" ' NotReady +web ' pods
 says "rmp prints what it removed" "$pod" rmp "$pod"
 holds "no pod is left" 'not x.get("items")' pods -o json

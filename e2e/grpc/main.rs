@@ -23,6 +23,7 @@ mod holes;
 mod hostile_images;
 mod image_volumes;
 mod logs;
+mod metrics;
 mod misbehaving_networks;
 mod model;
 mod network;
@@ -78,6 +79,7 @@ fn tests() -> Vec<Trial> {
         attacks::tests(),
         restart::tests(),
         stats::tests(),
+        metrics::tests(),
         streams::tests(),
         model::tests(),
         old_version::tests(),

@@ -16,6 +16,7 @@ mod health;
 mod host;
 mod info;
 mod lookup;
+mod metrics;
 mod mounted;
 mod observe;
 mod record;

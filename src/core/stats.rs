@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::registry::{Entry, Phase};
 use super::{Core, now};
 use crate::model::{
-    ContainerFilter, ContainerState, ContainerStateValue, ContainerStats, CpuUsage, Error, GroupStats,
-    MemoryUsage, Pressure, Result, Stall, Stats,
+    ContainerFilter, ContainerMetrics, ContainerState, ContainerStateValue, ContainerStats, CpuUsage, Error,
+    GroupStats, MemoryUsage, Pressure, Result, Stall, Stats,
 };
 use crate::sys::cgroup::stats as found;
 use crate::sys::cgroup::{Cgroup, Reader};
@@ -24,20 +24,26 @@ impl Stats for Core {
         blocking(move || chosen.iter().map(|entry| core.measure(entry)).collect()).await
     }
 
+    async fn list_container_metrics(&self, filter: ContainerFilter) -> Result<Vec<ContainerMetrics>> {
+        let chosen = self.running(filter);
+        let core = self.clone();
+        blocking(move || chosen.iter().map(|entry| core.measure_whole(entry)).collect()).await
+    }
+
     async fn group_stats(&self, paths: Vec<String>) -> Result<Vec<GroupStats>> {
         blocking(move || paths.iter().map(|path| group_at(path)).collect()).await
     }
 }
 
 /// Reading a control file can wait for a lock of the kernel's.
-pub(super) async fn blocking<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+async fn blocking<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let task = tokio::task::spawn_blocking(read).await;
     task.map_err(|e| Error::internal("reading of usage ended badly").because(e))
 }
 
 impl Core {
     /// The containers that match, and run if the filter does not say otherwise.
-    pub(super) fn running(&self, filter: ContainerFilter) -> Vec<Arc<Entry>> {
+    fn running(&self, filter: ContainerFilter) -> Vec<Arc<Entry>> {
         let running = ContainerStateValue {
             state: ContainerState::Running,
         };

@@ -22,6 +22,7 @@ mod convert;
 mod events;
 mod flights;
 mod images;
+mod metrics;
 mod node;
 mod output;
 mod pods;

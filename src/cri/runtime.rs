@@ -3,18 +3,16 @@
 use std::pin::Pin;
 
 use futures_util::Stream;
-use futures_util::stream::Empty;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::cri::adapter::Runtime;
+use crate::cri::metrics;
 use crate::cri::sandbox::{Network, Pinner};
 use crate::cri::status::{answer, unimplemented};
 use crate::cri::v1alpha2::ApiVersion;
 use crate::cri::wire::v1::{self, runtime_service_server as rpc};
 use crate::model;
 
-/// The stream of a call that is not implemented.
-pub(super) type Unsupported<T> = Empty<std::result::Result<T, Status>>;
 /// The stream of a call that answers with several messages.
 pub(super) type Messages<T> = Pin<Box<dyn Stream<Item = std::result::Result<T, Status>> + Send>>;
 type Answer<T> = std::result::Result<Response<T>, Status>;
@@ -255,23 +253,23 @@ where
         &self,
         _: Request<v1::ListMetricDescriptorsRequest>,
     ) -> Answer<v1::ListMetricDescriptorsResponse> {
-        unimplemented("ListMetricDescriptors")
+        answer(Ok(metrics::descriptors()))
     }
 
     async fn list_pod_sandbox_metrics(
         &self,
         _: Request<v1::ListPodSandboxMetricsRequest>,
     ) -> Answer<v1::ListPodSandboxMetricsResponse> {
-        unimplemented("ListPodSandboxMetrics")
+        answer(self.metrics().await)
     }
 
-    type StreamPodSandboxMetricsStream = Unsupported<v1::StreamPodSandboxMetricsResponse>;
+    type StreamPodSandboxMetricsStream = Messages<v1::StreamPodSandboxMetricsResponse>;
 
     async fn stream_pod_sandbox_metrics(
         &self,
         _: Request<v1::StreamPodSandboxMetricsRequest>,
     ) -> Answer<Self::StreamPodSandboxMetricsStream> {
-        unimplemented("StreamPodSandboxMetrics")
+        answer(self.metrics_stream().await)
     }
 
     async fn update_pod_sandbox_resources(

@@ -50,6 +50,7 @@ mod exec;
 pub mod fake;
 mod image;
 mod json;
+mod metrics;
 mod runtime;
 mod security;
 mod service;
@@ -76,6 +77,7 @@ pub use image::{
     AuthConfig, Image, ImageFilter, ImageStatusRequest, ImageStatusResponse, ListImagesRequest,
     ListImagesResponse, PullImageRequest, PullImageResponse, RemoveImageRequest,
 };
+pub use metrics::{Capacity, ContainerMetrics, Detail, Disk};
 pub use runtime::{
     NETWORK_READY, RUNTIME_READY, RuntimeCondition, STORE_HEALTHY, StatusRequest, StatusResponse,
     VersionRequest, VersionResponse,

@@ -19,6 +19,7 @@ use super::image::{
     ImageStatusRequest, ImageStatusResponse, ListImagesRequest, ListImagesResponse, PullImageRequest,
     PullImageResponse, RemoveImageRequest,
 };
+use super::metrics::ContainerMetrics;
 use super::runtime::{StatusRequest, StatusResponse, VersionRequest, VersionResponse};
 use super::stats::{ContainerStats, GroupStats, ImageFilesystems};
 
@@ -140,6 +141,12 @@ pub trait Stats: Send + Sync + 'static {
         &self,
         filter: ContainerFilter,
     ) -> impl Future<Output = Result<Vec<ContainerStats>>> + Send;
+
+    /// Measures all that can be of the containers that match and run. Costs more than their statistics.
+    fn list_container_metrics(
+        &self,
+        filter: ContainerFilter,
+    ) -> impl Future<Output = Result<Vec<ContainerMetrics>>> + Send;
 
     /// Measures control groups that hold containers, by their paths; empty for one that is not there. Rates are left
     /// to the caller, who knows for how long a group is of interest.

@@ -1,7 +1,7 @@
 //! Traffic counters of the interfaces in other network namespaces, from `/proc/thread-self/net/dev` (proc(5)).
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::sys::namespace;
 
@@ -37,7 +37,7 @@ pub fn in_namespaces(pins: Vec<PathBuf>) -> Vec<Option<Vec<Interface>>> {
     read.unwrap_or_else(|_| vec![None; count])
 }
 
-fn read(pin: &PathBuf) -> io::Result<Vec<Interface>> {
+fn read(pin: &Path) -> io::Result<Vec<Interface>> {
     namespace::enter_one(namespace::open(pin)?)?;
     let text = std::fs::read_to_string("/proc/thread-self/net/dev")?;
     Ok(text

@@ -1,7 +1,8 @@
 //! The fake's measurements: the same for every running container.
 
 use crate::model::{
-    ContainerFilter, ContainerState, ContainerStats, CpuUsage, GroupStats, MemoryUsage, Result, Stats,
+    ContainerFilter, ContainerMetrics, ContainerState, ContainerStats, CpuUsage, GroupStats, MemoryUsage,
+    Result, Stats,
 };
 
 use super::{Entry, Fake};
@@ -44,6 +45,15 @@ impl Stats for Fake {
         let running = |entry: &&Entry| entry.status.state == ContainerState::Running;
         let entries = state.matching(&filter).into_iter().filter(running);
         Ok(entries.map(Entry::stats).collect())
+    }
+
+    async fn list_container_metrics(&self, filter: ContainerFilter) -> Result<Vec<ContainerMetrics>> {
+        let all = self.list_container_stats(filter).await?.into_iter();
+        let metrics = all.map(|stats| ContainerMetrics {
+            stats,
+            ..ContainerMetrics::default()
+        });
+        Ok(metrics.collect())
     }
 
     async fn group_stats(&self, paths: Vec<String>) -> Result<Vec<GroupStats>> {
