@@ -69,7 +69,7 @@ fn user(from: &v1::LinuxContainerSecurityContext) -> Result<Option<User>> {
 /// A name as `/etc/passwd` could have it (passwd(5)).
 fn user_name(name: &str) -> Result<User> {
     let odd = |c: char| c.is_control() || matches!(c, '/' | ':');
-    match name.len() > 255 || name.contains(odd) {
+    match name.len() > 255 || matches!(name, "." | "..") || name.contains(odd) {
         true => Err(Error::invalid(format!(
             "{FIELD}.run_as_username is not the name of a user"
         ))),

@@ -260,6 +260,26 @@ async fn create_container_with_a_bad_security_context() {
             "run_as_user 4294967296 is out of range",
         ),
         (
+            context(|c| c.run_as_username = "../root".into()),
+            BAD,
+            "run_as_username is not the name of a user",
+        ),
+        (
+            context(|c| c.run_as_username = "..".into()),
+            BAD,
+            "run_as_username is not the name of a user",
+        ),
+        (
+            context(|c| c.run_as_username = "a:b".into()),
+            BAD,
+            "run_as_username is not the name of a user",
+        ),
+        (
+            limits(|l| l.cpu_period = 1),
+            BAD,
+            "cpu_period 1 is not within 1000 to 1000000",
+        ),
+        (
             context(|c| (c.run_as_user, c.run_as_username) = (number(1), "nobody".into())),
             BAD,
             "run_as_username is set beside run_as_user",
