@@ -138,7 +138,8 @@ fn difference(before: &World, now: &World) -> Vec<String> {
 pub(crate) async fn left(lane: &Lane, before: &World) -> Vec<String> {
     let mut caller = Caller::new(lane);
     let mut left = vec![];
-    for _ in 0..600 {
+    // Debts of the network are paid after a pause, which grows.
+    for _ in 0..3000 {
         left = difference(before, &world(&mut caller).await);
         // A zygote comes back with the next pod.
         left.retain(|line| line != "gone: process Zygote" && !line.starts_with("gone: zygote "));

@@ -124,7 +124,8 @@ pub(super) fn unknown(started_at: i64, message: &str) -> End {
     }
 }
 
-fn ended(record: &ExitRecord, started_at: i64) -> End {
+/// An end as its monitor has recorded it.
+pub(super) fn ended(record: &ExitRecord, started_at: i64) -> End {
     let reason = match (record.oom_killed, &record.reason, record.code) {
         // CRI: the kubelet looks for exactly this word.
         (true, _, code) if code != 0 => "OOMKilled",

@@ -1,8 +1,9 @@
 //! StartContainer, ReopenContainerLog: what a created or running container's monitor is asked to do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::observe::unknown;
+use super::observe::{ended, unknown};
 use super::record::{End, Observation, VERSION};
 use super::registry::{Entry, Live, Phase};
 use super::{Core, now};
@@ -13,6 +14,9 @@ use crate::sys::step;
 
 /// The exit code of a container whose command could not be executed.
 pub(super) const START_ERROR: i32 = 128;
+
+/// How long the death of a container that was killed may take to be told.
+const KILLED: Duration = Duration::from_secs(5);
 
 impl Core {
     pub(super) async fn start(&self, entry: Arc<Entry>) -> Result<()> {
@@ -63,9 +67,19 @@ impl Core {
                 if let Err(error) = live.monitor.kill_all().await {
                     tracing::warn!(container = entry.id, %error, "container that did not start cannot be killed");
                 }
-                // The command may have run: a start that is not known to have failed is not told as one.
+                // The command may have run, and may have ended before: its monitor knows how.
                 let text = format!("the container did not start as it should, and was killed: {text}");
-                self.end(entry, unknown(live.started_at, &text)).await;
+                let mut exited = live.monitor.exited();
+                let told = tokio::time::timeout(KILLED, exited.wait_for(Option::is_some)).await;
+                let record = told.ok().and_then(|told| told.ok()?.clone());
+                let end = match record {
+                    Some(record) => End {
+                        message: text,
+                        ..ended(&record, live.started_at)
+                    },
+                    None => unknown(live.started_at, &text),
+                };
+                self.end(entry, end).await;
                 Err(monitor_error(&entry.id, "start", error))
             }
         }
