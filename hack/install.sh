@@ -18,6 +18,7 @@ for part in "$@"; do
 		packages python3 busybox procps util-linux iproute2 iptables nftables e2fsprogs mount
 		need_go
 		;;
+	fuzz) packages g++ ;;
 	guest) packages python3 busybox qemu-system-x86 mmdebstrap cpio e2fsprogs ;;
 	*) die "no such part: $part" ;;
 	esac

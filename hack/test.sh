@@ -7,6 +7,7 @@
 #   critest  Kubernetes' conformance suite for CRI runtimes, unmodified
 #   crictl   the CRI client that operators use
 #   kubelet  a real kubelet with static pods
+#   fuzz     every fuzz target for 20 seconds
 #   guest    the daemon as a systemd service in a virtual machine with cgroup v2
 #
 # The last line is the count: "N passed, N failed". Whatever is built or fetched is kept in ~/.cache/coracle
@@ -15,7 +16,7 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly ALL=(unit grpc faults critest crictl kubelet guest)
+readonly ALL=(unit grpc faults critest crictl kubelet fuzz guest)
 # What a run without arguments does.
 readonly DEFAULT=("${ALL[@]}")
 

@@ -8,6 +8,8 @@ pub mod offline;
 
 mod attended;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod images;
 mod node;
 mod notify;

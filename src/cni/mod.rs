@@ -24,6 +24,8 @@ mod error;
 mod exec;
 #[cfg(test)]
 mod fake;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod keeper;
 mod network;
 mod request;

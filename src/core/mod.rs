@@ -13,6 +13,8 @@ mod events;
 mod exec;
 mod files;
 mod health;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod host;
 mod info;
 mod lookup;

@@ -21,6 +21,8 @@ mod containers;
 mod convert;
 mod events;
 mod flights;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod images;
 mod metrics;
 mod node;

@@ -149,7 +149,7 @@ pub(super) fn is_loopback(server: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-fn parse(registry: &str, text: &str, base: &Path) -> Result<Vec<Host>, String> {
+pub(super) fn parse(registry: &str, text: &str, base: &Path) -> Result<Vec<Host>, String> {
     let file: HostsFile = toml::from_str(text).map_err(|e| e.message().to_owned())?;
     let mut mirrors: Vec<_> = file.host.into_iter().collect();
     // Order of appearance is order of preference.

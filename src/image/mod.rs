@@ -12,6 +12,8 @@ mod digest;
 mod error;
 mod fetch;
 mod flight;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod hosts;
 mod import;
 mod index;

@@ -22,6 +22,8 @@
 
 pub mod audit;
 pub mod client;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod process;
 pub mod protocol;
 pub mod seccomp;

@@ -27,6 +27,8 @@ mod capabilities;
 mod devices;
 mod error;
 mod filesystems;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod host;
 mod mounts;
 mod namespaces;

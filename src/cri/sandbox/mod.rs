@@ -48,6 +48,8 @@ pub use namespaces::{Held, PinRequest, Pinner};
 pub(super) use namespaces::{check_sysctls, shared};
 pub use network::{AttachRequest, Network};
 pub use pins::ZygotePinner;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use record::Attachment;
 pub(super) use record::{Config, Dns, Key, Mode, Modes, Phase, PidMode, Port, Protocol, Record};
 pub(super) use registry::{Registry, Sandbox};
 use undo::gather;

@@ -11,7 +11,7 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// Wraps a reader of packed bytes in one of plain bytes. Reads to the last member and frame: what follows the first is
 /// content too, and garbage is an error.
-pub(super) fn inflate<'a>(mut packed: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+pub(in crate::image) fn inflate<'a>(mut packed: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut magic = [0; 4];
     let mut length = 0;
     while length < magic.len() {

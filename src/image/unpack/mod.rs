@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use decode::inflate;
 pub(super) use tree::{Tree, is_opaque, is_whiteout, remove_all, split};
 
 /// What a layer must not exceed.

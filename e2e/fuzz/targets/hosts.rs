@@ -1,0 +1,4 @@
+//! Settings of registries.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| coracle::image::fuzzing::hosts(data));

@@ -1,0 +1,4 @@
+//! Manifests, indexes and configurations.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| coracle::image::fuzzing::manifest(data));

@@ -1,0 +1,441 @@
+//! A layer in memory: what an archive must come to. Written from the rules, not from the code that it checks: entries in
+//! order, the later one wins; symbolic links lead beneath the root; whiteouts hide what is below and not what is here.
+
+use std::collections::{BTreeMap, HashSet};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::Path;
+
+use tar::{EntryType, Header};
+
+use super::Place;
+
+/// Names that meet one another: below, through links, upwards, whiteouts of each other.
+const NAMES: [&str; 32] = [
+    "a",
+    "b",
+    "c",
+    "l",
+    "a/a",
+    "a/b",
+    "a/l",
+    "b/a",
+    "l/a",
+    "l/b",
+    "l/l",
+    "a/b/c",
+    "l/b/c",
+    "./a/",
+    "/b",
+    "a//b",
+    ".",
+    "../a",
+    "a/../b",
+    "a/..",
+    ".wh.a",
+    ".wh.b",
+    ".wh.l",
+    "a/.wh.b",
+    "l/.wh.a",
+    "a/.wh.a",
+    ".wh..wh..opq",
+    "a/.wh..wh..opq",
+    "l/.wh..wh..opq",
+    ".wh.",
+    ".wh...",
+    ".wh..wh.plnk",
+];
+/// What links lead to.
+const TARGETS: [&str; 16] = [
+    "a",
+    "b",
+    "c",
+    "l",
+    "a/b",
+    "l/a",
+    ".",
+    "..",
+    "/",
+    "/a",
+    "../victim",
+    "../../victim",
+    "/../../victim",
+    "a/l",
+    "missing",
+    "/a/../b",
+];
+const MAX_OPERATIONS: usize = 24;
+/// As many symbolic links as the kernel follows.
+const MAX_LINKS: usize = 40;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    File,
+    Directory,
+    Symlink,
+    Hardlink,
+    Fifo,
+    Whiteout,
+}
+
+/// Unpacks an archive made of few names, a few bytes of `data` each entry, and compares with the model.
+pub fn tree(data: &[u8]) {
+    let Some((first, rest)) = data.split_first() else {
+        return;
+    };
+    let bottom = first & 1 == 1;
+    let mut archive = vec![];
+    let mut model = Model::new(bottom);
+    let mut expected = Ok(());
+    for (number, operation) in rest.chunks_exact(3).take(MAX_OPERATIONS).enumerate() {
+        let kind = match operation[0] % 8 {
+            0 | 1 => Kind::File,
+            2 | 3 => Kind::Directory,
+            4 => Kind::Symlink,
+            5 => Kind::Hardlink,
+            6 => Kind::Fifo,
+            _ => Kind::Whiteout,
+        };
+        let name = NAMES[usize::from(operation[1]) % NAMES.len()];
+        let target = TARGETS[usize::from(operation[2]) % TARGETS.len()];
+        push(&mut archive, kind, name, target, &[number as u8]);
+        expected = expected.and_then(|()| model.apply(kind, name, target, number as u8));
+    }
+    let place = Place::new();
+    let made = place.unpack(&archive, bottom);
+    place.check();
+    match (made, expected) {
+        (Ok(inodes), Ok(())) => model.compare(&place.root(), inodes),
+        (Err(_), Err(_)) => {}
+        (made, expected) => panic!("unpacking gave {made:?}, the model {expected:?}"),
+    }
+}
+
+fn push(archive: &mut Vec<u8>, kind: Kind, name: &str, target: &str, content: &[u8]) {
+    let content = if kind == Kind::File { content } else { b"" };
+    let mut header = Header::new_gnu();
+    let (kind, link) = match kind {
+        Kind::File => (EntryType::Regular, ""),
+        Kind::Directory => (EntryType::Directory, ""),
+        Kind::Symlink => (EntryType::Symlink, target),
+        Kind::Hardlink => (EntryType::Link, target),
+        Kind::Fifo => (EntryType::Fifo, ""),
+        Kind::Whiteout => (EntryType::Char, ""),
+    };
+    header.set_entry_type(kind);
+    header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+    header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(1000);
+    header.set_size(content.len() as u64);
+    header.set_cksum();
+    archive.extend_from_slice(header.as_bytes());
+    archive.extend_from_slice(content);
+    archive.resize(archive.len().next_multiple_of(512), 0);
+}
+
+/// An inode of the model; directories hold others by number, so that hard links are one.
+#[derive(Debug)]
+enum Node {
+    Directory {
+        names: BTreeMap<String, usize>,
+        opaque: bool,
+    },
+    File(u8),
+    Symlink(String),
+    Fifo,
+    Whiteout,
+}
+
+#[derive(Debug, PartialEq)]
+enum Refusal {
+    Missing,
+    NotADirectory,
+    Entry,
+}
+
+#[derive(Debug)]
+struct Model {
+    nodes: Vec<Node>,
+    bottom: bool,
+}
+
+fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+/// Components joined by single slashes; none with `..`.
+fn normal(name: &str) -> Result<String, Refusal> {
+    let parts: Vec<&str> = name.split('/').filter(|p| !matches!(*p, "" | ".")).collect();
+    match parts.contains(&"..") {
+        true => Err(Refusal::Entry),
+        false => Ok(parts.join("/")),
+    }
+}
+
+impl Model {
+    fn new(bottom: bool) -> Model {
+        let root = Node::Directory {
+            names: BTreeMap::new(),
+            opaque: false,
+        };
+        Model {
+            nodes: vec![root],
+            bottom,
+        }
+    }
+
+    fn names(&mut self, directory: usize) -> &mut BTreeMap<String, usize> {
+        match &mut self.nodes[directory] {
+            Node::Directory { names, .. } => names,
+            other => panic!("{other:?} is no directory"),
+        }
+    }
+
+    fn is_directory(&self, node: usize) -> bool {
+        matches!(self.nodes[node], Node::Directory { .. })
+    }
+
+    fn add(&mut self, directory: usize, name: &str, node: Node) -> usize {
+        self.nodes.push(node);
+        let number = self.nodes.len() - 1;
+        self.names(directory).insert(name.to_owned(), number);
+        number
+    }
+
+    fn add_directory(&mut self, directory: usize, name: &str, opaque: bool) {
+        let names = BTreeMap::new();
+        self.add(directory, name, Node::Directory { names, opaque });
+    }
+
+    /// The directory at a path, links followed beneath the root.
+    fn find(&mut self, path: &str) -> Result<usize, Refusal> {
+        let mut way = vec![0];
+        let mut left: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
+        let mut links = 0;
+        while let Some(part) = left.pop() {
+            let here = *way.last().expect("the root stays");
+            if !self.is_directory(here) {
+                return Err(Refusal::NotADirectory);
+            }
+            match part.as_str() {
+                "" | "." => continue,
+                ".." => {
+                    if way.len() > 1 {
+                        way.pop();
+                    }
+                    continue;
+                }
+                _ => {}
+            }
+            let next = *self.names(here).get(&part).ok_or(Refusal::Missing)?;
+            let Node::Symlink(target) = &self.nodes[next] else {
+                way.push(next);
+                continue;
+            };
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(Refusal::Entry);
+            }
+            if target.starts_with('/') {
+                way.truncate(1);
+            }
+            left.extend(target.split('/').rev().map(str::to_owned));
+        }
+        let found = *way.last().expect("the root stays");
+        match self.is_directory(found) {
+            true => Ok(found),
+            false => Err(Refusal::NotADirectory),
+        }
+    }
+
+    /// The same, what is missing made.
+    fn make(&mut self, path: &str) -> Result<usize, Refusal> {
+        match self.find(path) {
+            Err(Refusal::Missing) => {}
+            other => return other,
+        }
+        let (parent, name) = split(path);
+        let directory = self.make(parent)?;
+        // A link that leads nowhere is in the way.
+        if self.names(directory).contains_key(name) {
+            return Err(Refusal::Entry);
+        }
+        self.add_directory(directory, name, false);
+        self.find(path)
+    }
+
+    /// The directory for a path's last part, nothing of that name in it.
+    fn clear(&mut self, path: &str) -> Result<usize, Refusal> {
+        let (parent, name) = split(path);
+        let directory = self.make(parent)?;
+        let Some(old) = self.names(directory).remove(name) else {
+            return Ok(directory);
+        };
+        self.empty(old);
+        // The way here may have led through what was removed.
+        let directory = self.make(parent)?;
+        match self.names(directory).contains_key(name) {
+            true => Err(Refusal::Entry),
+            false => Ok(directory),
+        }
+    }
+
+    fn empty(&mut self, node: usize) {
+        if self.is_directory(node) {
+            for child in std::mem::take(self.names(node)).into_values() {
+                self.empty(child);
+            }
+        }
+    }
+
+    fn apply(&mut self, kind: Kind, name: &str, target: &str, content: u8) -> Result<(), Refusal> {
+        // Archives older than POSIX have no other way to say directory.
+        let kind = match kind == Kind::File && name.ends_with('/') {
+            true => Kind::Directory,
+            false => kind,
+        };
+        let path = normal(name)?;
+        if path.is_empty() {
+            return match kind {
+                Kind::Directory => Ok(()),
+                _ => Err(Refusal::Entry),
+            };
+        }
+        let (parent, name) = split(&path);
+        if let Some(hidden) = name.strip_prefix(".wh.") {
+            return self.hide(parent, hidden);
+        }
+        let node = match kind {
+            // Only whiteouts by name are ones.
+            Kind::Whiteout => return Ok(()),
+            Kind::Hardlink => return self.link(&path, target),
+            Kind::Directory => return self.directory(&path),
+            Kind::File => Node::File(content),
+            Kind::Symlink => Node::Symlink(target.to_owned()),
+            Kind::Fifo => Node::Fifo,
+        };
+        let directory = self.clear(&path)?;
+        self.add(directory, name, node);
+        Ok(())
+    }
+
+    fn hide(&mut self, parent: &str, hidden: &str) -> Result<(), Refusal> {
+        let opaque = hidden == ".wh..opq";
+        if !opaque && hidden.starts_with(".wh.") {
+            return Ok(());
+        }
+        if !opaque && matches!(hidden, "" | "." | "..") {
+            return Err(Refusal::Entry);
+        }
+        if self.bottom || (opaque && parent.is_empty()) {
+            return Ok(());
+        }
+        let directory = self.make(parent)?;
+        let at = match opaque {
+            true => Some(directory),
+            false => self.names(directory).get(hidden).copied(),
+        };
+        match at.map(|at| &mut self.nodes[at]) {
+            None => drop(self.add(directory, hidden, Node::Whiteout)),
+            Some(Node::Directory { opaque, .. }) => *opaque = true,
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    fn directory(&mut self, path: &str) -> Result<(), Refusal> {
+        let (parent, name) = split(path);
+        let directory = self.make(parent)?;
+        let old = self.names(directory).get(name).copied();
+        if old.is_some_and(|old| self.is_directory(old)) {
+            return Ok(());
+        }
+        let hides = old.is_some_and(|old| matches!(self.nodes[old], Node::Whiteout));
+        let directory = self.clear(path)?;
+        self.add_directory(directory, name, hides);
+        Ok(())
+    }
+
+    fn link(&mut self, path: &str, target: &str) -> Result<(), Refusal> {
+        let target = normal(target)?;
+        if target.is_empty() || target == path {
+            return Err(Refusal::Entry);
+        }
+        let (parent, name) = split(&target);
+        let found = match self.find(parent) {
+            Ok(directory) => self.names(directory).get(name).map(|node| (directory, *node)),
+            Err(Refusal::Missing | Refusal::NotADirectory) => None,
+            Err(other) => return Err(other),
+        };
+        let found = found.filter(|(_, node)| !matches!(self.nodes[*node], Node::Whiteout));
+        let Some((from, node)) = found else {
+            // It may lie in a layer below.
+            return self.make(split(path).0).map(drop);
+        };
+        let above = target
+            .strip_prefix(path)
+            .is_some_and(|rest| rest.starts_with('/'));
+        if self.is_directory(node) || above {
+            return Err(Refusal::Entry);
+        }
+        let directory = self.clear(path)?;
+        if self.names(from).get(name) != Some(&node) {
+            return Err(Refusal::Entry);
+        }
+        self.names(directory).insert(split(path).1.to_owned(), node);
+        Ok(())
+    }
+
+    /// Compares a directory on disk with the model, and the number of its inodes with what unpacking counted.
+    fn compare(&self, root: &Path, counted: u64) {
+        let mut inodes = HashSet::new();
+        let mut paired = BTreeMap::new();
+        self.compare_node(0, root, &mut inodes, &mut paired);
+        assert_eq!(counted, inodes.len() as u64, "inodes were counted wrong");
+    }
+
+    fn compare_node(
+        &self,
+        node: usize,
+        path: &Path,
+        inodes: &mut HashSet<u64>,
+        paired: &mut BTreeMap<usize, u64>,
+    ) {
+        let meta = path.symlink_metadata().expect("what the model has is there");
+        inodes.insert(meta.ino());
+        assert_eq!(
+            *paired.entry(node).or_insert(meta.ino()),
+            meta.ino(),
+            "{path:?} is another file"
+        );
+        let kind = meta.file_type();
+        match &self.nodes[node] {
+            Node::File(content) => assert_eq!(std::fs::read(path).expect("a file"), [*content], "{path:?}"),
+            Node::Symlink(target) => {
+                assert_eq!(
+                    std::fs::read_link(path).expect("a link"),
+                    Path::new(target),
+                    "{path:?}"
+                );
+            }
+            Node::Fifo => assert!(kind.is_fifo(), "{path:?}"),
+            Node::Whiteout => assert!(kind.is_char_device() && meta.rdev() == 0, "{path:?}"),
+            Node::Directory { names, opaque } => {
+                assert!(kind.is_dir(), "{path:?}");
+                let mut value = [0; 4];
+                let set = rustix::fs::lgetxattr(path, "trusted.overlay.opaque", &mut value[..]).is_ok();
+                assert_eq!(set, *opaque, "{path:?} is opaque");
+                let entries = std::fs::read_dir(path).expect("a directory");
+                let mut found: Vec<_> = entries.map(|e| e.expect("an entry").file_name()).collect();
+                found.sort();
+                let expected: Vec<&str> = names.keys().map(String::as_str).collect();
+                assert_eq!(found, expected, "{path:?}");
+                for (name, child) in names {
+                    self.compare_node(*child, &path.join(name), inodes, paired);
+                }
+            }
+        }
+    }
+}

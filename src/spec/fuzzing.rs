@@ -1,0 +1,140 @@
+//! Doors for fuzzing: each takes bytes, and panics at what must not come of them. Not in an ordinary build.
+
+use std::path::{Component, Path, PathBuf};
+
+use oci_spec::image::Config as ImageConfig;
+
+use crate::model::{ContainerConfig, Profile, Security, User};
+use crate::spec::{Cgroups, Hierarchy, Host, Input, Output, generate, mask, seccomp, user};
+
+/// A profile of the user's, and the account files of an image.
+pub fn profile(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let context = seccomp::Context {
+        capabilities: 1 << 21,
+        kernel: (6, 1),
+    };
+    let _ = seccomp::parse(text, &context);
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let security = Security {
+        user: Some(User::Name(first.to_owned())),
+        ..Security::default()
+    };
+    let accounts = user::Accounts {
+        passwd: rest,
+        group: rest,
+    };
+    let _ = user::resolve(&security, "", accounts);
+    let _ = user::resolve(&Security::default(), first, accounts);
+}
+
+/// Translates a configuration on a machine of either kind, and holds the outcome to what is promised of every
+/// container. `image` is the configuration of its image.
+pub fn translate(config: &ContainerConfig, image: &ImageConfig) {
+    for host in [v1(), v2()] {
+        let binds: Vec<PathBuf> = config.mounts.iter().map(|m| (&m.host_path).into()).collect();
+        let made = generate(&Input {
+            id: "0123456789abcdef",
+            config,
+            image: Some(image),
+            passwd: Some("root:x:0:0:root:/root:/bin/sh\nwww:x:33:33::/var/www:/bin/false\n"),
+            group: Some("root:x:0:\nwww:x:33:\nstaff:x:50:www\n"),
+            host: &host,
+            rootfs: Path::new("/run/c/rootfs"),
+            binds: &binds,
+            volumes: &[],
+            devices: &[],
+            staging: Path::new("/run/c/staging"),
+            seccomp_profile: None,
+        });
+        if let Ok(made) = made {
+            hold(config, &made);
+        }
+    }
+}
+
+fn hold(config: &ContainerConfig, made: &Output) {
+    let plain = |path: &Path| {
+        path.is_absolute()
+            && !path.components().any(|c| c == Component::ParentDir)
+            && !text(path).contains('\0')
+    };
+    for mount in made.spec.mounts().iter().flatten() {
+        assert!(plain(mount.destination()), "mounted at {:?}", mount.destination());
+    }
+    assert!(
+        plain(Path::new(&made.process.cwd)),
+        "starts in {:?}",
+        made.process.cwd
+    );
+    assert!(made.cgroup.ends_with("/0123456789abcdef") && plain(Path::new(&made.cgroup)));
+    assert!(!made.process.args.is_empty());
+    let nul = |bytes: &[u8]| bytes.contains(&0);
+    assert!(!made.process.args.iter().any(|a| nul(a.as_bytes())));
+    assert!(!made.process.env.iter().any(|e| nul(e)));
+
+    let security = config
+        .linux
+        .as_ref()
+        .map(|l| l.security.clone())
+        .unwrap_or_default();
+    let linux = made
+        .spec
+        .linux()
+        .as_ref()
+        .expect("every container has a Linux part");
+    if security.privileged {
+        assert!(made.seccomp.is_none());
+        return;
+    }
+    assert_eq!(linux.masked_paths().as_deref(), Some(&security.masked_paths[..]));
+    for path in &security.readonly_paths {
+        assert!(
+            linux.readonly_paths().iter().flatten().any(|p| p == path),
+            "{path}"
+        );
+    }
+    let confined = security.seccomp != Profile::Unconfined;
+    assert_eq!(made.seccomp.is_some(), confined);
+    let sets = &made.process.capabilities;
+    assert_eq!(sets.effective & !sets.bounding, 0);
+    assert_eq!((sets.inheritable | sets.ambient) & !sets.bounding, 0);
+    assert!(linux.namespaces().as_ref().is_some_and(|all| !all.is_empty()));
+}
+
+fn text(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.to_string_lossy()
+}
+
+fn v2() -> Host {
+    Host {
+        cgroups: Cgroups::V2 {
+            controllers: ["cpu", "cpuset", "memory", "pids", "hugetlb"]
+                .map(String::from)
+                .to_vec(),
+        },
+        swap_accounting: true,
+        hugepage_sizes: vec!["2MB".to_owned()],
+        bounding: (1 << 41) - 1,
+        can_raise_limits: true,
+        kernel: (6, 1),
+        default_cgroup_parent: "/default".to_owned(),
+        ..Host::default()
+    }
+}
+
+fn v1() -> Host {
+    let hierarchy = |name: &str| Hierarchy {
+        controllers: vec![name.to_owned()],
+        mountpoint: Path::new("/sys/fs/cgroup").join(name),
+    };
+    Host {
+        cgroups: Cgroups::V1(["cpu", "memory", "devices"].map(hierarchy).to_vec()),
+        can_raise_limits: false,
+        own_oom_score_adj: -100,
+        bounding: v2().bounding & !mask(["SYS_RESOURCE"]).expect("it is a capability"),
+        ..v2()
+    }
+}
