@@ -19,19 +19,20 @@ pub(super) async fn blocking<T: Send + 'static>(
 #[derive(Debug, Default)]
 pub(super) struct Syncs {
     begun: AtomicU64,
-    turn: tokio::sync::Mutex<()>,
+    /// The number of the last one that came to its end well.
+    turn: tokio::sync::Mutex<u64>,
 }
 
 impl Syncs {
     /// Returns when what was written before the call is on disk.
     pub(super) async fn sync(&self, root: &Path) -> Result<(), ImageError> {
         let before = self.begun.load(Ordering::SeqCst);
-        let _turn = self.turn.lock().await;
-        // Somebody's sync began after the question and is over: we hold the turn.
-        if self.begun.load(Ordering::SeqCst) > before {
+        let mut done = self.turn.lock().await;
+        // Somebody's sync began after the question, is over, and did not fail.
+        if *done > before {
             return Ok(());
         }
-        self.begun.fetch_add(1, Ordering::SeqCst);
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let path = root.to_owned();
         blocking(move || {
             File::open(&path)
@@ -42,6 +43,26 @@ impl Syncs {
                     source,
                 })
         })
-        .await
+        .await?;
+        *done = number;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sync_that_failed_serves_nobody() {
+        let (syncs, dir) = (Syncs::default(), tempfile::tempdir().unwrap());
+        let missing = dir.path().join("missing");
+
+        // The first is under way when the others ask; the second's is the one that would serve the third.
+        let (first, second, third) =
+            tokio::join!(syncs.sync(&missing), syncs.sync(&missing), syncs.sync(&missing));
+
+        assert!(first.is_err() && second.is_err() && third.is_err());
+        assert!(syncs.sync(dir.path()).await.is_ok());
     }
 }
