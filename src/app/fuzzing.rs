@@ -2,8 +2,11 @@
 
 use crate::{cni, core, cri, image, monitor, spec};
 
+/// What is fed bytes.
+pub type Target = fn(&[u8]);
+
 /// Every fuzz target by name. The kept inputs of each are in `e2e/fuzz/corpus/<name>`.
-pub const TARGETS: [(&str, fn(&[u8])); 12] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("archive", image::fuzzing::archive),
     ("cni_result", cni::fuzzing::result),
     ("conflist", cni::fuzzing::configuration),

@@ -12,9 +12,9 @@ mod devices;
 mod events;
 mod exec;
 mod files;
-mod health;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod health;
 mod host;
 mod info;
 mod lookup;

@@ -1,11 +1,11 @@
 //! Doors for fuzzing: each takes bytes, and panics at what must not come of them. Not in an ordinary build.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use oci_spec::image::Config as ImageConfig;
 
-use crate::model::{ContainerConfig, Profile, Security, User};
-use crate::spec::{Cgroups, Hierarchy, Host, Input, Output, generate, mask, seccomp, user};
+use crate::model::{ContainerConfig, Mount, Profile, Security, User};
+use crate::spec::{Cgroups, Hierarchy, Host, Input, Output, Source, generate, mask, seccomp, user};
 
 /// A profile of the user's, and the account files of an image.
 pub fn profile(data: &[u8]) {
@@ -34,7 +34,11 @@ pub fn profile(data: &[u8]) {
 /// container. `image` is the configuration of its image.
 pub fn translate(config: &ContainerConfig, image: &ImageConfig) {
     for host in [v1(), v2()] {
-        let binds: Vec<PathBuf> = config.mounts.iter().map(|m| (&m.host_path).into()).collect();
+        let source = |(n, mount): (usize, &Mount)| match mount.image {
+            Some(_) => Source::Image(n),
+            None => Source::Host((&mount.host_path).into()),
+        };
+        let binds: Vec<Source> = config.mounts.iter().enumerate().map(source).collect();
         let made = generate(&Input {
             id: "0123456789abcdef",
             config,
