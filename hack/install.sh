@@ -19,6 +19,10 @@ for part in "$@"; do
 		need_go
 		;;
 	fuzz) packages g++ ;;
+	power | soak)
+		packages python3 busybox procps util-linux iproute2 iptables nftables e2fsprogs xfsprogs mount
+		need_go
+		;;
 	guest) packages python3 busybox qemu-system-x86 mmdebstrap cpio e2fsprogs ;;
 	*) die "no such part: $part" ;;
 	esac

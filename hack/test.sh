@@ -7,6 +7,7 @@
 #   critest  Kubernetes' conformance suite for CRI runtimes, unmodified
 #   crictl   the CRI client that operators use
 #   kubelet  a real kubelet with static pods
+#   power    power cuts of a store on ext4 and on xfs, ten each
 #   fuzz     every fuzz target for 20 seconds
 #   guest    the daemon as a systemd service in a virtual machine with cgroup v2
 #
@@ -16,7 +17,7 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly ALL=(unit grpc faults critest crictl kubelet fuzz guest)
+readonly ALL=(unit grpc faults critest crictl kubelet power fuzz guest)
 # What a run without arguments does.
 readonly DEFAULT=("${ALL[@]}")
 
