@@ -163,7 +163,11 @@ fn is_registry(component: &str) -> bool {
 fn is_host(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, port)) if address.parse::<std::net::Ipv6Addr>().is_ok() => {
-            ("v6", port.strip_prefix(':'))
+            match (port, port.strip_prefix(':')) {
+                ("", _) => ("v6", None),
+                (_, Some(port)) => ("v6", Some(port)),
+                (_, None) => return false,
+            }
         }
         Some(_) => return false,
         None => match text.split_once(':') {
@@ -177,7 +181,7 @@ fn is_host(text: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     });
-    labels && port.is_none_or(|port| port.parse::<u16>().is_ok())
+    labels && port.is_none_or(|port| port.parse::<u16>().is_ok() && !port.starts_with('+'))
 }
 
 fn is_tag(text: &str) -> bool {
@@ -237,6 +241,9 @@ mod tests {
     fn malformed_names_are_refused() {
         for text in [
             "",
+            "[::1]more/y",
+            "[::1]\0/y",
+            "localhost:+80/y",
             ":1",
             "a:",
             "a/",
