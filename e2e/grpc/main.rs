@@ -19,6 +19,7 @@ mod containers;
 mod escapes;
 mod events;
 mod exec;
+mod forward;
 mod holes;
 mod hostile_images;
 mod image_volumes;
@@ -65,6 +66,7 @@ fn tests() -> Vec<Trial> {
         containers::tests(),
         logs::tests(),
         exec::tests(),
+        forward::tests(),
         events::tests(),
         streaming::tests(),
         process::tests(),

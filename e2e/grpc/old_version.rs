@@ -378,8 +378,4 @@ async fn streaming_calls_say_that_they_are_not_there() {
         "Attach",
         refused(client.attach(old::AttachRequest::default())).await,
     );
-    check(
-        "PortForward",
-        refused(client.port_forward(old::PortForwardRequest::default())).await,
-    );
 }

@@ -130,6 +130,13 @@ where
         answer(self.exec_url(request.into_inner()).await)
     }
 
+    async fn port_forward(
+        &self,
+        request: Request<v1::PortForwardRequest>,
+    ) -> Answer<v1::PortForwardResponse> {
+        answer(self.forward_url(request.into_inner()))
+    }
+
     async fn container_stats(
         &self,
         request: Request<v1::ContainerStatsRequest>,
@@ -184,10 +191,6 @@ where
 
     async fn attach(&self, _: Request<v1::AttachRequest>) -> Answer<v1::AttachResponse> {
         unimplemented("Attach")
-    }
-
-    async fn port_forward(&self, _: Request<v1::PortForwardRequest>) -> Answer<v1::PortForwardResponse> {
-        unimplemented("PortForward")
     }
 
     type StreamContainerStatsStream = Messages<v1::StreamContainerStatsResponse>;

@@ -1,13 +1,15 @@
-//! Exec: what is asked for is checked, and kept behind a URL that its client brings back.
+//! Exec and PortForward: what is asked for is checked, and kept behind a URL that its client brings back.
+
+use std::path::PathBuf;
 
 use crate::cri::adapter::Runtime;
 use crate::cri::convert::not_empty;
-use crate::cri::sandbox::{Network, Pinner};
+use crate::cri::sandbox::{Mode, Network, Phase, Pinner};
 use crate::cri::wire::v1;
 use crate::model::{
     self, ContainerState, ContainerStatus, ContainerStatusRequest, Error, ExecRequest, ExecResponse, Result,
 };
-use crate::streaming::{Asked, Backend, Streams};
+use crate::streaming::{Asked, Backend, Command, Streams};
 
 impl<R, I, P, N> Runtime<R, I, P, N>
 where
@@ -34,13 +36,31 @@ where
         not_empty(&container_id, "container_id")?;
         ExecRequest::check_command(&cmd)?;
         let container_id = self.running(container_id).await?.id;
-        let asked = Asked::Exec {
+        let asked = Asked::Exec(Command {
             container_id,
             cmd,
             streams,
-        };
+        });
         let url = self.settings.urls.hand_out(asked)?;
         Ok(v1::ExecResponse { url })
+    }
+
+    /// The ports are the client's to name, for each connection; those in the request are checked, and not needed.
+    pub(super) fn forward_url(&self, request: v1::PortForwardRequest) -> Result<v1::PortForwardResponse> {
+        for (index, port) in request.port.iter().enumerate() {
+            if !(1..=65535).contains(port) {
+                return Err(Error::invalid(format!("port[{index}] {port} is not a port")));
+            }
+        }
+        let sandbox = self.sandboxes.get(&request.pod_sandbox_id)?.record;
+        if sandbox.phase != Phase::Ready {
+            return Err(Error::precondition(format!(
+                "pod sandbox {} is not ready",
+                sandbox.id
+            )));
+        }
+        let url = self.settings.urls.hand_out(Asked::Forward(sandbox.id.clone()))?;
+        Ok(v1::PortForwardResponse { url })
     }
 
     /// The container of an id, or of the beginning of one, which must run: whoever comes with the URL would only learn
@@ -81,5 +101,18 @@ where
 {
     async fn exec(&self, request: ExecRequest) -> Result<ExecResponse> {
         self.containers.exec_sync(request).await
+    }
+
+    fn network(&self, target: &str) -> Result<Option<PathBuf>> {
+        // Clients know that it is over by these words.
+        let closed = || Error::precondition(format!("network namespace for sandbox \"{target}\" is closed"));
+        let record = self.sandboxes.get(target).map_err(|_| closed())?.record;
+        if record.phase != Phase::Ready {
+            return Err(closed());
+        }
+        match record.config.namespaces.network {
+            Mode::Pod => Ok(Some(self.sandboxes.dir(&record.id).join("net"))),
+            Mode::Node => Ok(None),
+        }
     }
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::resize::pass_on;
 use super::spdy::{Connection, Stream, StreamWriter};
 use super::upgrade::Version;
-use super::{Asked, Backend, Streams, outcome};
+use super::{Backend, Command, Streams, outcome};
 use crate::model::{Error, ExecRequest, Kind, Reader, Resizes, Result, TerminalSize, Writer};
 
 /// How long a command has to notice that its client has gone, by the end of its streams, before it is killed.
@@ -29,24 +29,15 @@ pub(super) struct Ends {
     pub(super) resize: Option<Resizes>,
 }
 
-impl Asked {
-    /// The streams of a session with a process.
-    pub(super) fn streams(&self) -> Streams {
-        match self {
-            Asked::Exec { streams, .. } => *streams,
-        }
-    }
-}
-
 /// Runs what was asked for, unless the server ends before; returns the exit code.
 pub(super) async fn run(
     backend: &impl Backend,
-    asked: Asked,
+    command: Command,
     ends: Ends,
     stop: &CancellationToken,
 ) -> Result<i32> {
     tokio::select! {
-        outcome = begin(backend, asked, ends) => outcome,
+        outcome = begin(backend, command, ends) => outcome,
         () = stop.cancelled() => {
             let text = "the runtime is ending, and this session with it";
             Err(Error::new(Kind::Unavailable, text))
@@ -54,36 +45,28 @@ pub(super) async fn run(
     }
 }
 
-async fn begin(backend: &impl Backend, asked: Asked, ends: Ends) -> Result<i32> {
-    match asked {
-        Asked::Exec {
-            container_id,
-            cmd,
-            streams,
-        } => {
-            let request = ExecRequest {
-                container_id,
-                cmd,
-                tty: streams.tty,
-                stdin: ends.stdin,
-                stdout: ends.stdout,
-                stderr: ends.stderr,
-                resize: ends.resize,
-                timeout: Duration::ZERO,
-                grace: GRACE,
-            };
-            let answer = backend.exec(request).await;
-            let failed = |error: Error| error.within("error executing command in container");
-            Ok(answer.map_err(failed)?.exit_code)
-        }
-    }
+async fn begin(backend: &impl Backend, command: Command, ends: Ends) -> Result<i32> {
+    let request = ExecRequest {
+        container_id: command.container_id,
+        cmd: command.cmd,
+        tty: command.streams.tty,
+        stdin: ends.stdin,
+        stdout: ends.stdout,
+        stderr: ends.stderr,
+        resize: ends.resize,
+        timeout: Duration::ZERO,
+        grace: GRACE,
+    };
+    let answer = backend.exec(request).await;
+    let failed = |error: Error| error.within("error executing command in container");
+    Ok(answer.map_err(failed)?.exit_code)
 }
 
 /// What is served over SPDY streams, and by which rules.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) version: Version,
-    pub(super) asked: Asked,
+    pub(super) command: Command,
     /// How long the client may take to open the streams that it must.
     pub(super) patience: Duration,
     /// The server ends.
@@ -92,7 +75,7 @@ pub(super) struct Session {
 
 /// Serves one session over SPDY streams.
 pub(super) async fn serve(mut connection: Connection, session: Session, backend: &impl Backend) {
-    let collected = Opened::collect(&mut connection, session.asked.streams(), session.version);
+    let collected = Opened::collect(&mut connection, session.command.streams, session.version);
     let collected = tokio::select! {
         collected = collected => collected,
         () = tokio::time::sleep(session.patience) => None,
@@ -188,7 +171,7 @@ impl Opened {
             std::future::pending::<Infallible>().await
         };
         let outcome = tokio::select! {
-            outcome = run(backend, session.asked, ends, &session.stop) => outcome,
+            outcome = run(backend, session.command, ends, &session.stop) => outcome,
             never = sizes => match never {},
             // If it has only been silent, it hears why the session ends.
             () = gone.cancelled() => Err(Error::new(Kind::Cancelled, "the client has gone, or nothing moved for too long")),

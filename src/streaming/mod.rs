@@ -4,8 +4,8 @@
 //! ([`Urls`]); whoever comes with that URL gets it ([`Server`]).
 //!
 //! ```text
-//! Urls ──► Server ──► upgrade ──► command, over spdy or channels (WebSocket)
-//! (token)  (HTTP)   (protocol)
+//! Urls ──► Server ──► upgrade ──┬─► command, over spdy or channels (WebSocket)
+//! (token)  (HTTP)   (protocol)  └─► forward, over spdy, which a tunnel may carry (WebSocket)
 //! ```
 //!
 //! A session knows the reduced model only: it makes readers and writers of the client's streams and has the backend run
@@ -14,6 +14,7 @@
 mod activity;
 mod channels;
 mod command;
+mod forward;
 mod outcome;
 mod resize;
 mod server;
@@ -21,10 +22,12 @@ mod spdy;
 mod tls;
 mod token;
 mod transport;
+mod tunnel;
 mod upgrade;
 mod websocket;
 
 use std::future::Future;
+use std::path::PathBuf;
 
 use crate::model::{ExecRequest, ExecResponse, Result};
 
@@ -36,14 +39,20 @@ pub use token::Urls;
 #[derive(Clone, Debug)]
 pub enum Asked {
     /// A further command in a container.
-    Exec {
-        /// Which container.
-        container_id: String,
-        /// The command and its arguments.
-        cmd: Vec<String>,
-        /// Which of its streams.
-        streams: Streams,
-    },
+    Exec(Command),
+    /// Connections into a network, which the backend knows by this name.
+    Forward(String),
+}
+
+/// A command to run.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// Which container.
+    pub container_id: String,
+    /// The command and its arguments.
+    pub cmd: Vec<String>,
+    /// Which of its streams.
+    pub streams: Streams,
 }
 
 /// The streams of a session with a process.
@@ -63,7 +72,8 @@ impl Asked {
     /// How the URL says what it is for.
     fn verb(&self) -> &'static str {
         match self {
-            Asked::Exec { .. } => "exec",
+            Asked::Exec(_) => "exec",
+            Asked::Forward(_) => "portforward",
         }
     }
 }
@@ -75,4 +85,10 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// As that call.
     fn exec(&self, request: ExecRequest) -> impl Future<Output = Result<ExecResponse>> + Send;
+
+    /// The network namespace that connections are forwarded into; `None` is the machine's own.
+    ///
+    /// # Errors
+    /// It is not there any more.
+    fn network(&self, target: &str) -> Result<Option<PathBuf>>;
 }

@@ -25,8 +25,8 @@ use super::command;
 use super::spdy::{self, Connection};
 use super::tls::{Certificate, Tls, TlsError};
 use super::transport::Transport;
-use super::upgrade::{Protocol, agree, not_allowed, refusal};
-use super::{Asked, Backend, Urls};
+use super::upgrade::{Protocol, Purpose, agree, not_allowed, refusal};
+use super::{Asked, Backend, Command, Urls, forward, tunnel};
 
 /// Clients that have not shown a URL yet, at the same time.
 const STRANGERS: usize = 256;
@@ -36,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long sessions have for their orderly end.
 const FAREWELL: Duration = Duration::from_secs(3);
+
+/// How long a forwarded connection whose data nobody takes may hold up all others.
+const STUCK: Duration = Duration::from_secs(60);
 
 /// How the server behaves.
 #[derive(Clone, Debug)]
@@ -183,16 +186,27 @@ impl Server {
             let text = "no such session: its URL works once, and for a minute".to_owned();
             return *refusal(StatusCode::NOT_FOUND, text);
         };
-        match agree(&request) {
+        let purpose = match asked {
+            Asked::Exec(_) => Purpose::Command,
+            Asked::Forward(_) => Purpose::Forward,
+        };
+        match agree(&request, purpose) {
             Err(refused) => *refused,
             Ok((protocol, answer)) => {
                 let upgrade = hyper::upgrade::on(&mut request);
                 let server = Arc::clone(&self);
                 let session = async move {
                     if let Some((transport, read)) = upgraded(upgrade).await {
-                        server
-                            .session((transport, read), protocol, asked, &*backend)
-                            .await;
+                        match asked {
+                            Asked::Exec(command) => {
+                                server
+                                    .command((transport, read), protocol, command, &*backend)
+                                    .await;
+                            }
+                            Asked::Forward(target) => {
+                                server.forward((transport, read), protocol, target, backend).await;
+                            }
+                        }
                     }
                 };
                 self.tasks.spawn(session);
@@ -201,24 +215,20 @@ impl Server {
         }
     }
 
-    async fn session(
+    async fn command(
         &self,
         (transport, read): (Transport, Bytes),
         protocol: Protocol,
-        asked: Asked,
+        command: Command,
         backend: &impl Backend,
     ) {
         match protocol {
             Protocol::Spdy(version) => {
-                let options = spdy::Options {
-                    idle: self.options.idle_timeout,
-                    patience: None,
-                    socket: transport.socket(),
-                };
+                let options = self.spdy(&transport, None);
                 let (connection, work) = Connection::new(transport, read, options);
                 let session = command::Session {
                     version,
-                    asked,
+                    command,
                     patience: self.options.creation_timeout,
                     stop: self.stop.clone(),
                 };
@@ -228,12 +238,48 @@ impl Server {
                 let session = channels::Session {
                     version,
                     encoding: Encoding { base64 },
-                    asked,
+                    command,
                     idle: self.options.idle_timeout,
                     stop: self.stop.clone(),
                 };
                 channels::serve(transport, read, session, backend).await;
             }
+            Protocol::Tunnel => {}
+        }
+    }
+
+    async fn forward<B: Backend>(
+        &self,
+        (transport, read): (Transport, Bytes),
+        protocol: Protocol,
+        target: String,
+        backend: Arc<B>,
+    ) {
+        let session = forward::Session {
+            target,
+            patience: self.options.creation_timeout,
+            stop: self.stop.clone(),
+        };
+        let options = self.spdy(&transport, Some(STUCK));
+        match protocol {
+            Protocol::Tunnel => {
+                let (stream, carrying) = tunnel::open(transport, read);
+                let (connection, work) = Connection::new(stream, Bytes::new(), options);
+                tokio::join!(forward::serve(connection, session, backend), work, carrying);
+            }
+            Protocol::Spdy(_) => {
+                let (connection, work) = Connection::new(transport, read, options);
+                tokio::join!(forward::serve(connection, session, backend), work);
+            }
+            Protocol::Channels { .. } => {}
+        }
+    }
+
+    fn spdy(&self, transport: &Transport, patience: Option<Duration>) -> spdy::Options {
+        spdy::Options {
+            idle: self.options.idle_timeout,
+            patience,
+            socket: transport.socket(),
         }
     }
 }

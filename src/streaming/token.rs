@@ -84,18 +84,18 @@ impl fmt::Debug for Urls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::streaming::Streams;
+    use crate::streaming::{Command, Streams};
 
     fn urls() -> Urls {
         Urls::new("http://127.0.0.1:1".to_owned())
     }
 
     fn exec(container_id: &str) -> Asked {
-        Asked::Exec {
+        Asked::Exec(Command {
             container_id: container_id.to_owned(),
             cmd: vec!["true".to_owned()],
             streams: Streams::default(),
-        }
+        })
     }
 
     fn path(url: &str) -> &str {
@@ -107,9 +107,7 @@ mod tests {
         let urls = urls();
         let url = urls.hand_out(exec("a")).unwrap();
 
-        assert!(
-            matches!(urls.redeem(path(&url)), Some(Asked::Exec { container_id, .. }) if container_id == "a")
-        );
+        assert!(matches!(urls.redeem(path(&url)), Some(Asked::Exec(command)) if command.container_id == "a"));
         assert!(urls.redeem(path(&url)).is_none());
     }
 

@@ -18,6 +18,8 @@ const COMMANDS: [(&str, Version); 4] = [
     ("v2.channel.k8s.io", Version::V2),
     ("channel.k8s.io", Version::V1),
 ];
+const FORWARD: &str = "portforward.k8s.io";
+const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 
 /// What both sides speak from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub(super) enum Protocol {
     Spdy(Version),
     /// WebSocket messages that begin with the number of a channel.
     Channels { version: Version, base64: bool },
+    /// SPDY within WebSocket messages.
+    Tunnel,
 }
 
 /// Version of the streams' meaning.
@@ -43,19 +47,29 @@ pub(super) enum Version {
     V5,
 }
 
+/// What kind of session is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Command,
+    Forward,
+}
+
 /// An answer that refuses.
 pub(super) type Refusal = Box<Response<String>>;
 
 /// Decides. Both sides of the result are the answer to send; after `Ok` the connection is the session's.
-pub(super) fn agree<B>(request: &Request<B>) -> Result<(Protocol, Response<String>), Refusal> {
+pub(super) fn agree<B>(
+    request: &Request<B>,
+    purpose: Purpose,
+) -> Result<(Protocol, Response<String>), Refusal> {
     let headers = request.headers();
     match contains(headers, &CONNECTION, "upgrade") && names(headers, &UPGRADE, "websocket") {
-        true => websocket(request.method(), headers),
-        false => spdy(headers),
+        true => websocket(request.method(), headers, purpose),
+        false => spdy(headers, purpose),
     }
 }
 
-fn spdy(headers: &HeaderMap) -> Result<(Protocol, Response<String>), Refusal> {
+fn spdy(headers: &HeaderMap, purpose: Purpose) -> Result<(Protocol, Response<String>), Refusal> {
     let offered = list(headers, &STREAM_PROTOCOL);
     if offered.is_empty() {
         return Err(refusal(
@@ -63,13 +77,17 @@ fn spdy(headers: &HeaderMap) -> Result<(Protocol, Response<String>), Refusal> {
             format!("the header {STREAM_PROTOCOL} is missing"),
         ));
     }
+    let known: &[(&str, Version)] = match purpose {
+        Purpose::Command => &COMMANDS,
+        Purpose::Forward => &[(FORWARD, Version::V1)],
+    };
     let chosen = offered
         .iter()
-        .find_map(|name| COMMANDS.iter().find(|(own, _)| own == name));
+        .find_map(|name| known.iter().find(|(own, _)| own == name));
     let Some((name, version)) = chosen else {
         let text = format!("none of the protocols {offered:?} is served");
         let mut answer = refusal(StatusCode::FORBIDDEN, text);
-        for (name, _) in COMMANDS {
+        for (name, _) in known {
             answer
                 .headers_mut()
                 .append(ACCEPTED, HeaderValue::from_static(name));
@@ -87,7 +105,11 @@ fn spdy(headers: &HeaderMap) -> Result<(Protocol, Response<String>), Refusal> {
     Ok((Protocol::Spdy(*version), answer))
 }
 
-fn websocket(method: &Method, headers: &HeaderMap) -> Result<(Protocol, Response<String>), Refusal> {
+fn websocket(
+    method: &Method,
+    headers: &HeaderMap,
+    purpose: Purpose,
+) -> Result<(Protocol, Response<String>), Refusal> {
     if method != Method::GET {
         return Err(not_allowed("GET"));
     }
@@ -104,12 +126,12 @@ fn websocket(method: &Method, headers: &HeaderMap) -> Result<(Protocol, Response
         return Err(refusal(StatusCode::BAD_REQUEST, text));
     };
     let offered = list(headers, &SEC_WEBSOCKET_PROTOCOL);
-    let first = match offered.is_empty() {
+    let first = match (offered.is_empty(), purpose) {
         // Who names none gets the first one there ever was.
-        true => Some((None, raw(Version::V1))),
-        false => offered
+        (true, Purpose::Command) => Some((None, raw(Version::V1))),
+        _ => offered
             .iter()
-            .find_map(|name| Some((Some(*name), channels(name)?))),
+            .find_map(|name| Some((Some(*name), channels(name, purpose)?))),
     };
     let Some((name, protocol)) = first else {
         let text = format!("none of the protocols {offered:?} is served");
@@ -132,17 +154,18 @@ fn raw(version: Version) -> Protocol {
     }
 }
 
-fn channels(name: &str) -> Option<Protocol> {
+fn channels(name: &str, purpose: Purpose) -> Option<Protocol> {
     let encoded = |version| Protocol::Channels {
         version,
         base64: true,
     };
-    match name {
-        "v4.channel.k8s.io" => Some(raw(Version::V4)),
-        "v4.base64.channel.k8s.io" => Some(encoded(Version::V4)),
-        "v5.channel.k8s.io" => Some(raw(Version::V5)),
-        "channel.k8s.io" => Some(raw(Version::V1)),
-        "base64.channel.k8s.io" => Some(encoded(Version::V1)),
+    match (name, purpose) {
+        ("v4.channel.k8s.io", Purpose::Command) => Some(raw(Version::V4)),
+        ("v4.base64.channel.k8s.io", Purpose::Command) => Some(encoded(Version::V4)),
+        ("v5.channel.k8s.io", Purpose::Command) => Some(raw(Version::V5)),
+        ("channel.k8s.io", Purpose::Command) => Some(raw(Version::V1)),
+        ("base64.channel.k8s.io", Purpose::Command) => Some(encoded(Version::V1)),
+        (TUNNEL, Purpose::Forward) => Some(Protocol::Tunnel),
         _ => None,
     }
 }
@@ -235,7 +258,7 @@ mod tests {
     #[test]
     fn the_client_s_first_choice_that_is_known_is_taken() {
         let check = |protocols: &[&str], version: Version, name: &str| {
-            let (protocol, answer) = agree(&spdy_request(protocols)).unwrap();
+            let (protocol, answer) = agree(&spdy_request(protocols), Purpose::Command).unwrap();
             assert_eq!(protocol, Protocol::Spdy(version), "{protocols:?}");
             assert_eq!(answer.status(), 101);
             assert_eq!(answer.headers()[PROTOCOL], name);
@@ -256,9 +279,23 @@ mod tests {
     }
 
     #[test]
+    fn forwarding_has_a_protocol_of_its_own() {
+        let (protocol, answer) = agree(&spdy_request(&[FORWARD]), Purpose::Forward).unwrap();
+
+        assert_eq!(protocol, Protocol::Spdy(Version::V1));
+        assert_eq!(answer.headers()[PROTOCOL], FORWARD);
+        assert_eq!(
+            agree(&spdy_request(&[FORWARD]), Purpose::Command)
+                .unwrap_err()
+                .status(),
+            403
+        );
+    }
+
+    #[test]
     fn what_cannot_be_agreed_on_is_refused_with_a_reason() {
         let check = |request: &Request<()>, status: u16, text: &str| {
-            let answer = agree(request).unwrap_err();
+            let answer = agree(request, Purpose::Command).unwrap_err();
             assert_eq!(answer.status(), status, "{request:?}");
             assert!(answer.body().contains(text), "{}", answer.body());
         };
@@ -272,6 +309,7 @@ mod tests {
             "must be upgraded",
         );
         check(&websocket_request("v9.channel.k8s.io"), 403, "v9.channel.k8s.io");
+        check(&websocket_request(TUNNEL), 403, "SPDY/3.1+portforward");
         let mut post = websocket_request("v5.channel.k8s.io");
         *post.method_mut() = Method::POST;
         check(&post, 405, "GET");
@@ -286,7 +324,7 @@ mod tests {
 
     #[test]
     fn who_names_no_common_protocol_is_told_which_there_are() {
-        let answer = agree(&spdy_request(&["v9.channel.k8s.io"])).unwrap_err();
+        let answer = agree(&spdy_request(&["v9.channel.k8s.io"]), Purpose::Command).unwrap_err();
 
         let accepted: Vec<_> = answer.headers().get_all(ACCEPTED).iter().collect();
         assert_eq!(accepted, COMMANDS.map(|(name, _)| name));
@@ -294,8 +332,8 @@ mod tests {
 
     #[test]
     fn websocket_protocols_are_chosen_by_name() {
-        let check = |protocols: &str, expected: Protocol, name: &str| {
-            let (protocol, answer) = agree(&websocket_request(protocols)).unwrap();
+        let check = |protocols: &str, purpose: Purpose, expected: Protocol, name: &str| {
+            let (protocol, answer) = agree(&websocket_request(protocols), purpose).unwrap();
             assert_eq!(protocol, expected, "{protocols}");
             assert_eq!(answer.headers()["sec-websocket-protocol"], name);
             assert_eq!(
@@ -307,19 +345,33 @@ mod tests {
             version,
             base64: true,
         };
+        let command = Purpose::Command;
 
-        check("v5.channel.k8s.io", raw(Version::V5), "v5.channel.k8s.io");
-        check("x, v4.channel.k8s.io", raw(Version::V4), "v4.channel.k8s.io");
+        check(
+            "v5.channel.k8s.io",
+            command,
+            raw(Version::V5),
+            "v5.channel.k8s.io",
+        );
+        check(
+            "x, v4.channel.k8s.io",
+            command,
+            raw(Version::V4),
+            "v4.channel.k8s.io",
+        );
         check(
             "v4.base64.channel.k8s.io",
+            command,
             encoded(Version::V4),
             "v4.base64.channel.k8s.io",
         );
         check(
             "base64.channel.k8s.io",
+            command,
             encoded(Version::V1),
             "base64.channel.k8s.io",
         );
+        check(TUNNEL, Purpose::Forward, Protocol::Tunnel, TUNNEL);
     }
 
     #[test]
@@ -327,7 +379,7 @@ mod tests {
         let mut unnamed = websocket_request("");
         unnamed.headers_mut().remove("sec-websocket-protocol");
 
-        let (protocol, answer) = agree(&unnamed).unwrap();
+        let (protocol, answer) = agree(&unnamed, Purpose::Command).unwrap();
 
         assert_eq!(protocol, raw(Version::V1));
         assert!(!answer.headers().contains_key("sec-websocket-protocol"));

@@ -1,6 +1,7 @@
 //! Entering and making namespaces.
 
 use nix::sched::{CloneFlags, setns, unshare};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -41,6 +42,32 @@ pub fn enter(pidfd: impl AsFd, kinds: CloneFlags) -> io::Result<()> {
 /// Enters the one namespace behind a descriptor.
 pub fn enter_one(namespace: impl AsFd) -> io::Result<()> {
     Ok(setns(namespace, CloneFlags::empty())?)
+}
+
+/// Makes a TCP socket, not blocking and not connected, in the network namespace at `path`; `None` is our own.
+///
+/// What a socket belongs to is decided when it is made. A thread, and not one that tokio keeps, enters the namespace for
+/// that and ends there.
+pub fn tcp_socket(path: Option<&Path>, v6: bool) -> io::Result<OwnedFd> {
+    let make = move || {
+        let family = if v6 {
+            AddressFamily::INET6
+        } else {
+            AddressFamily::INET
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        Ok(socket_with(family, SocketType::STREAM, flags, None)?)
+    };
+    let Some(path) = path else { return make() };
+    let namespace = open(path)?;
+    let thread = std::thread::Builder::new()
+        .name("socket".to_owned())
+        .spawn(move || {
+            setns(namespace, CloneFlags::CLONE_NEWNET)?;
+            make()
+        })?;
+    let lost = |_| Err(io::Error::other("the thread that makes a socket has panicked"));
+    thread.join().unwrap_or_else(lost)
 }
 
 /// Leaves the given namespaces for new ones.

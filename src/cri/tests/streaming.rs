@@ -1,4 +1,4 @@
-//! Exec: what gets a URL, and what does not.
+//! Exec and PortForward: what gets a URL, and what does not.
 
 use tonic::{Code, Request};
 
@@ -70,4 +70,38 @@ async fn bad_commands_get_none() {
         ..good
     };
     check(both, bad, "stderr must not be set with tty").await;
+}
+
+#[tokio::test]
+async fn only_a_ready_sandbox_can_be_forwarded_to() {
+    let node = TestNode::new().await;
+    let pod = node.run_pod("web").await;
+    let forward = |id: &str, port: Vec<i32>| {
+        let pod_sandbox_id = id.to_owned();
+        Request::new(v1::PortForwardRequest { pod_sandbox_id, port })
+    };
+    let bad = Code::InvalidArgument;
+
+    let answer = node.adapter.port_forward(forward(&pod, vec![])).await.unwrap();
+    assert!(
+        answer
+            .into_inner()
+            .url
+            .starts_with("http://127.0.0.1:1/portforward/")
+    );
+    let refused_port = node.adapter.port_forward(forward(&pod, vec![80, 65536])).await;
+    refused(refused_port, bad, "port[1] 65536");
+    refused(
+        node.adapter.port_forward(forward("", vec![])).await,
+        bad,
+        "pod_sandbox_id is empty",
+    );
+    refused(
+        node.adapter.port_forward(forward("zz", vec![])).await,
+        Code::NotFound,
+        "zz",
+    );
+    node.stop_pod(&pod).await.unwrap();
+    let stopped = node.adapter.port_forward(forward(&pod, vec![])).await;
+    refused(stopped, Code::FailedPrecondition, "not ready");
 }

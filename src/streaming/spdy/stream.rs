@@ -96,6 +96,11 @@ impl Stream {
         self.urgent(Urgent::Reset(self.id, reset::CANCEL)).await;
     }
 
+    /// Tells when the client has cut the stream off.
+    pub(in crate::streaming) fn reset_by_client(&self) -> CancellationToken {
+        self.writer.entry.reset.clone()
+    }
+
     async fn urgent(&self, frame: Urgent) {
         // A connection that has ended needs no answer.
         let _ = self.writer.entry.shared.urgent.send(frame).await;
