@@ -26,6 +26,7 @@ mod image_volumes;
 mod logs;
 mod metrics;
 mod misbehaving_networks;
+mod misbehaving_registries;
 mod model;
 mod network;
 mod old_profiles;
@@ -63,6 +64,7 @@ fn tests() -> Vec<Trial> {
         network::tests(),
         check::tests(),
         misbehaving_networks::tests(),
+        misbehaving_registries::tests(),
         containers::tests(),
         logs::tests(),
         exec::tests(),

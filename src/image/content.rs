@@ -20,6 +20,10 @@ use super::unpack::Tree;
 
 /// A broken transfer goes on where it stopped; so often without a byte in between.
 const BROKEN_TRANSFERS: u32 = 5;
+/// A transfer that brings less than this in a second, over the time in which it must make progress, counts as broken.
+const LEAST_RATE: u64 = 1024;
+/// So often in one blob.
+const SLOW_TRANSFERS: u32 = 2;
 
 /// A source of blobs.
 #[derive(Debug)]
@@ -89,12 +93,18 @@ impl Content {
         received: impl Fn(u64),
     ) -> Result<(), ImageError> {
         let mut offset = 0;
-        let mut broken = 0;
+        let (mut broken, mut slow) = (0, 0);
         loop {
+            let mut pace = Pace::new(timeout);
             let mut stream = self.open(&blob.digest, offset).await?;
             let failure = loop {
-                match tokio::time::timeout(timeout, stream.next()).await {
+                match tokio::time::timeout(timeout, pace.time(stream.next())).await {
                     Ok(Some(Ok(part))) => {
+                        if pace.is_too_slow(part.len() as u64) {
+                            slow += 1;
+                            let text = format!("it brings less than {LEAST_RATE} bytes a second");
+                            break io::Error::new(io::ErrorKind::TimedOut, text);
+                        }
                         (offset, broken) = (offset + part.len() as u64, 0);
                         if offset > blob.size {
                             return Err(wrong_size(blob, format!("more than {}", blob.size)));
@@ -115,7 +125,7 @@ impl Content {
             };
             broken += 1;
             tracing::debug!(digest = %blob.digest, offset, %failure, "transfer broke");
-            if broken == BROKEN_TRANSFERS {
+            if broken == BROKEN_TRANSFERS || slow == SLOW_TRANSFERS {
                 return Err(ImageError::Registry(RegistryError::Transfer {
                     digest: blob.digest.to_string(),
                     offset,
@@ -125,6 +135,42 @@ impl Content {
             }
             wait(broken).await;
         }
+    }
+}
+
+/// How fast a stream is, without the time that its receiver takes.
+#[derive(Debug)]
+struct Pace {
+    window: Duration,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new(window: Duration) -> Pace {
+        Pace {
+            window,
+            waited: Duration::ZERO,
+            bytes: 0,
+        }
+    }
+
+    async fn time<T>(&mut self, part: impl Future<Output = T>) -> T {
+        let begun = tokio::time::Instant::now();
+        let part = part.await;
+        self.waited += begun.elapsed();
+        part
+    }
+
+    fn is_too_slow(&mut self, bytes: u64) -> bool {
+        self.bytes += bytes;
+        if self.waited < self.window {
+            return false;
+        }
+        let least = LEAST_RATE.saturating_mul(self.waited.as_secs());
+        let slow = self.bytes < least;
+        *self = Pace::new(self.window);
+        slow
     }
 }
 

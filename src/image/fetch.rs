@@ -27,8 +27,8 @@ const PARTS_AHEAD: usize = 16;
 #[derive(Clone, Debug)]
 pub(super) struct Fetcher {
     pub layers: Arc<Layers>,
-    /// Layers in work at a time, over all pulls.
-    pub permits: Arc<Semaphore>,
+    /// Layers of one image in work at a time. Not of all images: one whose registry stalls holds up no other.
+    pub at_once: usize,
     pub limits: Limits,
     pub timeout: Duration,
 }
@@ -66,9 +66,13 @@ impl Fetcher {
         // The largest decides when all is done.
         wanted.sort_by_key(|w| std::cmp::Reverse(w.blob.size));
         let mut tasks = JoinSet::new();
+        let permits = Arc::new(Semaphore::new(self.at_once.max(1)));
         for layer in wanted {
+            let permits = Arc::clone(&permits);
             let (fetcher, source, progress) = (self.clone(), Arc::clone(&source), progress.clone());
             tasks.spawn(async move {
+                let lost = |e: tokio::sync::AcquireError| ImageError::Task(e.to_string());
+                let _permit = permits.acquire_owned().await.map_err(lost)?;
                 let index = layer.index;
                 let brought = fetcher.layer(&source, &layer, &progress).await?;
                 progress.send_modify(|p| p.finish(index));
@@ -101,15 +105,18 @@ impl Fetcher {
     ) -> Result<Brought, ImageError> {
         let LayerRef { diff_id, chain_id } = &wanted.layer;
         let bottom = wanted.index == 0;
+        let mut waited = false;
         loop {
             if let Some(layer) = self.layers.find(diff_id, chain_id, bottom) {
                 return Ok(Brought::Ready(layer));
             }
             let claim = match self.layers.claim(diff_id) {
-                Turn::Mine(claim) => claim,
+                Turn::Mine(claim) => Some(claim),
+                // Another image's registry may stall: then it is brought in twice, and who is first wins.
+                Turn::Theirs(_) if waited => None,
                 Turn::Theirs(mut end) => {
                     // Its sender says nothing and goes when the attempt is over.
-                    let _ = end.changed().await;
+                    waited = tokio::time::timeout(self.timeout, end.changed()).await.is_err();
                     continue;
                 }
             };
@@ -117,13 +124,7 @@ impl Fetcher {
             if let Some(layer) = self.layers.find(diff_id, chain_id, bottom) {
                 return Ok(Brought::Ready(layer));
             }
-            let permit = self
-                .permits
-                .acquire()
-                .await
-                .map_err(|e| ImageError::Task(e.to_string()))?;
             let (staging, facts, pending) = self.stream(source, wanted, progress).await?;
-            drop(permit);
             if !pending.is_empty() && !bottom {
                 return Ok(Brought::Unsettled(staging, facts, pending));
             }

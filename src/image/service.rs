@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::model::{AuthConfig, FilesystemUsage, Result};
@@ -72,7 +72,7 @@ impl Images {
         layers.collect();
         let fetcher = Fetcher {
             layers: Arc::clone(&layers),
-            permits: Arc::new(Semaphore::new(settings.concurrent_layers.max(1))),
+            at_once: settings.concurrent_layers,
             limits: Limits {
                 bytes: settings.max_layer_bytes,
                 entries: settings.max_layer_entries,

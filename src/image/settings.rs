@@ -16,7 +16,7 @@ pub struct Settings {
     pub platform: Platform,
     /// Names or patterns (a final `*`) of images reported as pinned.
     pub pinned: Vec<String>,
-    /// Layers downloaded and unpacked at a time, over all pulls.
+    /// Layers of one image downloaded and unpacked at a time.
     pub concurrent_layers: usize,
     /// Inflated bytes that one layer may have.
     pub max_layer_bytes: u64,

@@ -8,6 +8,7 @@ pub(crate) mod node;
 pub(crate) mod pod;
 pub(crate) mod registry;
 pub(crate) mod stage;
+pub(crate) mod tricky;
 pub(crate) mod wild;
 
 use std::future::Future;

@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use oci_client::Reference;
 use oci_client::client::{BlobResponse, Client};
 use oci_client::errors::OciDistributionError;
-use reqwest::header::{ACCEPT, RANGE};
+use reqwest::header::{ACCEPT, RANGE, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use tokio::sync::Mutex;
 
@@ -38,6 +38,8 @@ pub(super) struct Endpoint {
     /// Serves blobs, where it can.
     oci: Option<ClientConfigSource>,
     session: Mutex<Option<Session>>,
+    /// Longest time for what is small.
+    timeout: Duration,
 }
 
 impl std::fmt::Debug for Endpoint {
@@ -88,6 +90,7 @@ impl Endpoint {
             http,
             oci,
             session: Mutex::new(None),
+            timeout,
             address,
             host,
         })
@@ -99,6 +102,10 @@ impl Endpoint {
 
     /// Fetches a manifest.
     pub(super) async fn manifest(&self, version: &Version, limit: u64) -> Result<Fetched, RegistryError> {
+        self.in_time(self.whole_manifest(version, limit)).await
+    }
+
+    async fn whole_manifest(&self, version: &Version, limit: u64) -> Result<Fetched, RegistryError> {
         let what = format!("manifest {version} of {}", self.name.repository());
         let url = self.url(&format!("manifests/{version}"));
         let response = self
@@ -129,6 +136,17 @@ impl Endpoint {
             (Some(client), Some(source)) => self.oci_blob(client, source, digest, offset).await,
             _ => self.plain_blob(digest, offset).await,
         };
+        // Asked once more where the answer's head is seen: it may say when to come back.
+        if matches!(
+            result,
+            Err(RegistryError::Status {
+                status: 429 | 503,
+                ..
+            })
+        ) && session.oci.is_some()
+        {
+            return self.plain_blob(digest, offset).await;
+        }
         if matches!(result, Err(RegistryError::Denied { .. })) && session.authorization != Authorization::None
         {
             // The token may have been taken back: once more with a new one.
@@ -217,7 +235,7 @@ impl Endpoint {
         if let Some(session) = &*session {
             return Ok(session.clone());
         }
-        let made = self.negotiate().await?;
+        let made = self.in_time(self.negotiate()).await?;
         *session = Some(made.clone());
         Ok(made)
     }
@@ -238,6 +256,13 @@ impl Endpoint {
                 what: what.clone(),
                 host: self.address.clone(),
                 reason: shorten(&reason),
+            },
+            token::TokenError::Status { status, after } => RegistryError::Status {
+                what: "a request for a token".to_owned(),
+                host: self.address.clone(),
+                status,
+                reason: "no token is given".to_owned(),
+                after,
             },
             token::TokenError::Answer(reason) => self.answer("a request for a token", reason),
         })?;
@@ -275,6 +300,7 @@ impl Endpoint {
 
     async fn refused(&self, what: &str, response: Response) -> RegistryError {
         let status = response.status();
+        let after = retry_after(&response);
         let body = match self.read(what, response, 64 << 10).await {
             Ok(body) => body,
             Err(_) => Bytes::new(),
@@ -289,6 +315,7 @@ impl Endpoint {
                 host,
                 status: status.as_u16(),
                 reason,
+                after,
             },
         }
     }
@@ -301,7 +328,23 @@ impl Endpoint {
         }
     }
 
+    /// Bounds the time of what has few bytes: a registry that sends them one by one is as good as silent.
+    async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, RegistryError>>,
+    ) -> Result<T, RegistryError> {
+        let silent = |_| RegistryError::Unreachable {
+            host: self.address.clone(),
+            source: io::ErrorKind::TimedOut.into(),
+            connect: true,
+        };
+        tokio::time::timeout(self.timeout, work).await.map_err(silent)?
+    }
+
     fn unreachable(&self, error: reqwest::Error) -> RegistryError {
+        if error.is_redirect() {
+            return self.answer("a request", "redirects without end".to_owned());
+        }
         let connect = error.is_connect();
         // The address may carry a token of a redirect.
         let error = error.without_url();
@@ -339,6 +382,7 @@ impl Endpoint {
                 host,
                 status: code,
                 reason: shorten(&message),
+                after: None,
             },
             OciDistributionError::RegistryError { envelope, .. } => envelope_error(what, host, &envelope),
             other => RegistryError::Answer {
@@ -348,6 +392,12 @@ impl Endpoint {
             },
         }
     }
+}
+
+/// The time after which a registry wants to be asked again, where it names seconds.
+pub(super) fn retry_after(response: &Response) -> Option<Duration> {
+    let value = response.headers().get(RETRY_AFTER)?;
+    value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// The reference by which `oci-client` asks this host.

@@ -60,6 +60,7 @@ pub(super) fn envelope_error(what: String, host: String, envelope: &OciEnvelope)
             host,
             status: 429,
             reason,
+            after: None,
         },
         _ => RegistryError::Answer { what, host, reason },
     }

@@ -36,6 +36,8 @@ const TRIES: u32 = 5;
 const CONNECT_TRIES: u32 = 2;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// A registry that wants to be left alone for longer is: the caller comes back.
+const LONGEST_REST: Duration = Duration::from_secs(30);
 
 /// What went wrong with a registry. Carries no secret.
 #[derive(Debug, thiserror::Error)]
@@ -66,12 +68,14 @@ pub(super) enum RegistryError {
         source: io::Error,
     },
     /// It answered with an error.
-    #[error("registry {host} answered {status} for {what}: {reason}")]
+    #[error("registry {host} answered {status} for {what}: {reason}{}", later(*after))]
     Status {
         what: String,
         host: String,
         status: u16,
         reason: String,
+        /// How long it wants to be left alone.
+        after: Option<Duration>,
     },
     /// It answered with something else.
     #[error("registry {host} answered {what} with {reason}")]
@@ -127,6 +131,12 @@ impl RegistryError {
             _ => 1,
         }
     }
+}
+
+fn later(after: Option<Duration>) -> String {
+    after.map_or(String::new(), |after| {
+        format!(" (not again before {} s)", after.as_secs())
+    })
 }
 
 /// A manifest as it came.
@@ -229,6 +239,15 @@ async fn retry<T, F: Future<Output = Result<T, RegistryError>>>(
                 tried += 1;
                 if tried >= error.tries() {
                     return Err(error);
+                }
+                if let RegistryError::Status {
+                    after: Some(after), ..
+                } = error
+                {
+                    if after > LONGEST_REST {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(after).await;
                 }
                 tracing::debug!(%error, tried, "request to registry is tried again");
                 wait(tried).await;

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
 use base64::Engine as _;
 use oci_client::secrets::RegistryAuth;
@@ -11,6 +12,7 @@ use reqwest::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use reqwest::{RequestBuilder, StatusCode};
 use serde::Deserialize;
 
+use super::endpoint::retry_after;
 use crate::image::credentials::Credentials;
 
 const MAX_ANSWER: usize = 1 << 20;
@@ -56,6 +58,7 @@ impl Authorization {
 pub(super) enum TokenError {
     Transport(reqwest::Error),
     Denied(String),
+    Status { status: u16, after: Option<Duration> },
     Answer(String),
 }
 
@@ -158,7 +161,7 @@ impl Negotiation<'_> {
 }
 
 async fn token_of(mut response: reqwest::Response) -> Result<String, TokenError> {
-    let status = response.status();
+    let (status, after) = (response.status(), retry_after(&response));
     let mut body = Vec::new();
     while let Some(part) = response.chunk().await? {
         body.extend_from_slice(&part);
@@ -170,7 +173,8 @@ async fn token_of(mut response: reqwest::Response) -> Result<String, TokenError>
         return Err(TokenError::Denied(format!("no token is given ({status})")));
     }
     if !status.is_success() {
-        return Err(TokenError::Answer(status.to_string()));
+        let status = status.as_u16();
+        return Err(TokenError::Status { status, after });
     }
     let answer: TokenAnswer = serde_json::from_slice(&body)
         .map_err(|_| TokenError::Answer("something that is no token".to_owned()))?;
