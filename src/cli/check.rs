@@ -25,6 +25,9 @@ pub(super) struct Options {
     /// Puts right what can be, and never touches what a container or a call under way uses
     #[arg(long)]
     repair: bool,
+    /// Reads every file of every layer and compares it with what was unpacked
+    #[arg(long)]
+    deep: bool,
     /// Answers in JSON
     #[arg(long)]
     json: bool,
@@ -59,6 +62,7 @@ async fn ask(options: &Options, settings: &Settings) -> Result<wire::CheckRespon
     telemetry::init("warn", telemetry::Format::Text)?;
     let request = Request {
         repair: options.repair,
+        deep: options.deep,
     };
     match check_at_rest(&config, request).await {
         Ok(report) => Ok(report.into()),
@@ -73,6 +77,7 @@ async fn dial(options: &Options, config: &Config) -> Result<wire::CheckResponse,
         wire::admin_client::AdminClient::new(channel).max_decoding_message_size(client::MAX_MESSAGE_BYTES);
     let request = wire::CheckRequest {
         repair: options.repair,
+        deep: options.deep,
     };
     admin.check(request).await.during("check")
 }
@@ -91,7 +96,7 @@ fn as_json(answer: &wire::CheckResponse) -> String {
     };
     let findings: Vec<_> = answer.findings.iter().map(finding).collect();
     let answer = json!({
-        "clean": is_clean(answer), "findings": findings});
+        "clean": is_clean(answer), "findings": findings, "unverifiable": answer.unverifiable});
     format!("{answer:#}\n")
 }
 
@@ -108,6 +113,13 @@ fn as_table(answer: &wire::CheckResponse) -> String {
         if !finding.error.is_empty() {
             let _ = writeln!(text, "{:24}not repaired: {}", "", finding.error);
         }
+    }
+    if !answer.unverifiable.is_empty() {
+        let count = answer.unverifiable.len();
+        let _ = writeln!(
+            text,
+            "{count} layers cannot be compared: an earlier version unpacked them"
+        );
     }
     let left = answer.findings.iter().filter(|finding| !finding.repaired).count();
     let _ = match left {
@@ -134,6 +146,7 @@ mod tests {
         };
         let mut answer = wire::CheckResponse {
             findings: vec![finding("mount", true)],
+            unverifiable: vec![],
         };
 
         assert!(is_clean(&answer));

@@ -38,6 +38,7 @@ mod tests;
 mod traits;
 mod unpack;
 mod usage;
+mod verify;
 
 pub use audit::{audit_at_rest, repair_at_rest};
 pub use progress::{LayerProgress, PullProgress};
@@ -45,3 +46,4 @@ pub use record::{ImageRecord, LayerRef};
 pub use service::{Images, Imported};
 pub use settings::{Platform, Settings};
 pub use snapshot::{Snapshot, VolumeSource};
+pub use verify::{Compared, compare_at_rest};

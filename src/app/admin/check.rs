@@ -8,6 +8,7 @@ impl From<wire::CheckRequest> for Request {
     fn from(request: wire::CheckRequest) -> Request {
         Request {
             repair: request.repair,
+            deep: request.deep,
         }
     }
 }
@@ -32,7 +33,10 @@ impl From<Report> for wire::CheckResponse {
                 }),
             }
         }
-        wire::CheckResponse { findings }
+        wire::CheckResponse {
+            findings,
+            unverifiable: report.unverifiable,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod at_rest;
 mod look;
 mod repair;
 
+use crate::image::{Compared, compare_at_rest};
 use crate::model::audit::{Finding, Repaired};
 
 pub use at_rest::check as check_at_rest;
@@ -19,6 +20,8 @@ use look::{Found, Origin};
 pub struct Request {
     /// Puts right what can be.
     pub repair: bool,
+    /// Reads the whole content of layers.
+    pub deep: bool,
 }
 
 /// What an audit found.
@@ -28,6 +31,8 @@ pub struct Report {
     pub left: Vec<Finding>,
     /// What was tried to put right. What did not come right is in `left` as well.
     pub repaired: Vec<Repaired>,
+    /// Layers whose content cannot be compared.
+    pub unverifiable: Vec<String>,
 }
 
 impl Look {
@@ -36,6 +41,26 @@ impl Look {
     /// # Errors
     /// What cannot be looked at.
     pub(super) async fn check(&self, request: Request) -> crate::model::Result<Report> {
+        let mut report = self.shallow(request).await?;
+        if request.deep {
+            let compared = self.compare().await?;
+            report.left.extend(compared.findings);
+            report.unverifiable = compared.unverifiable;
+        }
+        Ok(report)
+    }
+
+    async fn compare(&self) -> crate::model::Result<Compared> {
+        if let Some(daemon) = &self.daemon {
+            return daemon.images.compare().await;
+        }
+        let root = self.image_root.clone();
+        let compared = tokio::task::spawn_blocking(move || compare_at_rest(&root)).await;
+        let compared = compared.map_err(std::io::Error::other).and_then(|done| done);
+        compared.map_err(|e| crate::model::Error::internal("cannot read the layers").because(e))
+    }
+
+    async fn shallow(&self, request: Request) -> crate::model::Result<Report> {
         let mut report = Report::default();
         let found = self.twice().await?;
         if !request.repair || found.iter().all(|found| !found.finding.repairable) {

@@ -1,7 +1,7 @@
 //! Writes the content of regular files, and lists each with a hash of it.
 
 use std::fs::File;
-use std::io::{Read, Write as _};
+use std::io::{self, Read, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 
@@ -109,7 +109,16 @@ impl Writer<'_> {
     }
 
     fn list(&mut self, path: &[u8], size: u64, hash: u64) -> Result<(), UnpackError> {
-        let mut line = format!("{hash:016x} {size} ").into_bytes();
+        self.list_line(format!("{hash:016x} {size} ").into_bytes(), path)
+            .map_err(|e| UnpackError::write(path, e))
+    }
+
+    /// Notes that what was listed at a path and below it is no more.
+    pub(super) fn list_gone(&mut self, path: &[u8]) -> io::Result<()> {
+        self.list_line(b"- - ".to_vec(), path)
+    }
+
+    fn list_line(&mut self, mut line: Vec<u8>, path: &[u8]) -> io::Result<()> {
         for byte in path {
             match byte {
                 b'\n' => line.extend_from_slice(b"\\n"),
@@ -118,9 +127,7 @@ impl Writer<'_> {
             }
         }
         line.push(b'\n');
-        self.files
-            .write_all(&line)
-            .map_err(|e| UnpackError::write(path, e))
+        self.files.write_all(&line)
     }
 }
 

@@ -72,6 +72,9 @@ pub(super) struct LayerFacts {
     pub whiteouts: bool,
     /// Whiteouts were dropped, and so it must be the lowest.
     pub bottom_only: bool,
+    /// The list of its files says all that became of them, so that they can be compared with it.
+    #[serde(default)]
+    pub listed: bool,
 }
 
 /// Owner and mode of a root directory.
@@ -159,7 +162,8 @@ pub(super) fn content(staging: &Path) -> PathBuf {
 }
 
 /// The list of the layer's files below its staging directory: a line `xxh3 size path` for each regular file, the hash
-/// over its whole content, newlines and backslashes in the path escaped.
+/// over its whole content, newlines and backslashes in the path escaped. A line `- - path` says that what was listed at
+/// this path and below it is no more; it may be listed again.
 pub(super) fn file_list(staging: &Path) -> PathBuf {
     staging.join("files")
 }

@@ -110,6 +110,11 @@ impl<'a> Writer<'a> {
                 Err(error) => return Err(UnpackError::write(path, error)),
             }
         }
+        // What a layer below is to give replaces what an entry of this one made.
+        for (path, _) in self.links.clone() {
+            self.list_gone(&path).map_err(|e| UnpackError::write(&path, e))?;
+        }
+        self.facts.listed = true;
         self.files.flush().map_err(|e| UnpackError::write(b"/", e))?;
         let pending = Pending {
             directories: self.implied.into_iter().collect(),
@@ -259,6 +264,7 @@ impl<'a> Writer<'a> {
         self.facts.inodes = self.facts.inodes.saturating_sub(freed.inodes);
         self.tree.forget();
         self.implied.retain(|known| !below(known, path));
+        self.list_gone(path).map_err(|_| Errno::IO)?;
         self.links.retain(|(known, _)| known != path);
         Ok(())
     }
