@@ -1,6 +1,11 @@
 //! Doors for fuzzing that lead through more than one layer, and the list of all. Not in an ordinary build.
 
-use crate::{cni, core, cri, image, monitor, spec};
+use crate::cni;
+use crate::core;
+use crate::cri;
+use crate::image;
+use crate::monitor;
+use crate::spec;
 
 /// What is fed bytes.
 pub type Target = fn(&[u8]);

@@ -77,7 +77,7 @@ fn compare_all(layers: &Layers) -> Compared {
 }
 
 /// The files of a list, with hash and size: as the last line about each has it.
-fn listed(list: &[u8]) -> Option<BTreeMap<Vec<u8>, (u64, u64)>> {
+fn listed(list: &[u8]) -> Option<BTreeMap<Vec<u8>, Listed>> {
     let mut last = BTreeMap::new();
     for line in list.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
         match entry(line)? {
@@ -96,7 +96,7 @@ fn listed(list: &[u8]) -> Option<BTreeMap<Vec<u8>, (u64, u64)>> {
 }
 
 /// Compares the files of one layer with their list.
-fn compare(layer: &Layer, listed: BTreeMap<Vec<u8>, (u64, u64)>) -> Vec<Finding> {
+fn compare(layer: &Layer, listed: BTreeMap<Vec<u8>, Listed>) -> Vec<Finding> {
     let Ok(tree) = Tree::open(layer.path()) else {
         return vec![damaged(layer, b"", "a directory")];
     };
@@ -125,8 +125,11 @@ fn damaged(layer: &Layer, path: &[u8], expected: &str) -> Finding {
     Finding::for_a_person(Class::Content, Thing::Path(path), expected)
 }
 
+/// Hash and size of a file.
+type Listed = (u64, u64);
+
 /// A line of the list: path, and hash and size unless it says that the path is gone.
-fn entry(line: &[u8]) -> Option<(Vec<u8>, Option<(u64, u64)>)> {
+fn entry(line: &[u8]) -> Option<(Vec<u8>, Option<Listed>)> {
     let mut fields = line.splitn(3, |b| *b == b' ');
     let (hash, size) = (
         str::from_utf8(fields.next()?).ok()?,

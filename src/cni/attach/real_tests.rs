@@ -207,7 +207,15 @@ async fn the_newest_plugins_attach_detach_check_and_collect() {
         .check(&request.attachment, &request.netns)
         .await
         .unwrap_err();
+    network
+        .del(&DelRequest {
+            attachment: request.attachment,
+            netns: Some(request.netns),
+        })
+        .await
+        .unwrap();
     network.gc(HashSet::new).await.unwrap();
 
+    assert!(network.attachments().await.unwrap().is_empty());
     assert!(!output("ip", &["-br", "link"]).contains("veth"));
 }

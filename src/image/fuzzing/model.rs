@@ -1,9 +1,7 @@
 //! A layer in memory: what an archive must come to. Written from the rules, not from the code that it checks: entries in
 //! order, the later one wins; symbolic links lead beneath the root; whiteouts hide what is below and not what is here.
 
-use std::collections::{BTreeMap, HashSet};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use tar::{EntryType, Header};
 
@@ -137,7 +135,7 @@ fn push(archive: &mut Vec<u8>, kind: Kind, name: &str, target: &str, content: &[
 
 /// An inode of the model; directories hold others by number, so that hard links are one.
 #[derive(Debug)]
-enum Node {
+pub(super) enum Node {
     Directory {
         names: BTreeMap<String, usize>,
         opaque: bool,
@@ -156,8 +154,8 @@ enum Refusal {
 }
 
 #[derive(Debug)]
-struct Model {
-    nodes: Vec<Node>,
+pub(super) struct Model {
+    pub(super) nodes: Vec<Node>,
     bottom: bool,
 }
 
@@ -386,56 +384,5 @@ impl Model {
         }
         self.names(directory).insert(split(path).1.to_owned(), node);
         Ok(())
-    }
-
-    /// Compares a directory on disk with the model, and the number of its inodes with what unpacking counted.
-    fn compare(&self, root: &Path, counted: u64) {
-        let mut inodes = HashSet::new();
-        let mut paired = BTreeMap::new();
-        self.compare_node(0, root, &mut inodes, &mut paired);
-        assert_eq!(counted, inodes.len() as u64, "inodes were counted wrong");
-    }
-
-    fn compare_node(
-        &self,
-        node: usize,
-        path: &Path,
-        inodes: &mut HashSet<u64>,
-        paired: &mut BTreeMap<usize, u64>,
-    ) {
-        let meta = path.symlink_metadata().expect("what the model has is there");
-        inodes.insert(meta.ino());
-        assert_eq!(
-            *paired.entry(node).or_insert(meta.ino()),
-            meta.ino(),
-            "{path:?} is another file"
-        );
-        let kind = meta.file_type();
-        match &self.nodes[node] {
-            Node::File(content) => assert_eq!(std::fs::read(path).expect("a file"), [*content], "{path:?}"),
-            Node::Symlink(target) => {
-                assert_eq!(
-                    std::fs::read_link(path).expect("a link"),
-                    Path::new(target),
-                    "{path:?}"
-                );
-            }
-            Node::Fifo => assert!(kind.is_fifo(), "{path:?}"),
-            Node::Whiteout => assert!(kind.is_char_device() && meta.rdev() == 0, "{path:?}"),
-            Node::Directory { names, opaque } => {
-                assert!(kind.is_dir(), "{path:?}");
-                let mut value = [0; 4];
-                let set = rustix::fs::lgetxattr(path, "trusted.overlay.opaque", &mut value[..]).is_ok();
-                assert_eq!(set, *opaque, "{path:?} is opaque");
-                let entries = std::fs::read_dir(path).expect("a directory");
-                let mut found: Vec<_> = entries.map(|e| e.expect("an entry").file_name()).collect();
-                found.sort();
-                let expected: Vec<&str> = names.keys().map(String::as_str).collect();
-                assert_eq!(found, expected, "{path:?}");
-                for (name, child) in names {
-                    self.compare_node(*child, &path.join(name), inodes, paired);
-                }
-            }
-        }
     }
 }

@@ -1,6 +1,5 @@
 //! One host that serves a repository.
 
-use std::error::Error as _;
 use std::io;
 use std::sync::Once;
 use std::time::Duration;
@@ -9,8 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use oci_client::Reference;
 use oci_client::client::{BlobResponse, Client};
-use oci_client::errors::OciDistributionError;
-use reqwest::header::{ACCEPT, RANGE, RETRY_AFTER};
+use reqwest::header::{ACCEPT, RANGE};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use tokio::sync::Mutex;
 
@@ -23,7 +21,7 @@ use crate::image::{
 };
 
 use super::client::{ClientConfigSource, certificates, http_client, proxy_in_environment};
-use super::failure::{envelope_error, reason_of, shorten};
+use super::failure::{oci_error, reason_of, retry_after, shorten, unreachable};
 use super::token::{self, Authorization};
 use super::{ByteStream, Fetched, RegistryError};
 
@@ -168,7 +166,7 @@ impl Endpoint {
         let response = client
             .pull_blob_stream_partial(&source.reference, digest.as_str(), offset, None)
             .await
-            .map_err(|error| self.oci_error(&what, error))?;
+            .map_err(|error| oci_error(&self.address, &what, error))?;
         Ok(match response {
             BlobResponse::Partial(sized) => sized.stream.boxed(),
             BlobResponse::Full(sized) => skip(sized.stream.boxed(), offset),
@@ -214,7 +212,7 @@ impl Endpoint {
         let mut session = self.session().await?;
         for last in [false, true] {
             let request = session.authorization.apply(request());
-            let response = request.send().await.map_err(|e| self.unreachable(e))?;
+            let response = request.send().await.map_err(|e| unreachable(&self.address, e))?;
             match response.status() {
                 status if status.is_success() => return Ok(response),
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
@@ -251,7 +249,7 @@ impl Endpoint {
         })
         .await
         .map_err(|error| match error {
-            token::TokenError::Transport(error) => self.unreachable(error),
+            token::TokenError::Transport(error) => unreachable(&self.address, error),
             token::TokenError::Denied(reason) => RegistryError::Denied {
                 what: what.clone(),
                 host: self.address.clone(),
@@ -275,7 +273,7 @@ impl Endpoint {
                     client
                         .auth(&source.reference, &auth, oci_client::RegistryOperation::Pull)
                         .await
-                        .map_err(|error| self.oci_error(&what, error))?;
+                        .map_err(|error| oci_error(&self.address, &what, error))?;
                 }
                 Some(client)
             }
@@ -288,7 +286,7 @@ impl Endpoint {
         let mut body = BytesMut::new();
         let mut stream = response.bytes_stream();
         while let Some(part) = stream.next().await {
-            let part = part.map_err(|e| self.unreachable(e))?;
+            let part = part.map_err(|e| unreachable(&self.address, e))?;
             if (body.len() + part.len()) as u64 > limit {
                 let (what, host) = (what.to_owned(), self.address.clone());
                 return Err(RegistryError::TooLarge { what, host, limit });
@@ -340,64 +338,6 @@ impl Endpoint {
         };
         tokio::time::timeout(self.timeout, work).await.map_err(silent)?
     }
-
-    fn unreachable(&self, error: reqwest::Error) -> RegistryError {
-        if error.is_redirect() {
-            return self.answer("a request", "redirects without end".to_owned());
-        }
-        let connect = error.is_connect();
-        // The address may carry a token of a redirect.
-        let error = error.without_url();
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(next) = cause {
-            text = format!("{text}: {next}");
-            cause = next.source();
-        }
-        RegistryError::Unreachable {
-            host: self.address.clone(),
-            source: io::Error::other(text),
-            connect,
-        }
-    }
-
-    fn oci_error(&self, what: &str, error: OciDistributionError) -> RegistryError {
-        let (what, host) = (what.to_owned(), self.address.clone());
-        match error {
-            OciDistributionError::RequestError(error) => self.unreachable(error),
-            OciDistributionError::UnauthorizedError { .. } => RegistryError::Denied {
-                what,
-                host,
-                reason: "not authorized".to_owned(),
-            },
-            OciDistributionError::AuthenticationFailure(reason) => RegistryError::Denied {
-                what,
-                host,
-                reason: shorten(&reason),
-            },
-            OciDistributionError::ServerError { code: 404, .. }
-            | OciDistributionError::ImageManifestNotFoundError(_) => RegistryError::NotFound { what, host },
-            OciDistributionError::ServerError { code, message, .. } => RegistryError::Status {
-                what,
-                host,
-                status: code,
-                reason: shorten(&message),
-                after: None,
-            },
-            OciDistributionError::RegistryError { envelope, .. } => envelope_error(what, host, &envelope),
-            other => RegistryError::Answer {
-                what,
-                host,
-                reason: shorten(&other.to_string()),
-            },
-        }
-    }
-}
-
-/// The time after which a registry wants to be asked again, where it names seconds.
-pub(super) fn retry_after(response: &Response) -> Option<Duration> {
-    let value = response.headers().get(RETRY_AFTER)?;
-    value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// The reference by which `oci-client` asks this host.

@@ -1,6 +1,12 @@
 //! Answers that are errors, in our words.
 
-use oci_client::errors::{OciEnvelope, OciErrorCode as Code};
+use std::error::Error as _;
+use std::io;
+use std::time::Duration;
+
+use oci_client::errors::{OciDistributionError, OciEnvelope, OciErrorCode as Code};
+use reqwest::Response;
+use reqwest::header::RETRY_AFTER;
 
 use super::RegistryError;
 
@@ -64,4 +70,68 @@ pub(super) fn envelope_error(what: String, host: String, envelope: &OciEnvelope)
         },
         _ => RegistryError::Answer { what, host, reason },
     }
+}
+
+/// A host that could not be asked.
+pub(super) fn unreachable(host: &str, error: reqwest::Error) -> RegistryError {
+    if error.is_redirect() {
+        return RegistryError::Answer {
+            what: "a request".to_owned(),
+            host: host.to_owned(),
+            reason: "redirects without end".to_owned(),
+        };
+    }
+    let connect = error.is_connect();
+    // The address may carry a token of a redirect.
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    RegistryError::Unreachable {
+        host: host.to_owned(),
+        source: io::Error::other(text),
+        connect,
+    }
+}
+
+/// An error of `oci-client`.
+pub(super) fn oci_error(host: &str, what: &str, error: OciDistributionError) -> RegistryError {
+    let (what, host) = (what.to_owned(), host.to_owned());
+    match error {
+        OciDistributionError::RequestError(error) => unreachable(&host, error),
+        OciDistributionError::UnauthorizedError { .. } => RegistryError::Denied {
+            what,
+            host,
+            reason: "not authorized".to_owned(),
+        },
+        OciDistributionError::AuthenticationFailure(reason) => RegistryError::Denied {
+            what,
+            host,
+            reason: shorten(&reason),
+        },
+        OciDistributionError::ServerError { code: 404, .. }
+        | OciDistributionError::ImageManifestNotFoundError(_) => RegistryError::NotFound { what, host },
+        OciDistributionError::ServerError { code, message, .. } => RegistryError::Status {
+            what,
+            host,
+            status: code,
+            reason: shorten(&message),
+            after: None,
+        },
+        OciDistributionError::RegistryError { envelope, .. } => envelope_error(what, host, &envelope),
+        other => RegistryError::Answer {
+            what,
+            host,
+            reason: shorten(&other.to_string()),
+        },
+    }
+}
+
+/// The time after which a registry wants to be asked again, where it names seconds.
+pub(super) fn retry_after(response: &Response) -> Option<Duration> {
+    let value = response.headers().get(RETRY_AFTER)?;
+    value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }

@@ -12,8 +12,9 @@ use reqwest::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use reqwest::{RequestBuilder, StatusCode};
 use serde::Deserialize;
 
-use super::endpoint::retry_after;
 use crate::image::credentials::Credentials;
+
+use super::failure::retry_after;
 
 const MAX_ANSWER: usize = 1 << 20;
 

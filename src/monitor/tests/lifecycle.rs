@@ -135,8 +135,18 @@ async fn a_dead_zygote_is_replaced_and_containers_do_not_notice() {
     let pid = host.zygote.pid().unwrap();
 
     // Here it is two processes, of which the second dies with the first, a moment later.
-    let inner = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    let inner = crate::sys::pidfd::open(inner.trim().parse().unwrap()).unwrap();
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let children = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("children")).unwrap());
+    // Whichever of the harness's threads forked it.
+    let inner: Vec<i32> = children
+        .flat_map(|pids| {
+            pids.split_whitespace()
+                .map(|pid| pid.parse().unwrap())
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(inner.len(), 1, "{inner:?}");
+    let inner = crate::sys::pidfd::open(inner[0]).unwrap();
     let victim = rustix::process::Pid::from_raw(pid as i32).unwrap();
     rustix::process::kill_process(victim, rustix::process::Signal::KILL).unwrap();
     assert!(ended(inner).await);
