@@ -10,11 +10,9 @@ use tonic::{Code, Status};
 use crate::caller::Caller;
 use crate::harness::container::{LogLine, log_lines};
 use crate::harness::daemon::RICH_IMAGE;
-use crate::harness::image::{Recipe, TestImage};
-use crate::harness::node::node;
 use crate::harness::pod::{self, Pod, namespaces, security};
-use crate::harness::registry::{Registry, hosts_toml};
 use crate::lane::Lane;
+use crate::names::Names;
 
 /// Who is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,6 +78,16 @@ pub(crate) enum Kind {
     Plain,
     /// A PID namespace that the pod shares, an image with a volume and a user.
     Shared,
+}
+
+impl Kind {
+    /// Seconds that its container gets to end when it is stopped: one kind is killed at once.
+    fn patience(self) -> i64 {
+        match self {
+            Kind::Plain => 20,
+            Kind::Shared => 0,
+        }
+    }
 }
 
 /// Counts for ever; ends with code 7 and a last word when asked to.
@@ -151,8 +159,10 @@ impl<'a> Life<'a> {
         if let Some(attempt) = self.running(&pod, &config, kind).await {
             self.use_it(&attempt).await;
             let id = attempt.id.clone();
-            self.until_done("stop", async |c| c.stop(&id, 20).await).await;
-            self.judge(&attempt, true).await;
+            let patience = kind.patience();
+            self.until_done("stop", async |c| c.stop(&id, patience).await)
+                .await;
+            self.judge(&attempt, Some(patience)).await;
             self.until_done("remove", async |c| c.remove(&id).await).await;
             match self.caller.status(&id).await {
                 Err(status) if status.code() == Code::NotFound => {}
@@ -196,7 +206,7 @@ impl<'a> Life<'a> {
             if !self.fate.may_end_it() {
                 self.complain("the container has ended without a reason");
             }
-            self.judge(&attempt, false).await;
+            self.judge(&attempt, None).await;
             let id = attempt.id.clone();
             self.until_done("remove ended", async |c| c.remove(&id).await)
                 .await;
@@ -278,8 +288,8 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// The end must be the true one, and the log whole.
-    async fn judge(&mut self, attempt: &Attempt, asked: bool) {
+    /// The end must be the true one, and the log whole. A container that was stopped was given so many seconds.
+    async fn judge(&mut self, attempt: &Attempt, stopped: Option<i64>) {
         let status = match self.caller.status(&attempt.id).await {
             Ok(status) => status,
             Err(status) => return self.complain(format!("the container is lost: {}", status.message())),
@@ -288,9 +298,11 @@ impl<'a> Life<'a> {
         let told = (status.state(), status.exit_code, status.reason.as_str());
         let by_itself = (v1::ContainerState::ContainerExited, 7, "Error");
         let right = match told {
-            told if asked && told == by_itself => lines.last().is_some_and(|line| line.text == "end"),
+            told if stopped.is_some() && told == by_itself => {
+                lines.last().is_some_and(|line| line.text == "end")
+            }
             (v1::ContainerState::ContainerExited, 137, "Error") => {
-                self.fate.struck_one_of(&[Victim::Container, Victim::Worker])
+                stopped == Some(0) || self.fate.struck_one_of(&[Victim::Container, Victim::Worker])
             }
             // Killed before its command was executed.
             (v1::ContainerState::ContainerExited, 128 | 137, "StartError") => {
@@ -354,41 +366,6 @@ impl<'a> Life<'a> {
             .any(|image| image.repo_tags.iter().any(|tag| tag == name))
         {
             self.complain(format!("image {name} is lost"));
-        }
-    }
-}
-
-/// The images of a life.
-pub(crate) struct Names {
-    pub(crate) pulled: String,
-    pub(crate) imported: String,
-    pub(crate) archive: PathBuf,
-}
-
-impl Names {
-    /// Puts an image into the registry and another into an archive, for this lane alone.
-    pub(crate) async fn offer(lane: &Lane, registry: &Registry) -> Names {
-        let number = node().number();
-        let image = |text: &str| {
-            TestImage::build(&Recipe {
-                files: vec![("which", 0, 0o644, format!("{text} {number}\n").into_bytes())],
-                ..Recipe::default()
-            })
-        };
-        let repository = format!("faults/{number}");
-        registry.push(&repository, "1", &image("pulled")).await;
-        let daemon = lane.daemon().await;
-        hosts_toml(
-            &daemon,
-            &registry.host,
-            &format!("server = \"http://{}\"\n", registry.host),
-        );
-        let archive = node().directory.join(format!("import-{number}.tar"));
-        image("imported").write_archive(&archive);
-        Names {
-            pulled: format!("{}/{repository}:1", registry.host),
-            imported: format!("registry.example/faults/{number}:1"),
-            archive,
         }
     }
 }

@@ -16,6 +16,7 @@ mod harness;
 mod caller;
 mod lane;
 mod life;
+mod names;
 mod processes;
 mod random;
 mod reboot;
