@@ -4,7 +4,7 @@ use k8s_cri::v1;
 use libtest_mimic::Trial;
 use tonic::Code;
 
-use super::{Table, empty, shared_beginning};
+use super::{Table, at_rest, empty, shared_beginning};
 use crate::harness::container::Made;
 use crate::harness::daemon::Daemon;
 use crate::harness::pod::Pod;
@@ -27,9 +27,10 @@ pub(super) struct Scene<'a> {
 
 pub(super) async fn scene<'a>(daemon: &'a Daemon) -> Scene<'a> {
     let pod = Pod::run(daemon, "scene").await;
-    let running = pod.idle("running").await;
     let exited = pod.start("exited", &["true"]).await;
     exited.exited().await;
+    at_rest(daemon).await;
+    let running = pod.idle("running").await;
     let beginning =
         shared_beginning(async |number| pod.create(&format!("twin-{number}"), &["true"]).await.id).await;
     Scene {

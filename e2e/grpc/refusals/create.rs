@@ -4,7 +4,7 @@ use k8s_cri::v1;
 use libtest_mimic::Trial;
 use tonic::Code;
 
-use super::{Table, empty};
+use super::{Table, at_rest, empty};
 use crate::harness::daemon::Daemon;
 use crate::harness::pod::{Pod, resources, security};
 use crate::harness::trials;
@@ -252,8 +252,8 @@ async fn call(
 async fn create() {
     let daemon = empty().await;
     let pod = Pod::run(&daemon, "create").await;
-    // The pod's cgroups are made, as the kubelet makes them.
     pod.start("first", &["true"]).await.exited().await;
+    at_rest(&daemon).await;
     let mut table = Table::new(&daemon).await;
 
     let mut request = pod.create_request(v1::ContainerConfig::default());
@@ -278,6 +278,7 @@ async fn create_in_what_is_no_ready_pod() {
     let pod = Pod::run(&daemon, "create-order").await;
     let exited = pod.start("main", &["true"]).await;
     exited.exited().await;
+    at_rest(&daemon).await;
     let stopped = Pod::run(&daemon, "create-stopped").await;
     stopped.stop().await;
     let mut table = Table::new(&daemon).await;

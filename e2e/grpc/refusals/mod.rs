@@ -20,6 +20,7 @@ use tokio::sync::MutexGuard;
 use tonic::{Code, Response, Status};
 
 use crate::harness::daemon::{self, Daemon};
+use crate::harness::eventually;
 use crate::harness::node::{cgroups_below, hierarchies};
 use crate::harness::pod::Pod;
 
@@ -73,6 +74,14 @@ pub(crate) async fn world(daemon: &Daemon) -> World {
     world.containers.sort_by(|a, b| a.id.cmp(&b.id));
     world.images.sort_by(|a, b| a.id.cmp(&b.id));
     world
+}
+
+/// Waits until the groups of ended containers are gone, which follows their end: with nothing that runs, all are.
+async fn at_rest(daemon: &Daemon) {
+    eventually("no cgroup is left", async || {
+        cgroups(daemon).is_empty().then_some(())
+    })
+    .await;
 }
 
 fn cgroups(daemon: &Daemon) -> Vec<PathBuf> {

@@ -40,14 +40,15 @@ async fn a_filter_holds_in_start_and_exec_with_and_without_new_privileges() {
     let Some(host) = Host::new() else { return };
     for no_new_privileges in [false, true] {
         let id = format!("a{no_new_privileges}");
-        let script = "grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status; mkdir /tmp/x 2>&1; sleep 1000";
+        let script =
+            "grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status; mkdir /tmp/x 2>&1; : >/tmp/said; sleep 1000";
         let mut wanted = host.container(&id, &["sh", "-c", script]);
         wanted.request.process.seccomp = Some(no_mkdir(&host));
         wanted.request.process.no_new_privileges = no_new_privileges;
         let container = started(wanted, &host).await;
 
         let seen = container
-            .sh("grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status; mkdir /tmp/x 2>&1; true")
+            .sh("grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status; mkdir /tmp/x 2>&1; until [ -e /tmp/said ]; do :; done")
             .await;
         container.client.signal(9).await.unwrap();
         container.exited().await;
