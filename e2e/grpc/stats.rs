@@ -112,9 +112,12 @@ async fn a_containers_figures_are_those_of_its_cgroup() {
         )
     };
 
-    let before = read();
-    let stats = stats(shared().await, &container.id).await;
-    let after = read();
+    // The kernel gives back what an exec had a moment after its end: a reading counts once nothing moves.
+    let (before, stats, after) = eventually("the memory is at rest", async || {
+        let (before, stats, after) = (read(), stats(shared().await, &container.id).await, read());
+        ((before.1, before.2, before.3) == (after.1, after.2, after.3)).then_some((before, stats, after))
+    })
+    .await;
 
     let used = stats.cpu.unwrap().usage_core_nano_seconds.unwrap().value;
     assert!(
@@ -185,9 +188,14 @@ async fn a_pods_figures_are_those_of_its_cgroup_and_network() {
     };
     let cgroup = pod.cgroup();
 
-    let (before, net_before) = ((cpu(&cgroup), memory(&cgroup)), traffic().await);
-    let stats = pod_stats(shared().await, &pod.id).await;
-    let (after, net_after) = ((cpu(&cgroup), memory(&cgroup)), traffic().await);
+    let read = || (cpu(&cgroup), memory(&cgroup));
+    let net_before = traffic().await;
+    let (before, stats, after) = eventually("the memory is at rest", async || {
+        let (before, stats, after) = (read(), pod_stats(shared().await, &pod.id).await, read());
+        (before.1 == after.1).then_some((before, stats, after))
+    })
+    .await;
+    let net_after = traffic().await;
 
     let attributes = stats.attributes.unwrap();
     assert_eq!(attributes.id, pod.id);
