@@ -83,12 +83,17 @@ fn listed(list: &[u8]) -> Option<BTreeMap<Vec<u8>, Listed>> {
         match entry(line)? {
             (path, Some(content)) => drop(last.insert(path, content)),
             (path, None) => {
-                let is_inside = |known: &[u8]| {
-                    known
-                        .strip_prefix(&path[..])
-                        .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-                };
-                last.retain(|known: &Vec<u8>, _| !is_inside(known));
+                last.remove(&path);
+                // All that is inside, and nothing else, sorts between `path/` and `path0`.
+                let ends = [b'/', b'/' + 1].map(|end| [&path[..], &[end]].concat());
+                let [first, behind] = ends;
+                let inside: Vec<_> = last
+                    .range(first..behind)
+                    .map(|(known, _)| known.clone())
+                    .collect();
+                for known in inside {
+                    last.remove(&known);
+                }
             }
         }
     }

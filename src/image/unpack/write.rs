@@ -111,14 +111,15 @@ impl<'a> Writer<'a> {
             }
         }
         // What a layer below is to give replaces what an entry of this one made.
-        for (path, _) in self.links.clone() {
-            self.list_gone(&path).map_err(|e| UnpackError::write(&path, e))?;
+        let links = std::mem::take(&mut self.links);
+        for (path, _) in &links {
+            self.list_gone(path).map_err(|e| UnpackError::write(path, e))?;
         }
         self.facts.listed = true;
         self.files.flush().map_err(|e| UnpackError::write(b"/", e))?;
         let pending = Pending {
             directories: self.implied.into_iter().collect(),
-            links: self.links,
+            links,
         };
         Ok((self.facts, pending))
     }
