@@ -18,7 +18,7 @@ use crate::monitor::audit::{Door, Process, door, processes};
 use crate::monitor::client::read_exit_record;
 use crate::state::Store;
 use crate::sys::cgroup::Cgroup;
-use crate::sys::{mount, pidfd};
+use crate::sys::{fs, mount, pidfd};
 
 /// How long killed processes may take to leave their group.
 const DYING: Duration = Duration::from_secs(5);
@@ -316,7 +316,7 @@ impl Judge<'_> {
 /// What could not be done. Doing so twice succeeds.
 pub fn repair(finding: &Finding) -> Result<()> {
     let done = match &finding.thing {
-        Thing::Process { pid, start_time } => kill(*pid, *start_time),
+        Thing::Process { pid, start_time } => pidfd::kill_exact(*pid, *start_time),
         Thing::Group(path) => Cgroup::new(path).and_then(|group| {
             group.kill()?;
             group.remove(DYING)
@@ -336,26 +336,9 @@ pub fn repair(finding: &Finding) -> Result<()> {
     done.map_err(|e| Error::internal(format!("cannot put {} right", finding.thing)).because(e))
 }
 
-fn kill(pid: i32, start_time: u64) -> io::Result<()> {
-    match pidfd::open_exact(pid, start_time) {
-        Ok(process) => match pidfd::signal(process, libc::SIGKILL) {
-            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-            other => other,
-        },
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(e),
-    }
-}
-
 /// Removes a directory, and unmounts first what is mounted in it.
 fn clear(path: &Path) -> io::Result<()> {
-    for point in mount::points()?
-        .iter()
-        .rev()
-        .filter(|point| point.starts_with(path))
-    {
-        mount::detach_if_mounted(point)?;
-    }
+    mount::detach_below(path)?;
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.is_dir() => absent_is_fine(std::fs::remove_file(path)),
         _ => absent_is_fine(std::fs::remove_dir_all(path)),
@@ -369,16 +352,8 @@ fn absent_is_fine(done: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// The names in a directory; none where there is no such directory.
 fn names(dir: &Path) -> Result<BTreeSet<String>> {
-    match std::fs::read_dir(dir) {
-        Ok(entries) => Ok(entries
-            .flatten()
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .collect()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-        Err(e) => Err(failed("list", dir, e)),
-    }
+    fs::names(dir).map_err(|e| failed("list", dir, e))
 }
 
 /// The parent of a group, unless that is the root.

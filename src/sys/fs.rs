@@ -1,5 +1,6 @@
 //! Files that must be whole after a crash.
 
+use std::collections::BTreeSet;
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -56,6 +57,16 @@ pub fn is_held(path: &Path) -> io::Result<bool> {
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
         other => other.map(|()| false).map_err(io::Error::from),
     }
+}
+
+/// The names in a directory; none where there is no such directory.
+pub fn names(dir: &Path) -> io::Result<BTreeSet<String>> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        other => other?,
+    };
+    let name = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    Ok(entries.flatten().map(name).collect())
 }
 
 /// Makes a rename, a new name or a removal in `path`'s directory durable.

@@ -49,6 +49,13 @@ pub fn detach_if_mounted(target: &Path) -> io::Result<()> {
     }
 }
 
+/// Detaches what is mounted at a path and below it, the last mounted first.
+pub fn detach_below(path: &Path) -> io::Result<()> {
+    let points = points()?;
+    let inside = points.iter().rev().filter(|point| point.starts_with(path));
+    inside.into_iter().try_for_each(|point| detach_if_mounted(point))
+}
+
 /// As [`detach_if_mounted`], in the mount namespace of another process. On a thread of its own, which goes there.
 pub fn detach_in(pid: i32, target: &Path) -> io::Result<()> {
     let namespace = std::fs::File::open(format!("/proc/{pid}/ns/mnt"))?;
@@ -167,51 +174,43 @@ pub fn points() -> io::Result<Vec<PathBuf>> {
 
 /// Returns every mount point of a process's namespace, as `/proc` names the process, in the order of mounting.
 pub fn points_of(pid: &str) -> io::Result<Vec<PathBuf>> {
-    let table = std::fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
-    // proc(5): the fifth field is the mount point, with blanks and the like in octal.
-    Ok(table
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(|p| PathBuf::from(unescape(p)))
-        .collect())
+    Ok(table(pid)?.into_iter().map(|mounted| mounted.point).collect())
 }
 
 /// One line of a mount table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mounted {
+    /// What of the file system is there: of nsfs, the namespace's name.
+    pub root: String,
     /// Where, as the process sees it.
     pub point: PathBuf,
     /// Of which file system.
     pub kind: String,
 }
 
-/// Returns the mounts that a process sees, in the order of mounting.
-pub fn table(pid: i32) -> io::Result<Vec<Mounted>> {
+/// Returns the mounts that a process sees, as `/proc` names the process, in the order of mounting.
+pub fn table(pid: &str) -> io::Result<Vec<Mounted>> {
     let table = std::fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
     Ok(table.lines().filter_map(mounted).collect())
 }
 
-/// proc(5): the fifth field is the mount point; the file system comes after a field that is `-`.
+/// proc(5): fields four and five are root and mount point, with blanks and the like in octal; the file system comes after
+/// a field that is `-`.
 fn mounted(line: &str) -> Option<Mounted> {
-    let point = line.split(' ').nth(4)?;
-    let kind = line.split(' ').skip_while(|field| *field != "-").nth(1)?;
+    let mut fields = line.split(' ').skip(3);
     Some(Mounted {
-        point: unescape(point).into(),
-        kind: kind.to_owned(),
+        root: unescape(fields.next()?),
+        point: unescape(fields.next()?).into(),
+        kind: fields.skip_while(|field| *field != "-").nth(1)?.to_owned(),
     })
 }
 
 /// Returns where namespaces of a kind, as `/proc/PID/ns` names it, are pinned in this mount namespace.
 pub fn pinned(kind: &str) -> io::Result<Vec<PathBuf>> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-    // proc(5): the fourth field is what of the file system is mounted; of nsfs that is the namespace's name.
     let name = format!("{kind}:[");
-    let point = |line: &str| {
-        let mut fields = line.split(' ').skip(3);
-        fields.next()?.starts_with(&name).then_some(())?;
-        fields.next().map(|point| PathBuf::from(unescape(point)))
-    };
-    Ok(table.lines().filter_map(point).collect())
+    let all = table("self")?.into_iter();
+    let pins = all.filter(|mounted| mounted.root.starts_with(&name));
+    Ok(pins.map(|mounted| mounted.point).collect())
 }
 
 fn unescape(field: &str) -> String {

@@ -25,6 +25,18 @@ pub fn open_exact(pid: i32, start_time: u64) -> io::Result<OwnedFd> {
     }
 }
 
+/// Kills a process as [`open_exact`] finds it. Doing so twice succeeds.
+pub fn kill_exact(pid: i32, start_time: u64) -> io::Result<()> {
+    match open_exact(pid, start_time) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+        Ok(fd) => match signal(fd, libc::SIGKILL) {
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            done => done,
+        },
+    }
+}
+
 /// Sends any signal, real-time ones included (which the enums of the safe crates do not have).
 pub fn signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
     let fd = pidfd.as_fd().as_raw_fd();

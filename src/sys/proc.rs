@@ -5,19 +5,38 @@ use rustix::io::{Errno, write};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::str::FromStr;
 
-/// Returns a process's start time in clock ticks since boot: field 22 of `/proc/PID/stat`, proc(5).
+/// Returns a process's start time in clock ticks since boot.
 pub fn start_time(pid: i32) -> io::Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The second field is the command's name, which may hold blanks and parentheses.
-    let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let field = rest.split_whitespace().nth(19).and_then(|f| f.parse().ok());
-    field.ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("/proc/{pid}/stat has no start time"),
-        )
-    })
+    Stat::read(pid)?.number(22)
+}
+
+/// `/proc/PID/stat`, whose fields are numbered as in proc(5).
+struct Stat {
+    pid: i32,
+    text: String,
+}
+
+impl Stat {
+    fn read(pid: i32) -> io::Result<Stat> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        Ok(Stat { pid, text })
+    }
+
+    /// A field behind the second. That is the command's name, which may hold blanks and parentheses.
+    fn field(&self, number: usize) -> Option<&str> {
+        let (_, rest) = self.text.rsplit_once(')')?;
+        rest.split_whitespace().nth(number - 3)
+    }
+
+    fn number<T: FromStr>(&self, number: usize) -> io::Result<T> {
+        let value = self.field(number).and_then(|field| field.parse().ok());
+        value.ok_or_else(|| {
+            let text = format!("/proc/{}/stat has no number as field {number}", self.pid);
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        })
+    }
 }
 
 /// Returns the numbers of all processes.
@@ -35,17 +54,12 @@ pub fn name(pid: i32) -> io::Result<String> {
 
 /// Tells whether a process has ended, is ending, or will before it does anything else.
 pub fn is_ending(pid: i32) -> bool {
-    let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+    let Ok(stat) = Stat::read(pid) else {
         return true;
     };
-    let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let mut fields = rest.split_whitespace();
-    let dead = matches!(fields.next(), Some("Z" | "X"));
-    // Field 9: flags; PF_EXITING of the kernel's sched.h.
-    let exiting = fields
-        .nth(5)
-        .and_then(|f| f.parse::<u32>().ok())
-        .is_some_and(|flags| flags & 0x4 != 0);
+    let dead = matches!(stat.field(3), Some("Z" | "X"));
+    // Flags; PF_EXITING of the kernel's sched.h.
+    let exiting = stat.number::<u32>(9).is_ok_and(|flags| flags & 0x4 != 0);
     dead || exiting || is_killed(pid)
 }
 
@@ -59,12 +73,9 @@ fn is_killed(pid: i32) -> bool {
     pending.into_iter().any(|mask| mask & 1 << 8 != 0)
 }
 
-/// Returns a process's parent: field 4 of `/proc/PID/stat`.
+/// Returns a process's parent.
 pub fn parent(pid: i32) -> io::Result<i32> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let field = rest.split_whitespace().nth(1).and_then(|f| f.parse().ok());
-    field.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    Stat::read(pid)?.number(4)
 }
 
 /// Returns the caller's own oom_score_adj.

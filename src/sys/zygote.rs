@@ -143,14 +143,7 @@ impl Reaper {
 
     /// Kills the reaper, and with it what is left in the namespace. Doing so twice succeeds.
     pub fn stop(&self) -> io::Result<()> {
-        match pidfd::open_exact(self.pid, self.start_time) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(e),
-            Ok(fd) => match pidfd::signal(fd, libc::SIGKILL) {
-                Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-                done => done,
-            },
-        }
+        pidfd::kill_exact(self.pid, self.start_time)
     }
 
     /// Tells whether it still runs.

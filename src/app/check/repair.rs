@@ -7,8 +7,7 @@ use crate::cri::audit as sandboxes;
 use crate::image::repair_at_rest;
 use crate::model::audit::{Class, Thing};
 use crate::model::{Error, Result};
-use crate::sys::mount;
-use crate::sys::zygote::Reaper;
+use crate::sys::{mount, pidfd};
 
 impl Look {
     pub(super) async fn repair(&self, found: &Found) -> Result<()> {
@@ -48,8 +47,7 @@ impl Look {
                 mount::detach_in(*pid, path).map_err(failed)
             }
             (Origin::Processes, _, Thing::Process { pid, start_time }) => {
-                let (pid, start_time) = (*pid, *start_time);
-                Reaper { pid, start_time }.stop().map_err(failed)
+                pidfd::kill_exact(*pid, *start_time).map_err(failed)
             }
             _ => Err(Error::internal(format!("{} cannot be put right", finding.thing))),
         }

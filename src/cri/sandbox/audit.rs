@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use crate::model::audit::{Class, Finding, Thing};
 use crate::model::{Error, Result};
 use crate::state::Store;
-use crate::sys::mount;
 use crate::sys::zygote::Reaper;
+use crate::sys::{fs, mount, pidfd};
 
 use super::debts::Debt;
 use super::namespaces::{Held, pins};
@@ -58,8 +58,9 @@ pub(crate) fn claims(store: &Store) -> Result<Claims> {
 /// # Errors
 /// What cannot be looked at.
 pub(crate) fn audit(dir: &Path, store: &Store, reapers: &[Reaper]) -> Result<Vec<Finding>> {
-    let ready_before = ready(store)?;
-    let directories = names(dir)?;
+    let ready_before = ready(&store.peek()?.records);
+    let directories =
+        fs::names(dir).map_err(|e| Error::internal(format!("cannot list {}", dir.display())).because(e))?;
     let points = mount::points().map_err(|e| Error::internal("cannot list mounts").because(e))?;
     let points: Vec<PathBuf> = points
         .into_iter()
@@ -85,7 +86,7 @@ pub(crate) fn audit(dir: &Path, store: &Store, reapers: &[Reaper]) -> Result<Vec
         .records
         .iter()
         .any(|(_, record)| record.phase == Phase::Making);
-    let ready_after = ready(store)?;
+    let ready_after = ready(&after.records);
 
     let mut found = vec![];
     for id in directories.iter().filter(|id| !owners.contains(id.as_str())) {
@@ -137,12 +138,11 @@ pub(crate) fn audit(dir: &Path, store: &Store, reapers: &[Reaper]) -> Result<Vec
 }
 
 /// The sandboxes that are ready, with the names of their pins.
-fn ready(store: &Store) -> Result<BTreeMap<String, Vec<&'static str>>> {
-    let records = store.peek::<Record>()?.records.into_iter();
-    let ready = records.filter(|(_, record)| record.phase == Phase::Ready);
-    Ok(ready
-        .map(|(id, record)| (id, pins(record.config.namespaces)))
-        .collect())
+fn ready(records: &[(String, Record)]) -> BTreeMap<String, Vec<&'static str>> {
+    let ready = records.iter().filter(|(_, record)| record.phase == Phase::Ready);
+    ready
+        .map(|(id, record)| (id.clone(), pins(record.config.namespaces)))
+        .collect()
 }
 
 /// Whether any other process is in the PID namespace of this one.
@@ -164,35 +164,12 @@ pub(crate) fn repair(finding: &Finding) -> Result<()> {
     let failed =
         |error: std::io::Error| Error::internal(format!("cannot put {} right", finding.thing)).because(error);
     match &finding.thing {
-        Thing::Process { pid, start_time } => {
-            let (pid, start_time) = (*pid, *start_time);
-            Reaper { pid, start_time }.stop().map_err(failed)
-        }
+        Thing::Process { pid, start_time } => pidfd::kill_exact(*pid, *start_time).map_err(failed),
         Thing::Path(path) if finding.class == Class::Directory => {
-            unmount_below(path).map_err(failed)?;
+            mount::detach_below(path).map_err(failed)?;
             remove_dir(path)
         }
         Thing::Path(path) => mount::detach_if_mounted(path).map_err(failed),
         other => Err(Error::internal(format!("{other} cannot be put right here"))),
-    }
-}
-
-fn unmount_below(dir: &Path) -> std::io::Result<()> {
-    let points = mount::points()?;
-    let inside = points.iter().rev().filter(|point| point.starts_with(dir));
-    inside
-        .into_iter()
-        .try_for_each(|point| mount::detach_if_mounted(point))
-}
-
-/// The names in a directory; none where there is no such directory.
-fn names(dir: &Path) -> Result<BTreeSet<String>> {
-    match std::fs::read_dir(dir) {
-        Ok(entries) => Ok(entries
-            .flatten()
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .collect()),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-        Err(e) => Err(Error::internal(format!("cannot list {}", dir.display())).because(e)),
     }
 }

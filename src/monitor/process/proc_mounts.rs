@@ -15,7 +15,7 @@ const PROC: &str = "/proc";
 /// Refuses a container of which any other mount lies on `/proc`.
 pub(super) fn check(pid: i32, bundle: &Path) -> Result<(), Failure> {
     let spec = Spec::load(bundle.join("config.json")).map_err(failure::at("read config.json"))?;
-    let table = mount::table(pid).map_err(failure::at("read the container's mounts"))?;
+    let table = mount::table(&pid.to_string()).map_err(failure::at("read the container's mounts"))?;
     match stranger(&table, &spec) {
         None => Ok(()),
         Some(found) => {
@@ -53,6 +53,7 @@ mod tests {
 
     fn mounted(point: &str, kind: &str) -> Mounted {
         Mounted {
+            root: "/".into(),
             point: point.into(),
             kind: kind.into(),
         }
