@@ -55,6 +55,7 @@ const DOORS: &[(&[&str], &[&str])] = &[
         &["src/cri/", "src/app", "src/cli"],
     ),
     (&["redb"], &["src/state/"]),
+    (&["humantime"], &["src/sys/clock.rs"]),
     (
         &["hyper", "tokio_rustls", "tokio_tungstenite"],
         &["src/streaming/"],

@@ -3,9 +3,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::Core;
 use super::registry::{Entry, Registry};
-use super::{Core, now};
 use crate::model::{Change, ContainerFilter, ContainerStatus, Events, Observer, Transition};
+use crate::sys::clock::now;
 
 /// Who is told, and what there was to tell before anybody was.
 #[derive(Debug, Default)]

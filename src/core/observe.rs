@@ -4,13 +4,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::Core;
 use super::record::End;
 use super::registry::{Entry, Live, Phase};
-use super::{Core, now};
 use crate::model::Change;
 use crate::monitor::MonitorClient;
 use crate::monitor::client::read_exit_record;
 use crate::monitor::protocol::ExitRecord;
+use crate::sys::clock::now;
 use crate::sys::step;
 
 impl Core {

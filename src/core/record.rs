@@ -9,12 +9,13 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{files, now};
+use super::files;
 use crate::image::ImageRecord;
 use crate::model::{ContainerConfig, ContainerUser, LinuxContainerResources};
 use crate::monitor::protocol::LogFile;
 use crate::spec::Output;
 use crate::state::Record;
+use crate::sys::clock::now;
 
 /// Version of both shapes.
 pub(super) const VERSION: u32 = 1;

@@ -135,6 +135,9 @@ impl Entry {
 
     /// What reads the usage of its processes. It has files open, so it goes with them.
     pub(super) fn reader(&self) -> std::io::Result<Arc<Reader>> {
+        if let Some(kept) = self.changing(|c| c.reader.clone()) {
+            return Ok(kept);
+        }
         let made = Arc::new(Reader::new(Cgroup::new(&self.record.cgroup)?));
         Ok(self.changing(|c| match &c.phase {
             Phase::Ended(_) => made,

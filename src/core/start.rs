@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Core;
 use super::observe::{ended, unknown};
 use super::record::{End, Observation, VERSION};
 use super::registry::{Entry, Live, Phase};
-use super::{Core, now};
 use crate::model::{Change, Error, Kind, Result};
 use crate::monitor::MonitorError;
 use crate::monitor::protocol::{Failure, FailureKind};
+use crate::sys::clock::now;
 use crate::sys::step;
 
 /// The exit code of a container whose command could not be executed.

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use super::Core;
 use super::registry::{Entry, Phase};
-use super::{Core, now};
 use crate::model::{
     ContainerFilter, ContainerMetrics, ContainerState, ContainerStateValue, ContainerStats, CpuUsage, Error,
     GroupStats, MemoryUsage, Pressure, Result, Stall, Stats,
 };
 use crate::sys::cgroup::stats as found;
 use crate::sys::cgroup::{Cgroup, Reader};
+use crate::sys::clock::now;
 
 impl Stats for Core {
     async fn container_stats(&self, id: &str) -> Result<ContainerStats> {

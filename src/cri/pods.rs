@@ -1,7 +1,6 @@
 //! The calls about sandboxes, but for the work itself, which is in `sandbox`.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
@@ -12,6 +11,7 @@ use crate::cri::sandbox::{Network, Pinner, Record, TAG};
 use crate::cri::streams::{batched, fitting};
 use crate::cri::wire::v1;
 use crate::model::{self, ContainerFilter, ContainerStatusRequest, Kind, ListContainersRequest, Result};
+use crate::sys::clock::now;
 
 impl<R, I, P, N> Runtime<R, I, P, N>
 where
@@ -54,12 +54,11 @@ where
             true => [("info".to_owned(), self.info(&record))].into(),
             false => Default::default(),
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(v1::PodSandboxStatusResponse {
             status: Some(convert::sandbox_status(&record)),
             info,
             containers_statuses: self.statuses_in(&record.id).await?,
-            timestamp: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
+            timestamp: now(),
         })
     }
 

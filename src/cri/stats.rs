@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cri::adapter::Runtime;
 use crate::cri::containers::container_id;
@@ -15,6 +14,7 @@ use crate::model::{
     self, Container, ContainerFilter, ContainerStats, CpuUsage, Error, GroupStats, ListContainersRequest,
     Result,
 };
+use crate::sys::clock::now;
 use crate::sys::traffic::{self, Interface};
 
 impl<R, I, P, N> Runtime<R, I, P, N>
@@ -77,21 +77,29 @@ where
 
     /// The running containers of sandboxes that match, measured.
     async fn containers_where(&self, filter: ContainerFilter) -> Result<Vec<(Container, ContainerStats)>> {
-        let request = ListContainersRequest {
-            filter: Some(filter.clone()),
-        };
-        let measured = self.containers.list_container_stats(filter).await?;
+        let measured = self.containers.list_container_stats(filter.clone()).await?;
+        self.paired(filter, measured, |stats| &stats.id).await
+    }
+
+    /// What was measured of containers that match, each with its container. One that was removed in between, or is in no
+    /// sandbox, is left out.
+    pub(super) async fn paired<T>(
+        &self,
+        filter: ContainerFilter,
+        measured: Vec<T>,
+        id: impl Fn(&T) -> &str,
+    ) -> Result<Vec<(Container, T)>> {
+        let request = ListContainersRequest { filter: Some(filter) };
         let listed = self.containers.list_containers(request).await?.containers;
         let mut listed: HashMap<_, _> = listed
             .into_iter()
             .filter(|container| container.tags.contains_key(TAG))
             .map(|container| (container.id.clone(), container))
             .collect();
-        // One that was removed in between is left out.
-        let measured = measured.into_iter();
-        Ok(measured
-            .filter_map(|stats| Some((listed.remove(&stats.id)?, stats)))
-            .collect())
+        let pairs = measured
+            .into_iter()
+            .filter_map(|found| Some((listed.remove(id(&found))?, found)));
+        Ok(pairs.collect())
     }
 
     pub(super) async fn measure_sandbox(
@@ -164,12 +172,7 @@ where
             },
             _ => ContainerFilter::default(),
         };
-        let mut found: HashMap<String, Vec<_>> = HashMap::new();
-        for (of, stats) in self.containers_where(filter).await? {
-            let sandbox = of.tags.get(TAG).cloned().unwrap_or_default();
-            found.entry(sandbox).or_default().push((of, stats));
-        }
-        Ok(found)
+        Ok(by_sandbox(self.containers_where(filter).await?))
     }
 
     /// What each sandbox uses as a whole: its cgroup, or where it has none of its own, its containers together.
@@ -223,6 +226,16 @@ where
     }
 }
 
+/// Containers and what was measured of them, by the id of their sandbox.
+pub(super) fn by_sandbox<T>(pairs: Vec<(Container, T)>) -> HashMap<String, Vec<(Container, T)>> {
+    let mut found: HashMap<String, Vec<_>> = HashMap::new();
+    for (of, measured) in pairs {
+        let sandbox = of.tags.get(TAG).cloned().unwrap_or_default();
+        found.entry(sandbox).or_default().push((of, measured));
+    }
+    found
+}
+
 /// The last reading of processor time of each sandbox: when, and nanoseconds used until then.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
@@ -241,10 +254,4 @@ impl Rates {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.retain(|id, _| exists(id));
     }
-}
-
-/// Nanoseconds since the epoch.
-pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -18,8 +18,8 @@ use super::manifest::{Descriptor, Document, ManifestError, choose};
 use super::name::{Name, Version};
 use super::record::LayerRef;
 use super::registry::Repository;
-use super::usage::now;
 use super::{ImageRecord, PullProgress, Settings};
+use crate::sys::clock::now;
 
 /// Indexes within indexes are followed so far.
 const MAX_NESTING: usize = 3;

@@ -8,10 +8,10 @@ use crate::model::{
     ImageStatusResponse, ListImagesRequest, ListImagesResponse, PullImageRequest, PullImageResponse,
     RemoveImageRequest, Result,
 };
+use crate::sys::clock::now;
 
 use super::Images;
 use super::blocking::blocking;
-use super::usage::now;
 
 fn named(image: Option<&ImageSpec>) -> Result<&str> {
     match image {

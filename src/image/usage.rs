@@ -8,13 +8,14 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, fstat, statat};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::model::FilesystemUsage;
+use crate::sys::clock::now;
 
 use super::layers::lock;
 use super::unpack::Tree;
@@ -151,10 +152,4 @@ fn walk(upper: &Path) -> FilesystemUsage {
         }
     }
     usage
-}
-
-/// Nanoseconds since the epoch.
-pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -7,9 +7,9 @@
 //!
 //! A record of the time before envelopes is its payload alone, which begins with none of the magic's bytes.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use xxhash_rust::xxh3::xxh3_128;
+
+use crate::sys::clock::now;
 
 const MAGIC: &[u8; 8] = b"\x01record1";
 const HEADER: usize = 28;
@@ -27,11 +27,9 @@ pub(super) struct Envelope<'a> {
 
 /// Wraps a record.
 pub(super) fn seal(table: &str, key: &str, payload: &[u8]) -> Vec<u8> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let when = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
     let mut bytes = Vec::with_capacity(HEADER + table.len() + key.len() + payload.len() + SUM);
     bytes.extend(MAGIC);
-    bytes.extend(when.to_le_bytes());
+    bytes.extend(now().to_le_bytes());
     for part in [table.as_bytes(), key.as_bytes(), payload] {
         bytes.extend((part.len() as u32).to_le_bytes());
     }

@@ -10,12 +10,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use redb::{Database, DatabaseError, ReadableDatabase, StorageError, TableDefinition, TableHandle};
 
 use super::envelope::{carve, open as unseal, seal};
 use super::{QUARANTINE, StateError};
+use crate::sys::clock::rfc_3339;
 use crate::sys::fs::sync_parent;
 use crate::sys::panics::guarded;
 
@@ -227,37 +228,15 @@ fn write(path: &Path, read: &Read) -> Result<Database, redb::Error> {
 
 /// A name that no file has: the store's, with the time.
 fn name_aside(path: &Path) -> PathBuf {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (seconds, mut number) = (since.as_secs(), since.subsec_nanos());
-    let date = date(seconds);
+    let mut time = SystemTime::now();
     loop {
         let mut name = path.as_os_str().to_owned();
-        name.push(format!("{MARK}{date}.{number:09}"));
+        name.push(format!("{MARK}{}", rfc_3339(time)));
         if !Path::new(&name).exists() {
             return name.into();
         }
-        number += 1;
+        time += Duration::from_nanos(1);
     }
-}
-
-/// `2026-11-28T22:40:05Z`, by the civil calendar (days from 0000-03-01, in eras of 400 years).
-fn date(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let (day, month) = (
-        day - (153 * month + 2) / 5 + 1,
-        if month < 10 { month + 3 } else { month - 9 },
-    );
-    let year = year + era * 400 + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    )
 }
 
 /// The damaged files beside a store.
@@ -271,21 +250,4 @@ fn set_aside(path: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = names.map(|entry| entry.path()).collect();
     paths.sort();
     paths
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        for (seconds, expected) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_795_905_605, "2026-11-28T22:40:05Z"),
-        ] {
-            assert_eq!(date(seconds), expected);
-        }
-    }
 }

@@ -7,6 +7,7 @@
 
 pub mod caps;
 pub mod cgroup;
+pub mod clock;
 pub mod command;
 pub mod credentials;
 pub mod fds;

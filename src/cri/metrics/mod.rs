@@ -2,19 +2,17 @@
 
 mod table;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::cri::adapter::Runtime;
 use crate::cri::convert::{self, NAME_TAG};
 use crate::cri::runtime::Messages;
-use crate::cri::sandbox::{Network, Phase, Pinner, Record, TAG};
-use crate::cri::stats::now;
+use crate::cri::sandbox::{Network, Phase, Pinner, Record};
+use crate::cri::stats::by_sandbox;
 use crate::cri::streams::{batched, fitting};
 use crate::cri::wire::v1;
-use crate::model::{
-    self, Container, ContainerFilter, ContainerMetrics, ImageSpec, ListContainersRequest, Result,
-};
+use crate::model::{self, Container, ContainerFilter, ContainerMetrics, ImageSpec, Result};
+use crate::sys::clock::now;
 use crate::sys::traffic::Interface;
 use table::{BASE, CONTAINER, NETWORK, Row};
 
@@ -74,7 +72,9 @@ where
         let mut records = self.sandboxes.all();
         records.retain(|record| record.phase == Phase::Ready);
         let networks = self.traffic(&records).await?;
-        let mut containers = self.containers_metrics().await?;
+        let all = ContainerFilter::default();
+        let measured = self.containers.list_container_metrics(all.clone()).await?;
+        let mut containers = by_sandbox(self.paired(all, measured, |found| &found.stats.id).await?);
         let each = records.iter().zip(networks).map(|(record, interfaces)| {
             let own = containers.remove(&record.id).unwrap_or_default().into_iter();
             v1::PodSandboxMetrics {
@@ -84,26 +84,6 @@ where
             }
         });
         Ok(each.collect())
-    }
-
-    /// The running containers and what is measured of them, by their sandbox.
-    async fn containers_metrics(&self) -> Result<HashMap<String, Vec<(Container, ContainerMetrics)>>> {
-        let all = ContainerFilter::default();
-        let measured = self.containers.list_container_metrics(all.clone()).await?;
-        let request = ListContainersRequest { filter: Some(all) };
-        let listed = self.containers.list_containers(request).await?.containers;
-        let mut listed: HashMap<_, _> = listed.into_iter().map(|c| (c.id.clone(), c)).collect();
-        let mut found: HashMap<String, Vec<_>> = HashMap::new();
-        for metrics in measured {
-            // One that was removed in between, or is in no sandbox, is left out.
-            let Some(of) = listed.remove(&metrics.stats.id) else {
-                continue;
-            };
-            if let Some(sandbox) = of.tags.get(TAG) {
-                found.entry(sandbox.clone()).or_default().push((of, metrics));
-            }
-        }
-        Ok(found)
     }
 }
 

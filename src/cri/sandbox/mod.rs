@@ -41,6 +41,7 @@ use crate::cri::flights::Flights;
 use crate::cri::wire::v1::ContainerEventType;
 use crate::model::{self, ContainerFilter, Error, Result};
 use crate::state::Store;
+use crate::sys::clock::now;
 
 pub(super) use debts::{Debt, Told};
 pub(super) use files::{hostname, mounts};
@@ -235,7 +236,7 @@ impl<R: model::Events, P, N> Shared<R, P, N> {
             tag_selector: [(TAG.to_owned(), record.id.clone())].into(),
             ..ContainerFilter::default()
         };
-        let tell = |statuses| self.events.tell(record, kind, run::now(), statuses);
+        let tell = |statuses| self.events.tell(record, kind, now(), statuses);
         self.containers.between(&filter, tell);
     }
 }

@@ -3,10 +3,10 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cri::wire::v1::ContainerEventType;
 use crate::model::{self, Error, Result};
+use crate::sys::clock::now;
 
 use super::namespaces::PinRequest;
 use super::network::AttachRequest;
@@ -205,10 +205,4 @@ fn new_id() -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
-}
-
-/// Nanoseconds since the epoch.
-pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -11,13 +11,13 @@ use crate::monitor::process::failure::Subject;
 use crate::monitor::process::streams::Streams;
 use crate::monitor::protocol::{Created, ExitRecord, Phase, State, VERSION};
 use crate::sys::cgroup::oom::OomWatch;
+use crate::sys::clock::now;
 use crate::sys::fork::Death;
 use crate::sys::namespace::{self, Kinds};
 use crate::sys::{fs, pidfd, proc, step};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A created container.
 #[derive(Debug)]
@@ -136,9 +136,4 @@ pub(super) fn state(life: Option<&Life>) -> State {
         exit: life.and_then(|l| l.exit.clone()),
         monitor_pid: rustix::process::getpid().as_raw_nonzero().get(),
     }
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -8,11 +8,12 @@
 //! A file holds whole lines only: each write is one line or several, so a rotation between two writes never cuts one.
 
 use crate::monitor::protocol::LogFile;
+use crate::sys::clock::rfc_3339;
 use crate::sys::step;
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 use std::fs::File;
 use std::io::{self, Write};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 /// Longest text of one log line, as the kubelet and its peers expect.
 pub(super) const LONGEST: usize = 16 << 10;
@@ -99,7 +100,7 @@ impl Lines {
 
     /// Logs what has been read.
     pub(super) fn push(&mut self, mut data: &[u8], log: &mut Log) {
-        let stamp = timestamp(SystemTime::now());
+        let stamp = rfc_3339(SystemTime::now()).to_string();
         let mut out = vec![];
         while !data.is_empty() {
             let room = LONGEST - self.partial.len();
@@ -128,7 +129,7 @@ impl Lines {
     pub(super) fn finish(&mut self, log: &mut Log) {
         if !self.partial.is_empty() {
             let mut out = vec![];
-            self.line(&mut out, &timestamp(SystemTime::now()), 'P', &[]);
+            self.line(&mut out, &rfc_3339(SystemTime::now()).to_string(), 'P', &[]);
             log.append(&out);
         }
     }
@@ -142,39 +143,10 @@ impl Lines {
     }
 }
 
-/// RFC 3339 with nanoseconds, in UTC.
-pub(super) fn timestamp(now: SystemTime) -> String {
-    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, second) = (since.as_secs() / 86400, since.as_secs() % 86400);
-    let (year, month, day) = date(days as i64);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z",
-        since.subsec_nanos()
-    )
-}
-
-/// Days since 1970 to a date of the Gregorian calendar, by counting eras of 400 years from 1 March of year 0.
-fn date(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::path::Path;
-    use std::time::Duration;
 
     fn place(path: &Path) -> LogFile {
         LogFile {
@@ -270,14 +242,5 @@ mod tests {
         }
         open("real/log").unwrap();
         assert!(!at("victim").exists() && !at("real/../../log").exists());
-    }
-
-    #[test]
-    fn timestamps_are_rfc_3339() {
-        let at = |secs, nanos| timestamp(UNIX_EPOCH + Duration::new(secs, nanos));
-        assert_eq!(at(0, 0), "1970-01-01T00:00:00.000000000Z");
-        assert_eq!(at(951_782_400, 1), "2000-02-29T00:00:00.000000001Z");
-        assert_eq!(at(1_795_314_665, 123_456_789), "2026-11-22T02:31:05.123456789Z");
-        assert_eq!(at(4_102_444_799, 999_999_999), "2099-12-31T23:59:59.999999999Z");
     }
 }
