@@ -262,7 +262,7 @@ impl<'a> Life<'a> {
         let id = attempt.id.clone();
         for shares in [300, 400] {
             if let Err(status) = self.caller.update(&id, shares).await {
-                self.refused_to_ended("update", attempt, &status).await;
+                self.refused_to_ended("update", &status);
             }
         }
         let ran = self.caller.exec(&id, &["sh", "-c", "echo out; exit 3"]).await;
@@ -271,7 +271,7 @@ impl<'a> Life<'a> {
             // Killed with its container or its worker.
             Ok(ran) if self.fate.may_end_it() && ran.exit_code == 137 => {}
             Ok(ran) => self.complain(format!("exec: {ran:?}")),
-            Err(status) => self.refused_to_ended("exec", attempt, &status).await,
+            Err(status) => self.refused_to_ended("exec", &status),
         }
     }
 
@@ -282,7 +282,7 @@ impl<'a> Life<'a> {
         )
     }
 
-    async fn refused_to_ended(&mut self, what: &str, _attempt: &Attempt, status: &Status) {
+    fn refused_to_ended(&mut self, what: &str, status: &Status) {
         if !self.fate.may_end_it() {
             self.complain(format!("{what}: {:?}: {}", status.code(), status.message()));
         }

@@ -10,7 +10,7 @@ use tonic::Code;
 
 use crate::harness::container::Made;
 use crate::harness::daemon::{Daemon, shared};
-use crate::harness::image::{Recipe, TestImage};
+use crate::harness::image::{Recipe, TestImage, links};
 use crate::harness::node::node;
 use crate::harness::pod::Pod;
 use crate::harness::trials;
@@ -102,14 +102,17 @@ async fn an_image_is_mounted_beside_a_containers_own() {
 async fn a_path_of_an_image_is_mounted_and_its_links_stay_inside() {
     let daemon = shared().await;
     let name = format!("registry.example/e2e/links:{}", node().number());
-    let mut image = Recipe {
+    let image = Recipe {
         files: vec![
             ("real/", 0, 0o755, vec![]),
             ("real/file", 0, 0o644, b"inside".to_vec()),
         ],
+        top: Some(links(&[
+            ("way", "/real"),
+            ("out", "../../../../../../etc/hostname"),
+        ])),
         ..Recipe::default()
     };
-    image.links = vec![("way", "/real"), ("out", "../../../../../../etc/hostname")];
     daemon.import(&name, &TestImage::build(&image)).await;
     let pod = Pod::run(daemon, "image-sub-path").await;
 

@@ -9,11 +9,12 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::client::During;
+use super::client::{During, admin};
 use super::{CliError, Settings, print};
+use crate::app::AppError;
 use crate::app::admin::wire;
 use crate::app::check::{Request, check_at_rest};
-use crate::app::{AppError, client};
+use crate::app::client::channel;
 use crate::config::Config;
 use crate::telemetry;
 
@@ -72,9 +73,7 @@ async fn ask(options: &Options, settings: &Settings) -> Result<wire::CheckRespon
 }
 
 async fn dial(options: &Options, config: &Config) -> Result<wire::CheckResponse, CliError> {
-    let channel = client::channel(&config.socket).await?;
-    let mut admin =
-        wire::admin_client::AdminClient::new(channel).max_decoding_message_size(client::MAX_MESSAGE_BYTES);
+    let mut admin = admin(channel(&config.socket).await?);
     let request = wire::CheckRequest {
         repair: options.repair,
         deep: options.deep,

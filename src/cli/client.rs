@@ -7,6 +7,7 @@ use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use tonic::transport::Channel;
 
 use super::CliError;
+use crate::app::admin::wire::admin_client::AdminClient;
 use crate::app::client::{MAX_MESSAGE_BYTES, channel};
 
 /// Both CRI services on one socket.
@@ -27,6 +28,14 @@ impl Cri {
             images: ImageServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES),
         })
     }
+}
+
+/// Coracle's own service.
+pub(super) type Admin = AdminClient<Channel>;
+
+/// The client of Coracle's own service on a channel.
+pub(super) fn admin(channel: Channel) -> Admin {
+    Admin::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES)
 }
 
 /// Names the call that failed.

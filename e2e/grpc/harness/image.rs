@@ -21,8 +21,6 @@ pub(crate) struct Recipe {
     pub(crate) files: Vec<(&'static str, u64, u32, Vec<u8>)>,
     /// A layer upon that, packed in an archive already: whatever [`Recipe::files`] has no words for.
     pub(crate) top: Option<Vec<u8>>,
-    /// Symbolic links of the second layer: path, target.
-    pub(crate) links: Vec<(&'static str, &'static str)>,
     /// How the layers are packed.
     pub(crate) packing: Packing,
 }
@@ -101,7 +99,7 @@ impl TestImage {
     pub(crate) fn build(recipe: &Recipe) -> TestImage {
         let mut layers = vec![base_layer()];
         if !recipe.files.is_empty() {
-            layers.push(layer(&recipe.files, &recipe.links));
+            layers.push(layer(&recipe.files));
         }
         layers.extend(recipe.top.clone());
         let diff_ids: Vec<String> = layers.iter().map(|tar| digest(tar)).collect();
@@ -208,17 +206,13 @@ const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\n\
     nobody:x:65534:65534:nobody:/nonexistent:/bin/false\n";
 const GROUP: &[u8] = b"root:x:0:\napp:x:1000:\nextra:x:50000:app\nnogroup:x:65534:\n";
 
-fn layer(files: &[(&str, u64, u32, Vec<u8>)], links: &[(&str, &str)]) -> Vec<u8> {
+fn layer(files: &[(&str, u64, u32, Vec<u8>)]) -> Vec<u8> {
     let mut tar = Builder::new(Vec::new());
     for (path, owner, mode, content) in files {
         match path.strip_suffix('/') {
             Some(path) => directory(&mut tar, path, *owner, *mode),
             None => add(&mut tar, path, *owner, *mode, content),
         }
-    }
-    for (path, target) in links {
-        tar.append_link(&mut header(EntryType::Symlink, 0, 0o777, 0), path, target)
-            .unwrap();
     }
     tar.into_inner().unwrap()
 }

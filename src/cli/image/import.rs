@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use futures_util::{Stream, StreamExt, stream};
 use tokio::io::AsyncReadExt;
 
-use super::{Admin, short};
+use super::short;
 use crate::app::admin::ARCHIVE_PIECE;
 use crate::app::admin::wire::{self, import_images_request::Part};
+use crate::cli::client::Admin;
 use crate::cli::client::During;
 use crate::cli::{CliError, print};
 

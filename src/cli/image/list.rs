@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use indicatif::BinaryBytes;
 
-use super::{Admin, short};
+use super::short;
 use crate::app::admin::wire;
+use crate::cli::client::Admin;
 use crate::cli::client::During;
 use crate::cli::{CliError, print};
 

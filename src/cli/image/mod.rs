@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::client::During;
+use super::client::{Admin, During};
 use super::{CliError, Settings, print};
 use crate::app::admin::wire;
 use session::Session;
@@ -59,8 +59,6 @@ pub(super) async fn run(command: Command, settings: &Settings) -> Result<(), Cli
     session.close().await;
     answer
 }
-
-pub(super) type Admin = wire::admin_client::AdminClient<tonic::transport::Channel>;
 
 async fn pull(admin: &mut Admin, name: &str) -> Result<(), CliError> {
     let image = pull::pull(admin, name).await?;

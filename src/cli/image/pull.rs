@@ -1,9 +1,9 @@
 //! Pulling, with a bar for each layer while someone watches.
 
-use super::Admin;
 use super::progress::Bars;
 use crate::app::admin::wire::{self, pull_image_response::Answer};
 use crate::cli::CliError;
+use crate::cli::client::Admin;
 use crate::cli::client::During;
 
 /// Pulls `name`. Ctrl-C ends this process and with it the call; the daemon gives up a pull that nobody waits for.

@@ -5,10 +5,9 @@
 
 use crate::app::offline::Offline;
 use crate::app::{AppError, client};
+use crate::cli::client::{Admin, admin};
 use crate::cli::{CliError, Settings};
 use crate::telemetry;
-
-use super::Admin;
 
 /// A way to the admin service. To be closed.
 #[derive(Debug)]
@@ -51,8 +50,4 @@ impl Session {
             offline.close().await;
         }
     }
-}
-
-fn admin(channel: tonic::transport::Channel) -> Admin {
-    Admin::new(channel).max_decoding_message_size(client::MAX_MESSAGE_BYTES)
 }

@@ -11,7 +11,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::image::{Admin, pull};
+use super::client::Admin;
+use super::image::pull;
 use super::{CliError, Settings};
 use crate::app::offline::Offline;
 use crate::app::{Attach, Attended};
