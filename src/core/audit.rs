@@ -288,7 +288,10 @@ impl Judge<'_> {
 
     fn directories(&self) -> Vec<Finding> {
         let stray = |class, base: PathBuf, seen: &BTreeSet<String>| -> Vec<Finding> {
-            let strays = seen.iter().filter(|id| !self.is_owned(id));
+            // The directory alone, the mark of this boot, is older than the record and outlives it for an instant.
+            let strays = seen
+                .iter()
+                .filter(|id| !self.is_owned(id) && !self.busy.containers.contains(*id));
             strays
                 .map(|id| {
                     let expected = "nothing: no container has this id";
