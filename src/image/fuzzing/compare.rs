@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
+use super::entries::FIRST_TIME;
 use super::model::{Model, Node};
 
 impl Model {
@@ -41,8 +42,12 @@ impl Model {
             }
             Node::Fifo => assert!(kind.is_fifo(), "{path:?}"),
             Node::Whiteout => assert!(kind.is_char_device() && meta.rdev() == 0, "{path:?}"),
-            Node::Directory { names, opaque } => {
+            Node::Directory { names, opaque, time } => {
                 assert!(kind.is_dir(), "{path:?}");
+                if let Some(time) = time {
+                    let time = FIRST_TIME + u64::from(*time);
+                    assert_eq!(meta.mtime(), time as i64, "{path:?} has another time");
+                }
                 let mut value = [0; 4];
                 let set = rustix::fs::lgetxattr(path, "trusted.overlay.opaque", &mut value[..]).is_ok();
                 assert_eq!(set, *opaque, "{path:?} is opaque");

@@ -1,6 +1,7 @@
 //! Doors for fuzzing: each takes bytes, and panics at what must not come of them. Not in an ordinary build.
 
 mod compare;
+mod entries;
 mod model;
 
 use std::io::Read as _;

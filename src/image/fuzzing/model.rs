@@ -3,77 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use tar::{EntryType, Header};
-
 use super::Place;
+use super::entries::{Kind, decode, push};
 
-/// Names that meet one another: below, through links, upwards, whiteouts of each other.
-const NAMES: [&str; 32] = [
-    "a",
-    "b",
-    "c",
-    "l",
-    "a/a",
-    "a/b",
-    "a/l",
-    "b/a",
-    "l/a",
-    "l/b",
-    "l/l",
-    "a/b/c",
-    "l/b/c",
-    "./a/",
-    "/b",
-    "a//b",
-    ".",
-    "../a",
-    "a/../b",
-    "a/..",
-    ".wh.a",
-    ".wh.b",
-    ".wh.l",
-    "a/.wh.b",
-    "l/.wh.a",
-    "a/.wh.a",
-    ".wh..wh..opq",
-    "a/.wh..wh..opq",
-    "l/.wh..wh..opq",
-    ".wh.",
-    ".wh...",
-    ".wh..wh.plnk",
-];
-/// What links lead to.
-const TARGETS: [&str; 16] = [
-    "a",
-    "b",
-    "c",
-    "l",
-    "a/b",
-    "l/a",
-    ".",
-    "..",
-    "/",
-    "/a",
-    "../victim",
-    "../../victim",
-    "/../../victim",
-    "a/l",
-    "missing",
-    "/a/../b",
-];
 const MAX_OPERATIONS: usize = 24;
 /// As many symbolic links as the kernel follows.
 const MAX_LINKS: usize = 40;
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    File,
-    Directory,
-    Symlink,
-    Hardlink,
-    Fifo,
-    Whiteout,
-}
 
 /// Unpacks an archive made of few names, a few bytes of `data` each entry, and compares with the model.
 pub fn tree(data: &[u8]) {
@@ -85,18 +20,10 @@ pub fn tree(data: &[u8]) {
     let mut model = Model::new(bottom);
     let mut expected = Ok(());
     for (number, operation) in rest.chunks_exact(3).take(MAX_OPERATIONS).enumerate() {
-        let kind = match operation[0] % 8 {
-            0 | 1 => Kind::File,
-            2 | 3 => Kind::Directory,
-            4 => Kind::Symlink,
-            5 => Kind::Hardlink,
-            6 => Kind::Fifo,
-            _ => Kind::Whiteout,
-        };
-        let name = NAMES[usize::from(operation[1]) % NAMES.len()];
-        let target = TARGETS[usize::from(operation[2]) % TARGETS.len()];
-        push(&mut archive, kind, name, target, &[number as u8]);
-        expected = expected.and_then(|()| model.apply(kind, name, target, number as u8));
+        let (kind, name, target) = decode(operation);
+        let number = number as u8;
+        push(&mut archive, kind, name, target, number);
+        expected = expected.and_then(|()| model.apply(kind, name, target, number));
     }
     let place = Place::new();
     let made = place.unpack(&archive, bottom);
@@ -108,37 +35,14 @@ pub fn tree(data: &[u8]) {
     }
 }
 
-fn push(archive: &mut Vec<u8>, kind: Kind, name: &str, target: &str, content: &[u8]) {
-    let content = if kind == Kind::File { content } else { b"" };
-    let mut header = Header::new_gnu();
-    let (kind, link) = match kind {
-        Kind::File => (EntryType::Regular, ""),
-        Kind::Directory => (EntryType::Directory, ""),
-        Kind::Symlink => (EntryType::Symlink, target),
-        Kind::Hardlink => (EntryType::Link, target),
-        Kind::Fifo => (EntryType::Fifo, ""),
-        Kind::Whiteout => (EntryType::Char, ""),
-    };
-    header.set_entry_type(kind);
-    header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
-    header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
-    header.set_mode(0o644);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(1000);
-    header.set_size(content.len() as u64);
-    header.set_cksum();
-    archive.extend_from_slice(header.as_bytes());
-    archive.extend_from_slice(content);
-    archive.resize(archive.len().next_multiple_of(512), 0);
-}
-
 /// An inode of the model; directories hold others by number, so that hard links are one.
 #[derive(Debug)]
 pub(super) enum Node {
     Directory {
         names: BTreeMap<String, usize>,
         opaque: bool,
+        /// When the archive says that it changed; nothing, if it is not described.
+        time: Option<u8>,
     },
     File(u8),
     Symlink(String),
@@ -177,6 +81,7 @@ impl Model {
         let root = Node::Directory {
             names: BTreeMap::new(),
             opaque: false,
+            time: None,
         };
         Model {
             nodes: vec![root],
@@ -202,9 +107,19 @@ impl Model {
         number
     }
 
-    fn add_directory(&mut self, directory: usize, name: &str, opaque: bool) {
-        let names = BTreeMap::new();
-        self.add(directory, name, Node::Directory { names, opaque });
+    fn add_directory(&mut self, directory: usize, name: &str, opaque: bool) -> usize {
+        let directory_node = Node::Directory {
+            names: BTreeMap::new(),
+            opaque,
+            time: None,
+        };
+        self.add(directory, name, directory_node)
+    }
+
+    fn describe(&mut self, directory: usize, entry: u8) {
+        if let Node::Directory { time, .. } = &mut self.nodes[directory] {
+            *time = Some(entry);
+        }
     }
 
     /// The directory at a path, links followed beneath the root.
@@ -297,7 +212,10 @@ impl Model {
         let path = normal(name)?;
         if path.is_empty() {
             return match kind {
-                Kind::Directory => Ok(()),
+                Kind::Directory => {
+                    self.describe(0, content);
+                    Ok(())
+                }
                 _ => Err(Refusal::Entry),
             };
         }
@@ -309,7 +227,7 @@ impl Model {
             // Only whiteouts by name are ones.
             Kind::Whiteout => return Ok(()),
             Kind::Hardlink => return self.link(&path, target),
-            Kind::Directory => return self.directory(&path),
+            Kind::Directory => return self.directory(&path, content),
             Kind::File => Node::File(content),
             Kind::Symlink => Node::Symlink(target.to_owned()),
             Kind::Fifo => Node::Fifo,
@@ -343,16 +261,18 @@ impl Model {
         Ok(())
     }
 
-    fn directory(&mut self, path: &str) -> Result<(), Refusal> {
+    fn directory(&mut self, path: &str, entry: u8) -> Result<(), Refusal> {
         let (parent, name) = split(path);
         let directory = self.make(parent)?;
         let old = self.names(directory).get(name).copied();
-        if old.is_some_and(|old| self.is_directory(old)) {
+        if let Some(old) = old.filter(|old| self.is_directory(*old)) {
+            self.describe(old, entry);
             return Ok(());
         }
         let hides = old.is_some_and(|old| matches!(self.nodes[old], Node::Whiteout));
         let directory = self.clear(path)?;
-        self.add_directory(directory, name, hides);
+        let made = self.add_directory(directory, name, hides);
+        self.describe(made, entry);
         Ok(())
     }
 

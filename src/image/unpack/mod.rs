@@ -12,6 +12,7 @@ mod pax;
 mod sparse;
 #[cfg(test)]
 mod tests;
+mod times;
 mod tree;
 mod write;
 

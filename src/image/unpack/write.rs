@@ -9,13 +9,14 @@ use std::io::{BufWriter, Read, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, Dev, FileType, Mode, OFlags, Timespec, XattrFlags, chmodat, chownat, fchmod, futimens, linkat,
-    lsetxattr, makedev, mkdirat, mknodat, openat, statat, symlinkat, utimensat,
+    AtFlags, Dev, FileType, Mode, OFlags, XattrFlags, chmodat, chownat, fchmod, linkat, lsetxattr, makedev,
+    mkdirat, mknodat, openat, statat, symlinkat, utimensat,
 };
 use rustix::io::Errno;
 
 use super::archive::{Archive, Entry, EntryKind};
 use super::attributes::{both, dress, is_kept, owner, tolerate};
+use super::times::DirectoryTimes;
 use super::tree::{Made, Tree, is_whiteout, make_opaque, make_whiteout, normalise, remove_all, split};
 use super::{LayerFacts, Pending, Request, RootAttributes, UnpackError, content, file_list};
 
@@ -40,7 +41,7 @@ pub(super) struct Writer<'a> {
     pub(super) facts: LayerFacts,
     implied: BTreeSet<Vec<u8>>,
     links: Vec<(Vec<u8>, Vec<u8>)>,
-    directory_times: Vec<(Vec<u8>, Timespec)>,
+    directory_times: DirectoryTimes,
     pub(super) buffer: Vec<u8>,
     /// Bytes that files may still have.
     pub(super) left: u64,
@@ -69,7 +70,7 @@ impl<'a> Writer<'a> {
             },
             implied: BTreeSet::new(),
             links: Vec::new(),
-            directory_times: Vec::new(),
+            directory_times: DirectoryTimes::default(),
             buffer: vec![0; BUFFER],
             left: request.limits.bytes,
             entries: 0,
@@ -100,16 +101,7 @@ impl<'a> Writer<'a> {
 
     /// Sets directories' times and tells what was written.
     pub(super) fn finish(mut self) -> Result<(LayerFacts, Pending), UnpackError> {
-        for (path, time) in std::mem::take(&mut self.directory_times).iter().rev() {
-            match self.tree.directory(path) {
-                Ok(directory) => {
-                    futimens(directory, &both(*time)).map_err(|e| UnpackError::write(path, e))?
-                }
-                // A later entry of another type took its place.
-                Err(Errno::NOENT | Errno::NOTDIR) => {}
-                Err(error) => return Err(UnpackError::write(path, error)),
-            }
-        }
+        std::mem::take(&mut self.directory_times).set(&mut self.tree)?;
         // What a layer below is to give replaces what an entry of this one made.
         let links = std::mem::take(&mut self.links);
         for (path, _) in &links {
@@ -167,8 +159,9 @@ impl<'a> Writer<'a> {
             uid: entry.uid,
             gid: entry.gid,
         });
-        self.directory_times.push((Vec::new(), entry.mtime));
-        dress(self.tree.root(), entry).map_err(|e| UnpackError::write(b"/", e))
+        dress(self.tree.root(), entry)
+            .and_then(|()| self.remember_time(&[], entry))
+            .map_err(|e| UnpackError::write(b"/", e))
     }
 
     fn whiteout(
@@ -298,9 +291,13 @@ impl<'a> Writer<'a> {
         if hides {
             make_opaque(directory.as_fd())?;
         }
+        self.remember_time(path, entry)
+    }
+
+    fn remember_time(&mut self, path: &[u8], entry: &Entry) -> rustix::io::Result<()> {
         self.remembered += path.len();
-        self.directory_times.push((path.to_vec(), entry.mtime));
-        Ok(())
+        let directory = self.tree.directory(path)?;
+        self.directory_times.remember(path, directory, entry.mtime)
     }
 
     fn own_directory(&mut self, path: &[u8]) -> rustix::io::Result<OwnedFd> {

@@ -66,6 +66,33 @@ fn a_later_entry_takes_the_place_of_an_earlier() {
 }
 
 #[test]
+fn a_directorys_time_is_that_of_the_last_entry_about_it() {
+    let dated = |name: &str, time| {
+        let mut header = Layer::header(EntryType::Directory, name, "", 0);
+        header.set_mtime(time);
+        header
+    };
+    let place = Place::good(
+        layer()
+            .push(dated("twice", 1), b"")
+            .push(dated("twice", 2), b"")
+            .push(dated("gone", 3), b"")
+            .symlink("gone", "kept")
+            .push(dated("kept", 4), b"")
+            .push(dated("above", 5), b"")
+            .push(dated("above/inner", 6), b"")
+            .symlink("above", "other")
+            .push(dated("other/inner", 7), b"")
+            .push(dated("loop", 8), b"")
+            .symlink("loop", "loop"),
+    );
+
+    let time = |name: &str| place.path(name).metadata().unwrap().mtime();
+    assert_eq!([time("twice"), time("kept"), time("other/inner")], [2, 4, 7]);
+    assert_eq!(fs::read_link(place.path("loop")).unwrap(), Path::new("loop"));
+}
+
+#[test]
 fn directories_that_are_not_described_are_left_to_the_layers_below() {
     let place = Place::good(layer().file("a/b/c", "x").directory("a", 0o700).file("d/e", "x"));
 
