@@ -19,7 +19,7 @@ for part in "$@"; do
 		need_go
 		;;
 	fuzz) packages g++ ;;
-	power | soak)
+	power | planted | soak)
 		packages python3 busybox procps util-linux iproute2 iptables nftables e2fsprogs xfsprogs mount
 		need_go
 		;;

@@ -8,6 +8,7 @@
 #   crictl   the CRI client that operators use
 #   kubelet  a real kubelet with static pods
 #   power    power cuts of a store on ext4 and on xfs, ten each (by name only)
+#   planted  faults switched on one by one, each to be noticed by the test meant for it (by name only)
 #   fuzz     every fuzz target for 20 seconds (by name only)
 #   guest    the daemon as a systemd service in a virtual machine with cgroup v2
 #
@@ -17,8 +18,8 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly ALL=(unit grpc faults critest crictl kubelet power fuzz guest)
-# What a run without arguments does. faults, power and fuzz are run by name until they have been green for a while.
+readonly ALL=(unit grpc faults critest crictl kubelet power planted fuzz guest)
+# What a run without arguments does. The others are run by name until they have been green for a while.
 readonly DEFAULT=(unit grpc critest crictl kubelet guest)
 
 case ${1-} in -h | --help)

@@ -17,7 +17,7 @@ use crate::cni::{
     AddRequest, AddResult, Attachment, CacheError, DelRequest, ExecError, Network, NetworkConf, NetworkError,
     Verb,
 };
-use crate::sys::step;
+use crate::sys::{planted, step};
 
 /// How long after an `ADD` that was cut short what it set in motion may still come to an end: a process that left the
 /// plugin's group, or a daemon that the plugin only passed the request to.
@@ -218,6 +218,9 @@ impl Network {
             ended: !cut_short,
             ..entry
         };
+        if planted("network-undo") {
+            return error;
+        }
         let undone = match self.record(entry).await {
             Ok(entry) => self.remove_recorded(&entry.attachment, Some(&entry.netns)).await,
             Err(unrecorded) => Err(unrecorded),
@@ -270,7 +273,8 @@ impl Network {
         for plugin in begun.iter().rev() {
             let injected = Injected {
                 // Before 0.4.0 plugins do not expect it at `DEL`.
-                prev_result: entry.result.clone().filter(|_| conf.version() >= Version::V0_4_0),
+                prev_result: (entry.result.clone())
+                    .filter(|_| conf.version() >= Version::V0_4_0 && !planted("network-order")),
                 capabilities: Some(&entry.capabilities),
                 extra: Map::new(),
             };

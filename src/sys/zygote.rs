@@ -272,6 +272,8 @@ impl Zygote {
             // Debug builds only: where crash tests stop processes, see `step`.
             #[cfg(any(feature = "steps", debug_assertions))]
             command.envs(std::env::var_os(super::step::VARIABLE).map(|v| (super::step::VARIABLE, v)));
+            #[cfg(feature = "planted")]
+            command.envs(std::env::var_os("CORACLE_PLANTED").map(|v| ("CORACLE_PLANTED", v)));
             command
                 .stdin(Stdio::from(theirs))
                 .stdout(Stdio::null())

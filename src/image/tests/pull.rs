@@ -204,6 +204,40 @@ async fn content_of_another_digest_is_refused_and_leaves_no_trace() {
 }
 
 #[tokio::test]
+async fn a_layer_that_is_the_same_only_when_inflated_is_refused() {
+    let image = TestImage::of("text");
+    let layer = crate::image::digest::Digest::of(&image.blobs[0]).to_string();
+    let mut other = image.blobs[0].clone();
+    // The time in gzip's header.
+    other[4] ^= 1;
+    let server = Server::registry(image, move |request| {
+        request.target.contains(&layer).then(|| Answer::ok(other.clone()))
+    })
+    .await;
+    let bench = Bench::new().await;
+
+    let error = bench.pull(&format!("{}/a", server.address)).await.unwrap_err();
+
+    assert!(error.to_string().contains("digest of layer"), "{error}");
+}
+
+#[tokio::test]
+async fn a_layer_that_inflates_to_another_digest_is_refused() {
+    let mut image = TestImage::of("text");
+    let other = gzip(&tar(&[Item::File("file", "TEXT")]));
+    let mut manifest: serde_json::Value = serde_json::from_slice(&image.manifest).unwrap();
+    manifest["layers"][0]["digest"] = crate::image::digest::Digest::of(&other).to_string().into();
+    manifest["layers"][0]["size"] = other.len().into();
+    (image.manifest, image.blobs[0]) = (serde_json::to_vec(&manifest).unwrap(), other);
+    let server = Server::registry(image, nothing).await;
+    let bench = Bench::new().await;
+
+    let error = bench.pull(&format!("{}/a", server.address)).await.unwrap_err();
+
+    assert!(error.to_string().contains("inflated digest"), "{error}");
+}
+
+#[tokio::test]
 async fn a_manifest_of_another_digest_is_refused() {
     let (image, other) = (TestImage::of("text"), TestImage::of("other"));
     let server = Server::registry(other, nothing).await;

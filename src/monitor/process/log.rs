@@ -9,7 +9,7 @@
 
 use crate::monitor::protocol::LogFile;
 use crate::sys::clock::rfc_3339;
-use crate::sys::step;
+use crate::sys::{planted, step};
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 use std::fs::File;
 use std::io::{self, Write};
@@ -111,7 +111,8 @@ impl Lines {
                     data = &data[end + 1..];
                 }
                 None if data.len() > room => {
-                    self.line(&mut out, &stamp, 'P', &data[..room]);
+                    let tag = if planted("partial-line") { 'F' } else { 'P' };
+                    self.line(&mut out, &stamp, tag, &data[..room]);
                     data = &data[room..];
                 }
                 None => {

@@ -84,11 +84,15 @@ fn a_directorys_time_is_that_of_the_last_entry_about_it() {
             .symlink("above", "other")
             .push(dated("other/inner", 7), b"")
             .push(dated("loop", 8), b"")
-            .symlink("loop", "loop"),
+            .symlink("loop", "loop")
+            .symlink("way", "kept")
+            .push(dated("way/inner", 9), b"")
+            .symlink("way", "twice"),
     );
 
     let time = |name: &str| place.path(name).metadata().unwrap().mtime();
     assert_eq!([time("twice"), time("kept"), time("other/inner")], [2, 4, 7]);
+    assert_eq!(time("kept/inner"), 9);
     assert_eq!(fs::read_link(place.path("loop")).unwrap(), Path::new("loop"));
 }
 
