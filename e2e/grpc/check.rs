@@ -14,7 +14,6 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::harness::daemon::{Daemon, Place};
-use crate::harness::image::{Recipe, TestImage};
 use crate::harness::node::{hierarchies, node, shell};
 use crate::harness::pod::{Pod, namespaces};
 use crate::harness::{eventually, trials};
@@ -29,7 +28,6 @@ pub(crate) fn tests() -> Vec<Trial> {
         what_a_lost_record_leaves_is_taken_apart,
         a_record_that_cannot_be_read_is_told_and_still_owns,
         a_damaged_store_goes_on_and_containers_with_it,
-        damage_in_a_layer_is_found_by_a_deep_check,
         a_check_that_cannot_be_made_says_so,
     ]
 }
@@ -366,52 +364,6 @@ async fn a_damaged_store_goes_on_and_containers_with_it() {
             .await
             .contains(&condition("StoreHealthy", true, ""))
     );
-}
-
-async fn damage_in_a_layer_is_found_by_a_deep_check() {
-    let daemon = Daemon::with_images("check-deep").await;
-    let deep = daemon.place.audit(&["--deep"]).await;
-    assert_eq!(deep.code, 0, "{:#?}", deep.findings);
-    let image = TestImage::build(&Recipe {
-        files: vec![
-            ("deep/flipped", 0, 0o644, vec![7; 5000]),
-            ("deep/emptied", 0, 0o644, vec![8; 5000]),
-            ("deep/missing", 0, 0o644, vec![9; 5000]),
-            ("deep/whole", 0, 0o644, vec![6; 5000]),
-        ],
-        ..Recipe::default()
-    });
-    daemon.import("registry.example/e2e/deep:1", &image).await;
-    let layers = fs::read_dir(daemon.place.state.join("images/l"))
-        .unwrap()
-        .flatten();
-    let mut dirs = layers.map(|layer| layer.path().join("deep"));
-    let dir = dirs.find(|dir| dir.exists()).unwrap();
-    let mut flipped = fs::read(dir.join("flipped")).unwrap();
-    flipped[4321] ^= 1;
-    fs::write(dir.join("flipped"), flipped).unwrap();
-    fs::write(dir.join("emptied"), "").unwrap();
-    fs::remove_file(dir.join("missing")).unwrap();
-    daemon.check().await;
-
-    let beside = daemon.place.audit(&["--deep"]).await;
-    let (place, _) = daemon.stop().await;
-    let at_rest = place.audit(&["--deep"]).await;
-
-    for audit in [beside, at_rest] {
-        let damaged = ["emptied", "flipped", "missing"];
-        let damaged = damaged.map(|name| (dir.join(name).display().to_string(), false));
-        assert_eq!(audit.of("content"), damaged, "{:#?}", audit.findings);
-        assert_eq!(audit.code, 1);
-    }
-    let daemon = Daemon::start(place).await;
-    let removed = daemon
-        .cli(&["image", "remove", "registry.example/e2e/deep:1"])
-        .await;
-    assert!(removed.status.success(), "{removed:?}");
-    daemon.import("registry.example/e2e/deep:1", &image).await;
-    let deep = daemon.place.audit(&["--deep"]).await;
-    assert_eq!(deep.code, 0, "{:#?}", deep.findings);
 }
 
 async fn a_check_that_cannot_be_made_says_so() {

@@ -15,6 +15,7 @@ mod harness;
 
 mod attacks;
 mod check;
+mod check_deep;
 mod containers;
 mod escapes;
 mod events;
@@ -63,6 +64,7 @@ fn tests() -> Vec<Trial> {
         pods::tests(),
         network::tests(),
         check::tests(),
+        check_deep::tests(),
         misbehaving_networks::tests(),
         misbehaving_registries::tests(),
         containers::tests(),

@@ -28,7 +28,8 @@ pub(super) fn image_root(state_dir: &Path) -> PathBuf {
     state_dir.join("images")
 }
 
-fn settings(config: &Config) -> Settings {
+/// The settings of its image store.
+pub(super) fn settings(config: &Config) -> Settings {
     Settings {
         registry_config_dir: config.registry.config_dir.clone(),
         auth_file: config.registry.auth_file.clone(),

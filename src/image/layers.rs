@@ -23,11 +23,12 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::blocking::{Syncs, blocking};
+use super::description::Description;
 use super::error::ImageError;
 use super::live::Live;
 use super::number::{name_number, parse_number};
 use super::staging::{Staging, make_private, sync_directory};
-use super::unpack::{LayerFacts, content, file_list};
+use super::unpack::{LayerFacts, content};
 use crate::sys::{planted, step};
 
 /// A layer in the store. Holding it keeps it.
@@ -48,16 +49,6 @@ pub(super) enum LayerKey {
     /// Completed from what lies below it: its chain id.
     Based(String),
 }
-
-/// What `layer.json` holds.
-#[derive(Serialize, Deserialize)]
-struct LayerFile {
-    version: u32,
-    key: LayerKey,
-    facts: LayerFacts,
-}
-
-const LAYER_FILE_VERSION: u32 = 1;
 
 impl Layer {
     /// Its content.
@@ -202,10 +193,8 @@ impl Layers {
         self.meta_path(layer.number)
     }
 
-    fn read_meta(&self, number: u64) -> Option<LayerFile> {
-        let bytes = fs::read(self.meta_path(number).join("layer.json")).ok()?;
-        let file: LayerFile = serde_json::from_slice(&bytes).ok()?;
-        (file.version == LAYER_FILE_VERSION).then_some(file)
+    fn read_meta(&self, number: u64) -> Option<Description> {
+        Description::read(&self.meta_path(number))
     }
 
     fn insert(&self, layer: Layer) -> Arc<Layer> {
@@ -272,16 +261,11 @@ impl Layers {
         facts: LayerFacts,
     ) -> Result<Arc<Layer>, ImageError> {
         let layers = Arc::clone(self);
-        let file = LayerFile {
-            version: LAYER_FILE_VERSION,
-            key,
-            facts,
-        };
         let (staging, file) = blocking(move || {
             step("image.layer.describe");
-            let result = write_meta(staging.path(), &file);
-            result
-                .map(|()| (staging, file))
+            let written = Description::write(staging.path(), key, facts);
+            written
+                .map(|file| (staging, file))
                 .map_err(commit_error(&layers.root))
         })
         .await?;
@@ -291,7 +275,7 @@ impl Layers {
         blocking(move || layers.publish(&staging, file).map_err(commit_error(&layers.root))).await
     }
 
-    fn publish(&self, staging: &Staging, file: LayerFile) -> io::Result<Arc<Layer>> {
+    fn publish(&self, staging: &Staging, file: Description) -> io::Result<Arc<Layer>> {
         if let Some(layer) = self.get(&file.key) {
             return Ok(layer);
         }
@@ -385,12 +369,4 @@ fn commit_error(root: &Path) -> impl FnOnce(io::Error) -> ImageError + use<> {
         path,
         source,
     }
-}
-
-/// Gathers the description in one directory; the sync of the file system that follows covers it.
-fn write_meta(staging: &Path, file: &LayerFile) -> io::Result<()> {
-    let meta = staging.join("meta");
-    fs::create_dir(&meta)?;
-    fs::rename(file_list(staging), meta.join("files"))?;
-    fs::write(meta.join("layer.json"), serde_json::to_vec(file)?)
 }

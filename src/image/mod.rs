@@ -3,11 +3,13 @@
 //! Mounts nothing: a [`Snapshot`] names directories, and whoever runs the container mounts them in a mount namespace of
 //! its own. Runs no process.
 
+mod attributes_sum;
 mod audit;
 mod blocking;
 mod content;
 mod copy;
 mod credentials;
+mod description;
 mod digest;
 mod error;
 mod fetch;
@@ -21,6 +23,7 @@ mod inside;
 mod layers;
 mod live;
 mod manifest;
+mod mend;
 mod merged;
 mod name;
 mod number;
@@ -41,6 +44,7 @@ mod usage;
 mod verify;
 
 pub use audit::{audit_at_rest, repair_at_rest};
+pub use mend::Mended;
 pub use progress::{LayerProgress, PullProgress};
 pub use record::{ImageRecord, LayerRef};
 pub use service::{Images, Imported};

@@ -238,6 +238,24 @@ impl Snapshots {
         known.values().map(|held| held.snapshot.clone()).collect()
     }
 
+    /// The containers that keep a layer, sorted.
+    pub(super) fn users_of(&self, key: &LayerKey) -> Vec<String> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let has = |held: &Held| {
+            held.layers
+                .iter()
+                .chain(&held.mounted)
+                .any(|layer| layer.key() == key)
+        };
+        let mut users: Vec<String> = known
+            .iter()
+            .filter(|(_, held)| has(held))
+            .map(|(id, _)| id.clone())
+            .collect();
+        users.sort();
+        users
+    }
+
     fn held_of(&self, id: &str) -> Option<Arc<Held>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.get(id).cloned()

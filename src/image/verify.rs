@@ -1,26 +1,28 @@
 //! The content of layers, compared with what was listed while they were unpacked: `m/<n>/files` has a line
 //! `xxh3 size path` for each regular file.
 //!
-//! Content and size are compared; owners, modes and attributes are not. A layer whose list does not tell what became of
-//! replaced files (one of an earlier version) cannot be compared. What was read is let go from the page cache: a store is
-//! larger than memory.
+//! Beside content and size of each file, the list itself, the description of the layer, and a sum over owners, modes, times
+//! and links are compared. A layer whose list does not tell what became of replaced files (one of an earlier version) cannot
+//! be compared. What was read is let go from the page cache: a store is larger than memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{Advice, OFlags, fadvise};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::model::Result;
 use crate::model::audit::{Class, Finding, Thing};
 
 use super::Images;
+use super::attributes_sum::attributes_sum;
 use super::blocking::blocking;
-use super::layers::{Layer, Layers};
+use super::description::Description;
+use super::layers::{Layer, LayerKey, Layers};
 use super::unpack::Tree;
 
 const BUFFER: usize = 128 << 10;
@@ -30,8 +32,17 @@ const BUFFER: usize = 128 << 10;
 pub struct Compared {
     /// Damaged files, each as a finding.
     pub findings: Vec<Finding>,
+    /// The layers that they belong to.
+    pub(super) damaged: Vec<Damaged>,
     /// Layers that cannot be compared, by the digest of what they were unpacked from.
     pub unverifiable: Vec<String>,
+}
+
+/// A damaged layer: what is to be put right, and where its files are.
+#[derive(Clone, Debug)]
+pub(super) struct Damaged {
+    pub key: LayerKey,
+    pub path: PathBuf,
 }
 
 impl Images {
@@ -41,7 +52,13 @@ impl Images {
     /// The comparison itself ended badly.
     pub async fn compare(&self) -> Result<Compared> {
         let inner = Arc::clone(&self.inner);
-        Ok(blocking(move || Ok(compare_all(&inner.layers))).await?)
+        let compare = move || {
+            let compared = compare_all(&inner.layers);
+            // Those that were given up meanwhile were held until now.
+            inner.layers.collect();
+            Ok(compared)
+        };
+        Ok(blocking(compare).await?)
     }
 }
 
@@ -64,16 +81,46 @@ fn compare_all(layers: &Layers) -> Compared {
             all.unverifiable.push(layer.facts().diff_id.clone());
             continue;
         }
-        let list = fs::read(layers.meta(&layer).join("files"));
-        let found = match list.map(|bytes| listed(&bytes)) {
-            Ok(Some(listed)) => compare(&layer, listed),
-            Ok(None) => vec![damaged(&layer, b"", "a list of its files that makes sense")],
-            Err(error) => vec![damaged(&layer, b"", &format!("a list of its files ({error})"))],
-        };
+        let found = compare_layer(layers, &layer);
+        if !found.is_empty() {
+            all.damaged.push(Damaged {
+                key: layer.key().clone(),
+                path: layer.path().to_owned(),
+            });
+        }
         all.findings.extend(found);
     }
     all.unverifiable.sort();
     all
+}
+
+/// Everything that is wrong with one layer.
+pub(super) fn compare_layer(layers: &Layers, layer: &Layer) -> Vec<Finding> {
+    let meta = layers.meta(layer);
+    let facts = layer.facts();
+    let described = Description::read(&meta);
+    if !described.is_some_and(|found| found.is_whole() && found.facts == *facts && found.key == *layer.key())
+    {
+        return vec![damaged(layer, b"", "a description as it was written")];
+    }
+    let list = match fs::read(meta.join("files")) {
+        Ok(list) => list,
+        Err(error) => return vec![damaged(layer, b"", &format!("a list of its files ({error})"))],
+    };
+    if facts.list_sum.is_some_and(|sum| sum != xxh3_64(&list)) {
+        return vec![damaged(layer, b"", "a list of its files as it was written")];
+    }
+    let Some(listed) = listed(&list) else {
+        return vec![damaged(layer, b"", "a list of its files that makes sense")];
+    };
+    let mut found = compare(layer, listed);
+    let changed = |sum| attributes_sum(layer.path()).is_ok_and(|found| found != sum);
+    // A file that is gone or was written anew is told already.
+    if found.is_empty() && facts.attributes_sum.is_some_and(changed) {
+        let expected = "files with the owners, modes, times and links that were unpacked";
+        found.push(damaged(layer, b"", expected));
+    }
+    found
 }
 
 /// The files of a list, with hash and size: as the last line about each has it.
@@ -127,7 +174,7 @@ fn damaged(layer: &Layer, path: &[u8], expected: &str) -> Finding {
     use std::os::unix::ffi::OsStrExt as _;
 
     let path = layer.path().join(std::ffi::OsStr::from_bytes(path));
-    Finding::for_a_person(Class::Content, Thing::Path(path), expected)
+    Finding::repairable(Class::Content, Thing::Path(path), expected)
 }
 
 /// Hash and size of a file.

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::app::images::image_root;
+use crate::app::images::settings;
 use crate::app::node::text;
 use crate::cni::{self, Network, Stray};
 use crate::config::Config;
 use crate::core::{Core, audit as containers};
 use crate::cri::audit as sandboxes;
-use crate::image::{Images, audit_at_rest};
+use crate::image::{Images, Settings, audit_at_rest};
 use crate::model::audit::{Class, Finding, Thing};
 use crate::model::{Error, Result};
 use crate::monitor::audit::{Process, processes};
@@ -21,7 +21,7 @@ use crate::sys::zygote::{Reaper, Zygote};
 #[derive(Clone, Debug)]
 pub(in crate::app) struct Look {
     pub(in crate::app) run_dir: PathBuf,
-    pub(in crate::app) image_root: PathBuf,
+    pub(in crate::app) images: Settings,
     pub(in crate::app) cgroup_parent: String,
     pub(in crate::app) monitor_cgroup: String,
     pub(in crate::app) network: cni::Settings,
@@ -66,7 +66,7 @@ impl Look {
     ) -> Look {
         Look {
             run_dir: config.run_dir.clone(),
-            image_root: image_root(&config.state_dir),
+            images: settings(config),
             cgroup_parent: text(&config.cgroup_parent),
             monitor_cgroup: text(&config.monitor_cgroup),
             network,
@@ -138,7 +138,7 @@ impl Look {
         );
         let scope = containers::Scope {
             run_dir: self.run_dir.clone(),
-            image_root: self.image_root.clone(),
+            image_root: self.images.root.clone(),
             cgroup_parent: self.cgroup_parent.clone(),
             monitor_cgroup: self.monitor_cgroup.clone(),
             further_parents: sandboxes::claims(&self.records)?.cgroup_parents,
@@ -154,7 +154,7 @@ impl Look {
             containers::audit(&scope, &self.records, under_way)?,
         );
         if self.daemon.is_none() {
-            add(Origin::Images, audit_at_rest(&self.image_root, &self.records)?);
+            add(Origin::Images, audit_at_rest(&self.images.root, &self.records)?);
         }
         found.extend(self.strays()?);
         Ok(found)
@@ -191,7 +191,7 @@ impl Look {
             let ours = [
                 self.run_dir.join("containers"),
                 self.run_dir.join("sandboxes"),
-                self.image_root.clone(),
+                self.images.root.clone(),
             ];
             let inside = |path: &PathBuf| ours.iter().any(|dir| path.starts_with(dir) && path != dir);
             for path in points.into_iter().filter(inside) {

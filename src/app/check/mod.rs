@@ -8,7 +8,7 @@ mod at_rest;
 mod look;
 mod repair;
 
-use crate::image::{Compared, compare_at_rest};
+use crate::image::{Compared, Images, compare_at_rest};
 use crate::model::audit::{Finding, Repaired};
 
 pub use at_rest::check as check_at_rest;
@@ -43,9 +43,13 @@ impl Look {
     pub(super) async fn check(&self, request: Request) -> crate::model::Result<Report> {
         let mut report = self.shallow(request).await?;
         if request.deep {
-            let compared = self.compare().await?;
-            report.left.extend(compared.findings);
-            report.unverifiable = compared.unverifiable;
+            let mut compared = self.compare().await?;
+            report.unverifiable = std::mem::take(&mut compared.unverifiable);
+            if request.repair && !compared.findings.is_empty() {
+                self.mend(compared, &mut report).await?;
+            } else {
+                report.left.extend(compared.findings);
+            }
         }
         Ok(report)
     }
@@ -54,10 +58,30 @@ impl Look {
         if let Some(daemon) = &self.daemon {
             return daemon.images.compare().await;
         }
-        let root = self.image_root.clone();
+        let root = self.images.root.clone();
         let compared = tokio::task::spawn_blocking(move || compare_at_rest(&root)).await;
         let compared = compared.map_err(std::io::Error::other).and_then(|done| done);
         compared.map_err(|e| crate::model::Error::internal("cannot read the layers").because(e))
+    }
+
+    /// Puts damaged layers right. At rest the store is opened for it.
+    async fn mend(&self, compared: Compared, report: &mut Report) -> crate::model::Result<()> {
+        let mended = if let Some(daemon) = &self.daemon {
+            daemon.images.mend(compared).await?
+        } else {
+            let images = Images::open(self.images.clone(), self.records.clone()).await?;
+            let mended = images.mend(compared).await;
+            images.close().await;
+            mended?
+        };
+        for (finding, outcome) in mended.repaired {
+            if outcome.is_err() {
+                report.left.push(finding.clone());
+            }
+            report.repaired.push(Repaired { finding, outcome });
+        }
+        report.left.extend(mended.left);
+        Ok(())
     }
 
     async fn shallow(&self, request: Request) -> crate::model::Result<Report> {

@@ -39,7 +39,7 @@ impl Look {
         };
         match (&found.origin, finding.class, &finding.thing) {
             (Origin::Images, ..) | (Origin::Containers, Class::Snapshot, _) => {
-                repair_at_rest(&self.image_root, finding)
+                repair_at_rest(&self.images.root, finding)
             }
             (Origin::Containers, ..) => containers::repair(finding),
             (Origin::Sandboxes, ..) => sandboxes::repair(finding),

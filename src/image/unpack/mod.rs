@@ -76,6 +76,12 @@ pub(super) struct LayerFacts {
     /// The list of its files says all that became of them, so that they can be compared with it.
     #[serde(default)]
     pub listed: bool,
+    /// Sum of that list.
+    #[serde(default)]
+    pub list_sum: Option<u64>,
+    /// Sum over owners, modes, times and links.
+    #[serde(default)]
+    pub attributes_sum: Option<u64>,
 }
 
 /// Owner and mode of a root directory.
