@@ -13,7 +13,7 @@ for part in "$@"; do
 		packages shellcheck python3 busybox procps util-linux iproute2 iptables nftables mount containernetworking-plugins
 		need_go
 		;;
-	grpc | faults | critest | crictl | kubelet | bench)
+	grpc | faults | critest | critest-kills | cni-churn | crictl | kubelet | bench)
 		# busybox, not busybox-static (the two exclude each other): the tests' images need its dynamic build.
 		packages python3 busybox procps util-linux iproute2 iptables nftables e2fsprogs mount
 		need_go
@@ -23,7 +23,7 @@ for part in "$@"; do
 		packages python3 busybox procps util-linux iproute2 iptables nftables e2fsprogs xfsprogs mount
 		need_go
 		;;
-	guest) packages python3 busybox qemu-system-x86 mmdebstrap cpio e2fsprogs ;;
+	guest | guest-cuts) packages python3 busybox qemu-system-x86 mmdebstrap cpio e2fsprogs ;;
 	*) die "no such part: $part" ;;
 	esac
 done

@@ -5,12 +5,15 @@
 #   grpc     the daemon over gRPC: every call, good and bad input
 #   faults   processes killed at every step and at random, reboots; by name only; e2e/faults/run.sh --long: more of it
 #   critest  Kubernetes' conformance suite for CRI runtimes, unmodified
+#   critest-kills  the same, while the daemon is killed every five seconds
 #   crictl   the CRI client that operators use
 #   kubelet  a real kubelet with static pods
+#   cni-churn  a thousand pods while three calls of the network's plugins in ten fail (by name only)
 #   power    power cuts of a store on ext4 and on xfs, ten each (by name only)
 #   planted  faults switched on one by one, each to be noticed by the test meant for it (by name only)
 #   fuzz     every fuzz target for 20 seconds (by name only)
 #   guest    the daemon as a systemd service in a virtual machine with cgroup v2
+#   guest-cuts  ten power cuts of that machine (by name only)
 #
 # The last line is the count: "N passed, N failed". Whatever is built or fetched is kept in ~/.cache/coracle
 # (CORACLE_CACHE says otherwise), nothing in the checkout.
@@ -18,9 +21,9 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly ALL=(unit grpc faults critest crictl kubelet power planted fuzz guest)
+readonly ALL=(unit grpc faults critest critest-kills crictl kubelet cni-churn power planted fuzz guest guest-cuts)
 # What a run without arguments does. The others are run by name until they have been green for a while.
-readonly DEFAULT=(unit grpc critest crictl kubelet guest)
+readonly DEFAULT=(unit grpc critest critest-kills crictl kubelet guest)
 
 case ${1-} in -h | --help)
 	sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"

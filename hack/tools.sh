@@ -8,7 +8,7 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly NAMES=(cri-tools cni-plugins kubelet bench)
+readonly NAMES=(cri-tools cni-plugins kubelet bench repeater)
 
 # pinned NAME: the version of the module that NAME exists for.
 pinned() {
@@ -17,6 +17,7 @@ pinned() {
 	cni-plugins) module_version "$1" github.com/containernetworking/plugins ;;
 	kubelet) module_version "$1" k8s.io/kubernetes ;;
 	bench) module_version "$1" k8s.io/cri-api ;;
+	repeater) module_version "$1" google.golang.org/grpc ;;
 	*) die "no such tool: $1 (there are: ${NAMES[*]})" ;;
 	esac
 }
@@ -56,6 +57,8 @@ build_kubelet() {
 }
 
 build_bench() { go build -trimpath -ldflags '-s -w' -o "$1/" .; }
+
+build_repeater() { go build -trimpath -ldflags '-s -w' -o "$1/" .; }
 
 # build NAME: unless it is there already.
 build() {

@@ -3,14 +3,15 @@
 # PID 1, the unified cgroup v2 tree, AppArmor, CAP_SYS_RESOURCE.
 #
 #   vm.sh build                    make the image (needs root, mmdebstrap, e2fsprogs, cpio)
-#   vm.sh run [-i DIR] [-o DIR] [-d SIZE] [-t SECONDS] [-c 'kernel args'] SCRIPT [ARG...]
+#   vm.sh run [-i DIR] [-o DIR] [-d SIZE | -D FILE] [-t SECONDS] [-c 'kernel args'] SCRIPT [ARG...]
 #
 # SCRIPT runs as root in the guest, in a copy of the -i directory (/job), when
 # the boot is done. Its output appears here, its exit status is ours
 # (125: the guest never reported, 124: time-out). What it leaves in /job/out
 # comes back under the -o directory. The image itself is never written to.
 # With -d the guest also has an empty ext4, with a journal, of that size as
-# /dev/vdd.
+# /dev/vdd. With -D that disk is FILE, which stays; what the guest has flushed
+# is in it even if qemu is killed (VM_PIDFILE names its process).
 #
 # Env: VMDIR (./vm) VM_SUITE (bookworm) VM_PKGS (extra packages) VM_MEM (2048)
 #      VM_CPUS (2) VM_ACCEL (tcg,thread=multi,tb-size=512) VM_SIZE (4G)
@@ -154,9 +155,9 @@ UNIT
 }
 
 run() {
-	local in='' out='' disk='' limit=1800 extra='' o
-	while getopts i:o:d:t:c: o; do
-		case $o in i) in=$OPTARG ;; o) out=$OPTARG ;; d) disk=$OPTARG ;; t) limit=$OPTARG ;; c) extra=$OPTARG ;; *) exit 125 ;; esac
+	local in='' out='' disk='' kept='' limit=1800 extra='' o
+	while getopts i:o:d:D:t:c: o; do
+		case $o in i) in=$OPTARG ;; o) out=$OPTARG ;; d) disk=$OPTARG ;; D) kept=$OPTARG ;; t) limit=$OPTARG ;; c) extra=$OPTARG ;; *) exit 125 ;; esac
 	done
 	shift $((OPTIND - 1))
 	[ $# -ge 1 ] || die "no script given"
@@ -177,6 +178,8 @@ run() {
 		mke2fs -q -t ext4 -E nodiscard "$tmp/data" "$disk"
 		data=(-drive "if=none,id=d,format=raw,cache=unsafe,file=$tmp/data" -device virtio-blk-pci,drive=d)
 	fi
+	[ -z "$kept" ] || data=(-drive "if=none,id=d,format=raw,cache=writeback,file=$kept" -device virtio-blk-pci,drive=d)
+	[ -z "${VM_PIDFILE-}" ] || data+=(-pidfile "$VM_PIDFILE")
 	local net=(-nic none)
 	[ "${VM_NET:-user}" = none ] || net=(-nic user,model=virtio-net-pci)
 	rc=0
@@ -189,7 +192,7 @@ run() {
 		-drive if=none,id=i,format=raw,readonly=on,file="$tmp/in" -device virtio-blk-pci,drive=i \
 		-drive if=none,id=o,format=raw,cache=unsafe,file="$tmp/out" -device virtio-blk-pci,drive=o \
 		"${data[@]}" -device virtio-rng-pci "${net[@]}" \
-		-serial stdio -serial file:"$tmp/status" </dev/null | tr -d '\r' || rc=${PIPESTATUS[0]}
+		-serial stdio -serial file:"$tmp/status" </dev/null | stdbuf -oL tr -d '\r' || rc=${PIPESTATUS[0]}
 	case $rc in 0) ;; 124 | 137) say "stopped after $limit s"; exit 124 ;; *) die "qemu failed ($rc)" ;; esac
 	if [ -n "$out" ]; then mkdir -p "$out"; tar -C "$out" -xf "$tmp/out" --no-same-owner || say "no results came back"; fi
 	rc=$(tr -cd 0-9 <"$tmp/status")

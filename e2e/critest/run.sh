@@ -1,6 +1,10 @@
 #!/bin/bash
 # Kubernetes' conformance suite for CRI runtimes, critest, unmodified and without retries.
 # CRITEST_PARALLEL says how many specs run at once (4); 1 runs them one after the other.
+#
+# run.sh --kills: the daemon is killed every five seconds and started again. Calls under way at a kill are made once more by
+# e2e/tools/repeater, as a kubelet does; all else has to pass as it is. A session of exec or port-forward ends with the
+# daemon that serves it, so the specs of these streams (KILLED_STREAMS) are left out.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=hack/lib.sh
@@ -10,10 +14,43 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=e2e/harness/node.sh
 . "$here/../harness/node.sh"
 
+readonly KILLED_STREAMS='^Streaming runtime should support streaming interfaces'
+readonly KILL_EVERY=5
+kills=''
+[ "${1-}" != --kills ] || kills=yes
+
+[ -z "$kills" ] || "$ROOT/hack/tools.sh" repeater
 prepare_node
 enter_node "$here/run.sh" "$@"
 node_up
 start_runtime
+
+except=()
+if [ -n "$kills" ]; then
+	shift
+	direct=$SOCKET SOCKET=/run/runtime/repeated.sock
+	"$("$ROOT/hack/tools.sh" --dir repeater)/repeater" "$SOCKET" "$direct" "$NODE/repeated.json" >"$NODE/repeater.log" 2>&1 &
+	repeater=$!
+	except=("$KILLED_STREAMS")
+	set -- --ginkgo.skip="${KILLED_STREAMS#^}" "$@"
+	# In a shell of its own, which has the daemon as its child. Told to end, it leaves the last one running.
+	(
+		over=''
+		trap 'over=yes' TERM
+		count=0
+		while sleep "$KILL_EVERY" && [ -z "$over" ]; do
+			kill -KILL "$RUNTIME_PID"
+			count=$((count + 1))
+			echo "$count" >"$NODE/kills"
+			while kill -0 "$RUNTIME_PID" 2>/dev/null; do sleep 0.01; done
+			"$CORACLE_BINARY" serve --config "$NODE/coracle.toml" >>"$NODE/runtime.log" 2>&1 </dev/null &
+			RUNTIME_PID=$!
+			echo "$RUNTIME_PID" >"$NODE/runtime.pid"
+			wait_for_runtime "$direct" "$RUNTIME_PID" "$NODE/runtime.log"
+		done
+	) &
+	killer=$!
+fi
 
 args=(--runtime-endpoint="unix://$SOCKET" --ginkgo.no-color --ginkgo.json-report="$NODE/report.json")
 parallel=${CRITEST_PARALLEL:-4}
@@ -24,6 +61,13 @@ started=$SECONDS
 # Its status says less than its report: skipped is not passed, and one spec cannot pass anywhere but upstream.
 PATH=$CRI_TOOLS:$PATH timeout -k 10 1200 "$CRI_TOOLS/critest" "${args[@]}" "$@" >"$NODE/critest.log" 2>&1 </dev/null || true
 say "critest took $((SECONDS - started)) s"
+if [ -n "$kills" ]; then
+	kill "$killer"
+	wait "$killer" || true
+	RUNTIME_PID=$(cat "$NODE/runtime.pid")
+	kill "$repeater"
+	wait "$repeater" || true
+fi
 if [ ! -s "$NODE/report.json" ]; then
 	tail -n 60 "$NODE/critest.log" >&2
 	runtime_log_tail 40
@@ -33,8 +77,19 @@ if ! kill -0 "$RUNTIME_PID" 2>/dev/null; then
 	fail "the daemon lives on"
 	runtime_log_tail 80
 fi
-python3 "$here/compare.py" "$NODE/report.json" "$here/passing.txt" "$here/not-yet.txt" >>"$CORACLE_RESULTS" || {
+python3 "$here/compare.py" "$NODE/report.json" "$here/passing.txt" "$here/not-yet.txt" "${except[@]}" >"$NODE/judged" || {
 	FAILED=1
 	runtime_log_tail 40
 }
+cat "$NODE/judged" >>"$CORACLE_RESULTS"
+if [ -n "$kills" ]; then
+	check "nothing is out of place after the kills" "$CORACLE_BINARY" check --config "$NODE/coracle.toml"
+	lost=$(grep -c '^fail' "$NODE/judged" || true)
+	[ "$FAILED" = 0 ] || [ "$lost" != 0 ] || lost=1
+	repeated=$(python3 -c 'import json, sys; print(sum(json.load(open(sys.argv[1])).values()))' "$NODE/repeated.json")
+	mkdir -p "$CACHE/results"
+	printf '{"suite":"critest-kills","commit":"%s","date":"%s","seed":0,"kills":%s,"repeated":%s,"specs":%s,"losses":%s}\n' \
+		"$(git -C "$ROOT" rev-parse --short=12 HEAD 2>/dev/null || echo unknown)" "$(date -u +%FT%TZ)" "$(cat "$NODE/kills")" \
+		"$repeated" "$(python3 "$here/compare.py" --count "$NODE/report.json")" "$lost" | tee -a "$CACHE/results/critest.jsonl" >&2
+fi
 finish

@@ -1,6 +1,7 @@
 // Repeater stands between a CRI client and a daemon that is killed again and again: a call that was under way when the
 // daemon died is made once more, as a kubelet would, and its client does not notice. What the daemon answers is passed on
-// as it is, errors too.
+// as it is, errors too, but for one: a StartContainer that is made once more and refused, since the container is past being
+// created, is what the first call did, and the client gets the answer that the dead daemon owed.
 //
 //	repeater SOCKET DAEMON-SOCKET COUNTS
 //
@@ -74,8 +75,11 @@ func (p *proxy) handle(_ any, client grpc.ServerStream) error {
 	if err := client.RecvMsg(&request); err != nil {
 		return err
 	}
-	for {
+	for again := false; ; again = true {
 		err := p.attempt(client, method, &request)
+		if again && strings.HasSuffix(method, "/StartContainer") && status.Code(err) == codes.FailedPrecondition {
+			return client.SendMsg(&frame{})
+		}
 		if !died(err) || client.Context().Err() != nil {
 			return err
 		}

@@ -1,0 +1,50 @@
+# shellcheck shell=bash
+# What tests in the virtual machine share: the guest's image, and the directory that a job on it is given.
+# Sourced, never run; needs hack/lib.sh and e2e/harness/node.sh.
+
+# need_guest: makes the guest's image unless it is there; VMDIR is where.
+need_guest() {
+	# What makes the image says when it is another one.
+	VMDIR=$CACHE/guest-$(sed -n '/^build()/,/^}/p' "$ROOT/hack/vm.sh" | sha256sum | cut -c1-12)
+	export VMDIR
+	if [ ! -s "$VMDIR/root" ]; then
+		say "making the guest (kept in $VMDIR)"
+		"$ROOT/hack/vm.sh" build >"$CACHE/guest-build.log" 2>&1 || {
+			tail -n 30 "$CACHE/guest-build.log" >&2
+			die "the guest was not made"
+		}
+	fi
+}
+
+# fill_job DIR: the daemon with what it needs to be a service, its client, a registry with the images of the suite.
+fill_job() {
+	local job=$1 installed settings
+	mkdir -p "$job"/{bin,hack,e2e/harness,files}
+	cp "$ROOT/hack/lib.sh" "$job/hack/"
+	cp "$ROOT/e2e/harness/report.sh" "$job/e2e/harness/"
+	cp "$CRI_TOOLS/crictl" "$job/bin/"
+	cp "$(unpacked docker-registry)/usr/bin/docker-registry" "$job/bin/registry"
+	cp -a "$IMAGES" "$job/storage"
+	registry_config /job/storage "$REGISTRY_PORT" read-only >"$job/registry.yml"
+
+	# What is installed on the guest, by path.
+	installed=$job/files
+	mkdir -p "$installed"/{usr/bin,opt/cni/bin,etc/cni/net.d,etc/coracle/certs.d,etc/systemd/system}
+	cp "$CNI_PLUGINS"/* "$installed/opt/cni/bin/"
+	write_mirrors "$installed/etc/coracle/certs.d" "$REGISTRY_PORT"
+	NODE=/var/lib/node cni_config "$(runtime_cni_version)" >"$installed/etc/cni/net.d/10-node.conflist"
+	if [ "${CORACLE_E2E_RUNTIME:-coracle}" = containerd ]; then
+		cp -L "$PEER"/{containerd,containerd-shim-runc-v2,runc} "$installed/usr/bin/"
+		mkdir -p "$installed/etc/containerd"
+		containerd_config /usr/bin /var/lib/containerd /run/containerd /run/containerd/containerd.sock |
+			sed 's|= ".*/cni/conf"|= "/etc/cni/net.d"|; s|= ".*/certs.d"|= "/etc/coracle/certs.d"|; s|bin_dir = .*|bin_dir = "/opt/cni/bin"|' \
+				>"$installed/etc/containerd/config.toml"
+		sed 's|^ExecStart=.*|ExecStart=/usr/bin/containerd|' "$ROOT/hack/coracle.service" >"$installed/etc/systemd/system/containerd.service"
+		settings=(UNIT=containerd STORE=/var/lib/containerd SOCKET=/run/containerd/containerd.sock)
+	else
+		cp "$CORACLE_BINARY" "$installed/usr/bin/coracle"
+		cp "$ROOT/hack/coracle.service" "$installed/etc/systemd/system/"
+		settings=(UNIT=coracle STORE=/var/lib/coracle SOCKET=/run/coracle/coracle.sock)
+	fi
+	printf '%s\n' "${settings[@]}" >"$job/settings"
+}
