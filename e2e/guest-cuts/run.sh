@@ -17,7 +17,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # How long a boot, or the rest after it, may take under emulation on a busy machine, in seconds.
 readonly PATIENCE=600
 # The longest time that a load runs before its cut, in seconds.
-readonly LOAD=25
+readonly LOAD=60
 
 prepare_node
 need_guest
