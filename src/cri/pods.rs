@@ -62,6 +62,15 @@ where
         })
     }
 
+    pub(super) async fn update_sandbox(
+        &self,
+        request: v1::UpdatePodSandboxResourcesRequest,
+    ) -> Result<v1::UpdatePodSandboxResourcesResponse> {
+        let resources = convert::pod_resources(request.overhead, request.resources, "")?;
+        self.sandboxes.update(&request.pod_sandbox_id, resources).await?;
+        Ok(v1::UpdatePodSandboxResourcesResponse {})
+    }
+
     fn info(&self, record: &Record) -> String {
         let debt = self.sandboxes.debts().remove(&record.id);
         json!({

@@ -1,5 +1,6 @@
 //! Good requests, for attacks to spoil.
 
+use coracle::cri::wire;
 use k8s_cri::v1;
 use prost::Message;
 
@@ -55,6 +56,11 @@ impl<'a> Base<'a> {
             "UpdateContainerResources" => v1::UpdateContainerResourcesRequest {
                 container_id,
                 linux: Some(v1::LinuxContainerResources::default()),
+                ..Default::default()
+            }
+            .encode_to_vec(),
+            "UpdatePodSandboxResources" => wire::v1::UpdatePodSandboxResourcesRequest {
+                pod_sandbox_id: self.pod.id.clone(),
                 ..Default::default()
             }
             .encode_to_vec(),

@@ -2,11 +2,14 @@
 
 use std::path::{Component, Path};
 
-use crate::cri::sandbox::{Config, Dns, Key, Mode, Modes, PidMode, Port, Protocol, Record, check_sysctls};
+use crate::cri::sandbox::{
+    Config, Dns, Key, Mode, Modes, PidMode, Port, Protocol, Record, Resources, check_sysctls,
+};
 use crate::cri::wire::v1;
 use crate::model::{Error, Kind, Result};
 
 use super::filter::sandbox_state;
+use super::resources::resources;
 use super::security::profile;
 use super::{absolute, id, known, name, required, too_long};
 
@@ -46,6 +49,26 @@ pub(in crate::cri) fn sandbox(from: v1::RunPodSandboxRequest) -> Result<Config> 
         namespaces,
         privileged: context.privileged,
         runtime_handler,
+        resources: pod_resources(linux.overhead, linux.resources, "config.linux.")?,
+    })
+}
+
+/// What a pod as a whole may use, from fields that `within` stands before.
+///
+/// # Errors
+/// `InvalidArgument`, naming the field.
+pub(in crate::cri) fn pod_resources(
+    overhead: Option<v1::LinuxContainerResources>,
+    containers: Option<v1::LinuxContainerResources>,
+    within: &str,
+) -> Result<Resources> {
+    let checked = |from: Option<_>, name: &str| {
+        from.map(|from| resources(from, &format!("{within}{name}")))
+            .transpose()
+    };
+    Ok(Resources {
+        overhead: checked(overhead, "overhead")?,
+        containers: checked(containers, "resources")?,
     })
 }
 

@@ -30,6 +30,7 @@ fn sandbox(privileged: bool) -> Record {
         },
         privileged,
         runtime_handler: String::new(),
+        resources: Default::default(),
     };
     let text = serde_json::json!({
         "id": "abc", "created_at": 1, "phase": Phase::Ready, "network": "Held", "ips": [],

@@ -51,7 +51,7 @@ pub use network::{AttachRequest, Network};
 pub use pins::ZygotePinner;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use record::Attachment;
-pub(super) use record::{Config, Dns, Key, Mode, Modes, Phase, PidMode, Port, Protocol, Record};
+pub(super) use record::{Config, Dns, Key, Mode, Modes, Phase, PidMode, Port, Protocol, Record, Resources};
 pub(super) use registry::{Registry, Sandbox};
 use undo::gather;
 
@@ -86,6 +86,7 @@ struct Shared<R, P, N> {
     running: Flights<Key, String>,
     stopping: Flights<String, ()>,
     removing: Flights<String, ()>,
+    tasks: TaskTracker,
 }
 
 /// What sandboxes are made with.
@@ -142,6 +143,7 @@ where
             running: Flights::new(tasks.clone()),
             stopping: Flights::new(tasks.clone()),
             removing: Flights::new(tasks.clone()),
+            tasks: tasks.clone(),
         });
         let sandboxes = Sandboxes { shared };
         sandboxes.recover().await?;
@@ -170,6 +172,29 @@ where
         let mut records = self.shared.registry.all();
         records.retain(|record| record.phase != Phase::Making);
         records
+    }
+
+    /// Keeps what the pod as a whole may use. What is not told stays.
+    ///
+    /// # Errors
+    /// `FailedPrecondition`: the sandbox is not ready.
+    ///
+    /// Cancel safety: the change goes on.
+    pub(super) async fn update(&self, id: &str, resources: Resources) -> Result<()> {
+        let (shared, sandbox) = (Arc::clone(&self.shared), self.get(id)?);
+        let edit = move |record: &mut Record| {
+            if record.phase != Phase::Ready {
+                let id = &record.id;
+                return Err(Error::precondition(format!("pod sandbox {id} is not ready")));
+            }
+            let kept = &mut record.config.resources;
+            kept.overhead = resources.overhead.or(kept.overhead.take());
+            kept.containers = resources.containers.or(kept.containers.take());
+            Ok(())
+        };
+        let change = async move { shared.change(&sandbox, edit).await.map(drop) };
+        let lost = |error| Error::internal("the change ended badly").because(error);
+        self.shared.tasks.spawn(change).await.map_err(lost)?
     }
 
     /// What the network plugins may still hold for sandboxes that were stopped.
@@ -219,6 +244,27 @@ impl<R, P, N> Shared<R, P, N> {
         self.store.put(&record.id, &record).await?;
         self.registry.put(record);
         Ok(())
+    }
+
+    /// Replaces the record of a sandbox by an edited one, unless the edit changes nothing. Edits of one sandbox follow each
+    /// other, each upon the outcome of the one before.
+    async fn change(
+        &self,
+        sandbox: &Sandbox,
+        edit: impl FnOnce(&mut Record) -> Result<()>,
+    ) -> Result<Record> {
+        let _writing = sandbox.writing.lock().await;
+        let id = &sandbox.record.id;
+        let now = self.registry.find(id)?;
+        let now = now
+            .ok_or_else(|| Error::not_found(format!("no pod sandbox {id}")))?
+            .record;
+        let mut record = Record::clone(&now);
+        edit(&mut record)?;
+        if record != *now {
+            self.save(record.clone()).await?;
+        }
+        Ok(record)
     }
 
     /// Removes a record from disk, then from sight.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::LinuxContainerResources;
 use crate::state;
 
 /// A sandbox on disk. Written before the first side effect, at ready, at stop; removed with the sandbox.
@@ -98,6 +99,18 @@ pub(in crate::cri) struct Config {
     pub(in crate::cri) privileged: bool,
     /// The handler that was named, empty or not.
     pub(in crate::cri) runtime_handler: String,
+    /// What the pod as a whole may use. Records of earlier versions have none.
+    #[serde(default)]
+    pub(in crate::cri) resources: Resources,
+}
+
+/// What a pod as a whole may use, as its caller tells it. The limits themselves are those of a cgroup that is the caller's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::cri) struct Resources {
+    /// Of the sandbox itself.
+    pub(in crate::cri) overhead: Option<LinuxContainerResources>,
+    /// Of all its containers together.
+    pub(in crate::cri) containers: Option<LinuxContainerResources>,
 }
 
 /// Which namespaces a sandbox has of its own.

@@ -4,19 +4,21 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
-use tokio::sync::RwLock;
+use tokio::sync::{Mutex, RwLock};
 
 use crate::model::{Error, Result};
 
 use super::record::{Key, Record};
 
-/// A sandbox as it was at one moment, and the gate that belongs to it for its whole life.
+/// A sandbox as it was at one moment, and the locks that belong to it for its whole life.
 #[derive(Clone, Debug)]
 pub(in crate::cri) struct Sandbox {
     /// Its record.
     pub(in crate::cri) record: Arc<Record>,
     /// Held shared by who makes a container in it, alone by who stops it: no container comes into being unseen.
     pub(in crate::cri) gate: Arc<RwLock<()>>,
+    /// Held by who replaces the record of a sandbox that is past its making.
+    pub(super) writing: Arc<Mutex<()>>,
 }
 
 /// All sandboxes.
@@ -38,10 +40,11 @@ impl Registry {
         let record = Arc::new(record);
         self.snapshot.rcu(|old| {
             let mut new = Snapshot::clone(old);
-            let gate = new.by_id.get(&record.id).map(|old| Arc::clone(&old.gate));
+            let old = new.by_id.get(&record.id);
             let entry = Sandbox {
                 record: Arc::clone(&record),
-                gate: gate.unwrap_or_default(),
+                gate: old.map(|old| Arc::clone(&old.gate)).unwrap_or_default(),
+                writing: old.map(|old| Arc::clone(&old.writing)).unwrap_or_default(),
             };
             new.by_id.insert_mut(record.id.clone(), entry);
             new.by_key

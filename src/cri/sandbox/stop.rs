@@ -84,7 +84,7 @@ where
         // Containers first: what they still send must not come from an address that is given to another.
         if record.network == Attachment::Held {
             step("adapter.stop.network");
-            errors.extend(self.detach(&record).await.err());
+            errors.extend(self.detach(&sandbox, &record).await.err());
         }
         step("adapter.stop.release");
         errors.extend(self.pinner.release(self.held(&record)).await.err());
@@ -98,12 +98,14 @@ where
 
     /// Ends readiness, and waits for containers that are being made: afterwards there comes no new one.
     async fn close(&self, sandbox: &Sandbox) -> Result<Record> {
-        let mut record = Record::clone(&sandbox.record);
-        if record.phase == Phase::Ready {
-            record.phase = Phase::NotReady;
-            step("adapter.stop.record");
-            self.save(record.clone()).await?;
-        }
+        let unready = |record: &mut Record| {
+            if record.phase == Phase::Ready {
+                record.phase = Phase::NotReady;
+                step("adapter.stop.record");
+            }
+            Ok(())
+        };
+        let record = self.change(sandbox, unready).await?;
         drop(sandbox.gate.write().await);
         Ok(record)
     }
@@ -126,15 +128,15 @@ where
     }
 
     /// Detaches the network, or makes a debt of it: a failing plugin keeps no pod from being deleted.
-    async fn detach(&self, record: &Record) -> Result<()> {
+    async fn detach(&self, sandbox: &Sandbox, record: &Record) -> Result<()> {
         self.let_go(record).await?;
         step("adapter.stop.detached");
-        self.save(Record {
-            network: Attachment::None,
-            ips: vec![],
-            ..record.clone()
-        })
-        .await
+        let detached = |record: &mut Record| {
+            record.network = Attachment::None;
+            record.ips = vec![];
+            Ok(())
+        };
+        self.change(sandbox, detached).await.map(drop)
     }
 
     /// Lets go of the network, now or later.

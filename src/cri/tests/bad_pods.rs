@@ -283,6 +283,53 @@ async fn ids_of_pods() {
 }
 
 #[tokio::test]
+async fn resources_of_pods() {
+    let node = TestNode::new().await;
+    let (id, stopped) = (node.run_pod("web").await, node.run_pod("stopped").await);
+    node.stop_pod(&stopped).await.unwrap();
+    let before = node.traces().await;
+    let negative = || {
+        Some(v1::LinuxContainerResources {
+            cpu_shares: -1,
+            ..Default::default()
+        })
+    };
+
+    refused(
+        node.update_pod("", None, None).await,
+        BAD,
+        "pod_sandbox_id is empty",
+    );
+    refused(
+        node.update_pod("zz", None, None).await,
+        Code::NotFound,
+        "no pod sandbox zz",
+    );
+    refused(
+        node.update_pod(&stopped, None, None).await,
+        Code::FailedPrecondition,
+        "is not ready",
+    );
+    refused(
+        node.update_pod(&id, negative(), None).await,
+        BAD,
+        "overhead.cpu_shares -1 is negative",
+    );
+    refused(
+        node.update_pod(&id, None, negative()).await,
+        BAD,
+        "resources.cpu_shares -1 is negative",
+    );
+    let config = pod_with(|config| config.linux.get_or_insert_default().overhead = negative());
+    refused(
+        node.adapter.run_pod_sandbox(run_request(config)).await,
+        BAD,
+        "config.linux.overhead.cpu_shares -1 is negative",
+    );
+    assert_eq!(node.traces().await, before);
+}
+
+#[tokio::test]
 async fn an_ambiguous_beginning_of_an_id() {
     let node = TestNode::new().await;
     let mut ids = vec![];

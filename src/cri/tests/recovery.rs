@@ -1,5 +1,7 @@
 //! What a restarted daemon makes of the sandboxes it finds.
 
+use tonic::Request;
+
 use super::requests::{pod, run_request};
 use super::support::TestNode;
 use crate::cri::sandbox::{Phase, Record};
@@ -20,6 +22,31 @@ async fn a_restarted_daemon_finds_its_pods() {
     assert_eq!(node.pod_status(&ready).await.status, before);
     assert_eq!(node.pod_status(&stopped).await.status.unwrap().state, NOT_READY);
     assert_eq!(node.run_pod("a").await, ready);
+}
+
+#[tokio::test]
+async fn what_a_pod_may_use_is_kept_and_shown() {
+    let node = TestNode::new().await;
+    let id = node.run_pod("web").await;
+    let memory = |bytes| {
+        Some(v1::LinuxContainerResources {
+            memory_limit_in_bytes: bytes,
+            ..Default::default()
+        })
+    };
+
+    node.update_pod(&id, memory(1), memory(100)).await.unwrap();
+    node.update_pod(&id, None, memory(200)).await.unwrap();
+    let node = node.restart().await;
+
+    let request = v1::PodSandboxStatusRequest {
+        pod_sandbox_id: id,
+        verbose: true,
+    };
+    let answer = node.adapter.pod_sandbox_status(Request::new(request)).await;
+    let info: serde_json::Value = serde_json::from_str(&answer.unwrap().into_inner().info["info"]).unwrap();
+    let kept = |of: &str| info["sandbox"]["config"]["resources"][of]["memoryLimitInBytes"].as_i64();
+    assert_eq!((kept("overhead"), kept("containers")), (Some(1), Some(200)));
 }
 
 #[tokio::test]

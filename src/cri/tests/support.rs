@@ -236,6 +236,22 @@ impl TestNode {
         self.adapter.stop_pod_sandbox(Request::new(request)).await
     }
 
+    pub(super) async fn update_pod(
+        &self,
+        id: &str,
+        overhead: Option<v1::LinuxContainerResources>,
+        resources: Option<v1::LinuxContainerResources>,
+    ) -> std::result::Result<Response<v1::UpdatePodSandboxResourcesResponse>, Status> {
+        let request = v1::UpdatePodSandboxResourcesRequest {
+            pod_sandbox_id: id.to_owned(),
+            overhead,
+            resources,
+        };
+        self.adapter
+            .update_pod_sandbox_resources(Request::new(request))
+            .await
+    }
+
     pub(super) async fn remove_pod(
         &self,
         id: &str,
