@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use coracle::cri::wire;
 use k8s_cri::v1;
 use libtest_mimic::Trial;
 use tonic::Code;
@@ -12,12 +13,18 @@ use crate::harness::daemon::{refused, shared};
 use crate::harness::node::{cgroups_below, hierarchies};
 use crate::harness::pod::{Pod, resources, security};
 use crate::harness::{eventually, trials};
+use crate::streams::runtime;
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
         limits_are_those_of_the_cgroup,
         limits_can_be_changed,
         limits_of_an_ended_container_cannot,
+        memory_in_use_is_reclaimed_for_a_lower_limit_or_the_limit_is_refused,
+        limits_are_changed_all_or_none,
+        a_status_tells_what_the_kernel_holds,
+        the_score_of_every_process_can_be_changed,
+        what_a_pod_may_use_is_kept,
         a_container_that_takes_too_much_memory_is_killed,
         a_killed_child_is_not_a_killed_container,
         statistics_tell_what_is_used,
@@ -140,9 +147,186 @@ async fn limits_can_be_changed() {
             (128 * MEBI, 20_000)
         );
     }
+    // Who could not swap before cannot now.
+    let (memory, swap) = ("memory.memsw.limit_in_bytes", "memory.swap.max");
+    let allowed = if hierarchies().len() == 1 { 0 } else { 128 * MEBI };
+    assert_eq!(value(&running, "memory", memory, swap).await, allowed.to_string());
     // What is zero in the request stays as it is.
     let status = running.status().await.resources.unwrap().linux.unwrap();
     assert_eq!(status.cpu_shares, 512);
+    pod.remove().await;
+}
+
+/// Asks for other limits.
+async fn update(
+    container: &Made<'_>,
+    change: impl FnOnce(&mut v1::LinuxContainerResources),
+) -> Result<(), tonic::Status> {
+    let mut linux = v1::LinuxContainerResources::default();
+    change(&mut linux);
+    let request = v1::UpdateContainerResourcesRequest {
+        container_id: container.id.clone(),
+        linux: Some(linux),
+        ..Default::default()
+    };
+    let mut runtime = shared().await.runtime();
+    runtime.update_container_resources(request).await.map(drop)
+}
+
+async fn memory_in_use_is_reclaimed_for_a_lower_limit_or_the_limit_is_refused() {
+    let pod = Pod::run(shared().await, "update-used").await;
+    let limited = |config: &mut v1::ContainerConfig| {
+        resources(config).memory_limit_in_bytes = 96 * MEBI;
+    };
+    // A file's pages can go to the disk, what lies in a shell's variable cannot.
+    let script = "head -c 40000000 /dev/zero >/file; sync; echo ready; exec sleep infinity";
+    let cached = pod.start_with("cached", &["sh", "-c", script], limited).await;
+    let script = "x=$(head -c 30000000 /dev/zero | tr '\\0' x); echo ready; sleep 1000000; echo $x";
+    let held = pod.start_with("held", &["sh", "-c", script], limited).await;
+    for container in [&cached, &held] {
+        eventually("the container is ready", async || container.lines().pop()).await;
+    }
+
+    update(&cached, |limits| limits.memory_limit_in_bytes = 16 * MEBI)
+        .await
+        .unwrap();
+    let refusal = update(&held, |limits| limits.memory_limit_in_bytes = 16 * MEBI)
+        .await
+        .unwrap_err();
+
+    assert_eq!(memory_limit(&cached).await, 16 * MEBI);
+    assert_eq!(refusal.code(), Code::FailedPrecondition, "{refusal}");
+    assert!(refusal.message().contains("is in use"), "{refusal}");
+    assert_eq!(memory_limit(&held).await, 96 * MEBI);
+    for container in [&cached, &held] {
+        assert_eq!(
+            container.status().await.state(),
+            v1::ContainerState::ContainerRunning
+        );
+    }
+    pod.remove().await;
+}
+
+async fn limits_are_changed_all_or_none() {
+    let pod = Pod::run(shared().await, "update-none").await;
+    let container = pod
+        .start_with("main", &["sleep", "infinity"], |config| {
+            resources(config).cpu_shares = 512;
+            resources(config).memory_limit_in_bytes = 64 * MEBI;
+        })
+        .await;
+    let before = container.status().await;
+    let shares = value(&container, "cpu", "cpu.shares", "cpu.weight").await;
+
+    // No machine has so many processors, which the kernel tells after it has taken the shares.
+    let refusal = update(&container, |limits| {
+        limits.cpu_shares = 2048;
+        limits.memory_limit_in_bytes = 128 * MEBI;
+        limits.cpuset_cpus = "8000".into();
+    })
+    .await
+    .unwrap_err();
+
+    assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
+    assert!(refusal.message().contains("cpuset.cpus"), "{refusal}");
+    assert_eq!(value(&container, "cpu", "cpu.shares", "cpu.weight").await, shares);
+    assert_eq!(memory_limit(&container).await, 64 * MEBI);
+    assert_eq!(container.status().await, before);
+    pod.remove().await;
+}
+
+async fn a_status_tells_what_the_kernel_holds() {
+    let pod = Pod::run(shared().await, "update-held").await;
+    let container = pod
+        .start_with("main", &["sleep", "infinity"], |config| {
+            resources(config).cpu_shares = 513;
+            resources(config).memory_limit_in_bytes = 64 * MEBI + 1;
+        })
+        .await;
+    let told = async || container.status().await.resources.unwrap().linux.unwrap();
+    let as_set = told().await;
+    let file = if hierarchies().len() == 1 {
+        "memory.max"
+    } else {
+        "memory.limit_in_bytes"
+    };
+    let file = cgroup(container.pid().await, "memory").join(file);
+
+    fs::write(file, (32 * MEBI).to_string()).unwrap();
+
+    // The kernel rounds, which is nobody's change.
+    assert_eq!(
+        (as_set.cpu_shares, as_set.memory_limit_in_bytes),
+        (513, 64 * MEBI + 1)
+    );
+    let held = told().await;
+    assert_eq!((held.cpu_shares, held.memory_limit_in_bytes), (513, 32 * MEBI));
+    pod.remove().await;
+}
+
+async fn the_score_of_every_process_can_be_changed() {
+    let pod = Pod::run(shared().await, "update-score").await;
+    let script = "sleep infinity & exec sleep infinity";
+    let container = pod.start("main", &["sh", "-c", script]).await;
+    let group = cgroup(container.pid().await, "memory");
+    let processes = || {
+        let text = fs::read_to_string(group.join("cgroup.procs")).unwrap();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    eventually("both processes are there", async || {
+        (processes().len() == 2).then_some(())
+    })
+    .await;
+
+    update(&container, |limits| limits.oom_score_adj = 777)
+        .await
+        .unwrap();
+
+    for pid in processes() {
+        let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+        assert_eq!(score.trim(), "777");
+    }
+    let told = container.status().await.resources.unwrap().linux.unwrap();
+    assert_eq!(told.oom_score_adj, 777);
+    pod.remove().await;
+}
+
+async fn what_a_pod_may_use_is_kept() {
+    let daemon = shared().await;
+    let memory = |bytes| wire::v1::LinuxContainerResources {
+        memory_limit_in_bytes: bytes,
+        ..Default::default()
+    };
+    let pod = Pod::run_with(daemon, "pod-resources", |config| {
+        let linux = config.linux.get_or_insert_default();
+        linux.overhead = Some(v1::LinuxContainerResources {
+            memory_limit_in_bytes: MEBI,
+            ..Default::default()
+        });
+    })
+    .await;
+    let request = wire::v1::UpdatePodSandboxResourcesRequest {
+        pod_sandbox_id: pod.id.clone(),
+        overhead: None,
+        resources: Some(memory(5 * MEBI)),
+    };
+
+    runtime(daemon)
+        .update_pod_sandbox_resources(request)
+        .await
+        .unwrap();
+
+    let request = v1::PodSandboxStatusRequest {
+        pod_sandbox_id: pod.id.clone(),
+        verbose: true,
+    };
+    let answer = daemon.runtime().pod_sandbox_status(request).await.unwrap();
+    let info: serde_json::Value = serde_json::from_str(&answer.into_inner().info["info"]).unwrap();
+    let kept = |of: &str| info["sandbox"]["config"]["resources"][of]["memoryLimitInBytes"].as_i64();
+    assert_eq!(
+        (kept("overhead"), kept("containers")),
+        (Some(MEBI), Some(5 * MEBI))
+    );
     pod.remove().await;
 }
 

@@ -77,6 +77,15 @@ equal "its log has its output" up "$(crictl logs "$id")"
 pid=$(crictl inspect -o go-template --template '{{.info.pid}}' "$id")
 group=/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$pid/cgroup")
 equal "its memory is limited" "$LIMIT" "$(cat "$group/memory.max")"
+# What the kernel would kill for: pages that can be written to the disk go there first.
+crictl exec -s "$id" sh -c 'head -c 40000000 /dev/zero >/cached; sync'
+crictl update --memory 16777216 --cpu-share 512 --cpu-quota 20000 --cpu-period 50000 "$id" >/dev/null || fail "its limits change"
+equal "its limits are others" "16777216 20 20000 50000" "$(cat "$group"/{memory.max,cpu.weight,cpu.max} | xargs)"
+equal "its status tells them" "16777216 512 20000 50000" "$(for field in memoryLimitInBytes cpuShares cpuQuota cpuPeriod; do
+	status "$id" "resources.linux.$field" && echo
+done | xargs)"
+equal "it runs on" CONTAINER_RUNNING "$(status "$id" state)"
+crictl update --memory "$LIMIT" "$id" >/dev/null || fail "its limits change back"
 disk=$(lsblk -dnro NAME,MAJ:MIN | awk '$1 == "vda" { sub(":", " ", $2); print $2 " " $3; exit }')
 equal "a disk's node can be made and not read" "made 1" \
 	"$(crictl exec -s "$id" sh -c "mknod /disk b $disk && echo made; head -c 1 /disk >/dev/null 2>&1; echo \$?" | xargs)"

@@ -56,7 +56,8 @@ impl Core {
             return;
         }
         // The exit record in the runtime directory is the truth until this is on disk.
-        match self.store_end(entry).await {
+        step("end.record");
+        match self.store_record(entry).await {
             Ok(()) => {
                 if let Some(live) = live {
                     self.release(entry, &live).await;
@@ -66,15 +67,15 @@ impl Core {
         }
     }
 
-    /// Writes the record with the end in it, for the time after the next reboot.
-    pub(super) async fn store_end(&self, entry: &Entry) -> crate::model::Result<()> {
-        let Phase::Ended(end) = entry.phase() else {
-            return Ok(());
-        };
+    /// Writes the record as the container now is, for the time after the next reboot.
+    pub(super) async fn store_record(&self, entry: &Entry) -> crate::model::Result<()> {
+        let _storing = entry.storing.lock().await;
         let mut record = entry.record.clone();
         record.resources = entry.resources();
-        record.end = Some(end);
-        step("end.record");
+        record.end = match entry.phase() {
+            Phase::Ended(end) => Some(end),
+            _ => None,
+        };
         self.inner.store.put(&entry.id, &record).await?;
         Ok(())
     }

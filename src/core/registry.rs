@@ -58,6 +58,8 @@ pub(super) struct Entry {
     changing: Mutex<Changing>,
     /// Held by the calls that move the container through its life. Readers, stop and exec do not take it.
     pub(super) operation: tokio::sync::Mutex<()>,
+    /// Held by who writes the record, so that what is on disk in the end is what was true last.
+    pub(super) storing: tokio::sync::Mutex<()>,
     ended: tokio::sync::watch::Sender<bool>,
 }
 
@@ -77,6 +79,7 @@ impl Entry {
             record,
             changing: Mutex::new(changing),
             operation: tokio::sync::Mutex::new(()),
+            storing: tokio::sync::Mutex::new(()),
             ended,
         }
     }

@@ -54,7 +54,7 @@ impl RuntimeService for Core {
             false => Default::default(),
         };
         Ok(ContainerStatusResponse {
-            status: Some(entry.status()),
+            status: Some(self.status_held(&entry).await?),
             info,
         })
     }

@@ -8,6 +8,7 @@ mod ancestors;
 pub mod detail;
 pub mod devices;
 mod exec_group;
+mod held;
 mod hierarchy;
 pub mod oom;
 mod reader;

@@ -80,10 +80,24 @@ pub fn parent(pid: i32) -> io::Result<i32> {
 
 /// Returns the caller's own oom_score_adj.
 pub fn oom_score_adj() -> io::Result<i32> {
-    let text = std::fs::read_to_string("/proc/self/oom_score_adj")?;
+    score("self")
+}
+
+/// Returns a process's oom_score_adj.
+pub fn oom_score_adj_of(pid: i32) -> io::Result<i32> {
+    score(&pid.to_string())
+}
+
+fn score(process: &str) -> io::Result<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/oom_score_adj"))?;
     text.trim()
         .parse()
         .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+}
+
+/// Sets a process's oom_score_adj, as [`set_oom_score_adj`] does the caller's.
+pub fn set_oom_score_adj_of(pid: i32, value: i32) -> io::Result<()> {
+    std::fs::write(format!("/proc/{pid}/oom_score_adj"), value.to_string())
 }
 
 /// Sets the caller's own oom_score_adj. A value below the lowest since the last privileged write needs CAP_SYS_RESOURCE.

@@ -1,0 +1,216 @@
+//! What the kernel holds of a group's limits, in the terms they were set in.
+//!
+//! The kernel rounds, and version 2 has scales of its own. A value that is what becomes of the one that was set is told as
+//! it was set; any other, somebody else's, as the kernel has it.
+
+use crate::sys::cgroup::Version;
+use crate::sys::cgroup::reader::Reader;
+use crate::sys::cgroup::update::{Limits, weight};
+
+const PAGE: i64 = 4096;
+/// The kernel's own values of what nobody has set.
+const SHARES: u64 = 1024;
+const WEIGHT: u64 = 100;
+const PERIOD: u64 = 100_000;
+
+impl Reader {
+    /// The limits of the group, of which these were set. A file that is not there leaves what was set.
+    pub fn held(&self, set: &Limits) -> Limits {
+        match self.cgroup.version() {
+            Version::V1 => v1(self, set),
+            Version::V2 => v2(self, set),
+        }
+    }
+}
+
+fn v1(reader: &Reader, set: &Limits) -> Limits {
+    let signed = |controller: &str, file: &str| reader.text(controller, file)?.trim().parse::<i64>().ok();
+    let bytes = |file: &str| {
+        reader.number("memory", file)?;
+        Some(reader.limit("memory", file).map_or(-1, |limit| limit as i64))
+    };
+    let memory = bytes("memory.limit_in_bytes");
+    let sum = bytes("memory.memsw.limit_in_bytes");
+    Limits {
+        cpu_shares: told(set.cpu_shares, reader.number("cpu", "cpu.shares"), SHARES, |s| s),
+        cpu_quota: told(set.cpu_quota, signed("cpu", "cpu.cfs_quota_us"), -1, |q| q),
+        cpu_period: told(
+            set.cpu_period,
+            reader.number("cpu", "cpu.cfs_period_us"),
+            PERIOD,
+            |p| p,
+        ),
+        // Without a word these are the parent's.
+        cpuset_cpus: listed(&set.cpuset_cpus, || reader.text("cpuset", "cpuset.cpus")),
+        cpuset_mems: listed(&set.cpuset_mems, || reader.text("cpuset", "cpuset.mems")),
+        memory: told(set.memory, memory, -1, pages),
+        // Without a word there is no swap: the sum is what memory is.
+        memory_and_swap: told(
+            set.memory_and_swap,
+            sum.filter(|sum| Some(*sum) != memory),
+            -1,
+            pages,
+        ),
+        hugepages: hugepages(set, |size| {
+            reader.number("hugetlb", &format!("hugetlb.{size}.limit_in_bytes"))
+        }),
+        unified: set.unified.clone(),
+    }
+}
+
+fn v2(reader: &Reader, set: &Limits) -> Limits {
+    let bytes = |file: &str| {
+        let text = reader.text("", file)?;
+        Some(reader.limit("", file).map_or(-1, |limit| limit as i64)).filter(|_| !text.is_empty())
+    };
+    let max = reader.text("", "cpu.max").unwrap_or_default();
+    let (quota, period) = max.trim().split_once(' ').unwrap_or_default();
+    let quota = match quota {
+        "max" => Some(-1),
+        number => number.parse().ok(),
+    };
+    let memory = bytes("memory.max");
+    let sum = bytes("memory.swap.max").map(|swap| match (swap, memory) {
+        (swap, Some(memory)) if swap >= 0 && memory >= 0 => swap + memory,
+        _ => -1,
+    });
+    Limits {
+        cpu_shares: shares(set.cpu_shares, reader.number("", "cpu.weight")),
+        cpu_quota: told(set.cpu_quota, quota, -1, |q| q),
+        cpu_period: told(set.cpu_period, period.parse().ok(), PERIOD, |p| p),
+        cpuset_cpus: listed(&set.cpuset_cpus, || reader.text("", "cpuset.cpus")),
+        cpuset_mems: listed(&set.cpuset_mems, || reader.text("", "cpuset.mems")),
+        memory: told(set.memory, memory, -1, pages),
+        memory_and_swap: told(
+            set.memory_and_swap,
+            sum.filter(|sum| Some(*sum) != memory),
+            -1,
+            pages,
+        ),
+        hugepages: hugepages(set, |size| reader.number("", &format!("hugetlb.{size}.max"))),
+        unified: set.unified.clone(),
+    }
+}
+
+/// What to tell of a value: as it was set if `become` of it is what is held, nothing if nobody has set it, else what is.
+fn told<T: Copy + PartialEq>(
+    set: Option<T>,
+    held: Option<T>,
+    untouched: T,
+    become_of: impl Fn(T) -> T,
+) -> Option<T> {
+    match (set, held) {
+        (set, None) => set,
+        (Some(set), Some(held)) if become_of(set) == held => Some(set),
+        (None, Some(held)) if held == untouched => None,
+        (_, held) => held,
+    }
+}
+
+/// Many shares become one weight, so those that were set are told if they do.
+fn shares(set: Option<u64>, held: Option<u64>) -> Option<u64> {
+    match (set, held) {
+        (set, None) => set,
+        (Some(set), Some(held)) if weight(set) == held => Some(set),
+        (None, Some(WEIGHT)) => None,
+        (_, Some(weight)) => Some(2 + (weight.clamp(1, 10_000) - 1) * 262_142 / 9999),
+    }
+}
+
+/// A limit of memory as the kernel keeps it.
+fn pages(bytes: i64) -> i64 {
+    match bytes {
+        ..0 => bytes,
+        _ => bytes / PAGE * PAGE,
+    }
+}
+
+/// A list that was set, unless another is held. The kernel writes ranges, so the numbers count.
+fn listed(set: &Option<String>, held: impl FnOnce() -> Option<String>) -> Option<String> {
+    let set = set.as_ref()?;
+    let held = held().map(|held| held.trim().to_owned()).unwrap_or_default();
+    match held.is_empty() || numbers(&held) == numbers(set) {
+        true => Some(set.clone()),
+        false => Some(held),
+    }
+}
+
+/// The numbers of a list such as `0-2,4`, cpuset(7).
+fn numbers(list: &str) -> Option<std::collections::BTreeSet<u32>> {
+    let ranges = list.split(',').filter(|part| !part.trim().is_empty());
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
+    };
+    let ranges: Option<Vec<_>> = ranges.map(range).collect();
+    Some(ranges?.into_iter().flatten().collect())
+}
+
+/// Whole huge pages are limited.
+fn hugepages(set: &Limits, held: impl Fn(&str) -> Option<u64>) -> Vec<(String, u64)> {
+    let told = |(size, bytes): &(String, u64)| {
+        let page = page_size(size).unwrap_or(1);
+        let bytes = match held(size) {
+            Some(held) if bytes / page * page != held => held,
+            _ => *bytes,
+        };
+        (size.clone(), bytes)
+    };
+    set.hugepages.iter().map(told).collect()
+}
+
+/// `2MB` as the kernel names it.
+fn page_size(name: &str) -> Option<u64> {
+    let units = [("KB", 10), ("MB", 20), ("GB", 30)];
+    let (number, shift) = units
+        .into_iter()
+        .find_map(|(unit, shift)| Some((name.strip_suffix(unit)?, shift)))?;
+    number.parse::<u64>().ok()?.checked_shl(shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_was_rounded_is_told_as_it_was_set() {
+        assert_eq!(told(Some(10_000), Some(8192), -1, pages), Some(10_000));
+        assert_eq!(told(Some(10_000), Some(4096), -1, pages), Some(4096));
+        assert_eq!(told(None, Some(-1), -1, pages), None);
+        assert_eq!(told(None, Some(4096), -1, pages), Some(4096));
+        assert_eq!(told(Some(5), None, -1, pages), Some(5));
+        assert_eq!(told(Some(-1), Some(-1), -1, pages), Some(-1));
+    }
+
+    #[test]
+    fn shares_are_told_as_set_while_their_weight_is_held() {
+        assert_eq!(shares(Some(512), Some(weight(512))), Some(512));
+        assert_eq!(shares(Some(512), Some(10_000)), Some(262_144));
+        assert_eq!(shares(None, Some(WEIGHT)), None);
+        assert_eq!(shares(None, Some(1)), Some(2));
+    }
+
+    #[test]
+    fn lists_are_the_numbers_in_them() {
+        let set = |list: &str| Some(list.to_owned());
+        let held = |list: &'static str| move || Some(list.to_owned());
+
+        assert_eq!(listed(&set("0,1,2"), held("0-2\n")), set("0,1,2"));
+        assert_eq!(listed(&set("0,1"), held("0\n")), set("0"));
+        assert_eq!(listed(&None, held("0-7\n")), None);
+    }
+
+    #[test]
+    fn huge_pages_are_limited_by_whole_ones() {
+        let set = Limits {
+            hugepages: vec![("2MB".into(), 5 << 20), ("1GB".into(), 1 << 30)],
+            ..Limits::default()
+        };
+        let held = |size: &str| Some(if size == "2MB" { 4 << 20 } else { 0 });
+
+        assert_eq!(
+            hugepages(&set, held),
+            [("2MB".to_owned(), 5 << 20), ("1GB".to_owned(), 0)]
+        );
+    }
+}
