@@ -76,7 +76,7 @@ impl Fate {
 pub(crate) enum Kind {
     /// A PID namespace for the container alone.
     Plain,
-    /// A PID namespace that the pod shares, an image with a volume and a user.
+    /// A user namespace, a PID namespace that the pod shares, an image with a volume and a user.
     Shared,
 }
 
@@ -181,7 +181,18 @@ impl<'a> Life<'a> {
         let mut config = pod::config(&daemon, "life");
         *self.fate.cgroup.lock().unwrap() = config.linux.as_ref().unwrap().cgroup_parent.clone();
         if kind == Kind::Shared {
-            namespaces(&mut config).pid = v1::NamespaceMode::Pod.into();
+            let mapping = v1::IdMapping {
+                host_id: 300_000,
+                container_id: 0,
+                length: 65_536,
+            };
+            let options = namespaces(&mut config);
+            options.pid = v1::NamespaceMode::Pod.into();
+            options.userns_options = Some(v1::UserNamespace {
+                mode: v1::NamespaceMode::Pod.into(),
+                uids: vec![mapping],
+                gids: vec![mapping],
+            });
         }
         config
     }

@@ -42,6 +42,7 @@ mod restart;
 mod stats;
 mod streaming;
 mod streams;
+mod userns;
 
 use std::process::ExitCode;
 
@@ -78,6 +79,7 @@ fn tests() -> Vec<Trial> {
         holes::tests(),
         escapes::tests(),
         image_volumes::tests(),
+        userns::tests(),
         hostile_images::tests(),
         pulls::tests(),
         pulls_refused::tests(),

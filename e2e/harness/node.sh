@@ -35,6 +35,8 @@ enter_node() {
 	# tested.
 	[ "$(df --output=avail -k "$place" 2>/dev/null | tail -n 1)" -gt 3000000 ] || place=${TMPDIR:-/tmp}
 	NODE=$(mktemp -d "$place/coracle-node.XXXXXX")
+	# Passed by the roots of user namespaces.
+	chmod 711 "$NODE"
 	# shellcheck disable=SC2064
 	trap "${NODE_EXIT:-leave_node}" EXIT
 	# Proxies are not for the addresses of pods, nor for a registry on loopback.

@@ -18,6 +18,7 @@ use crate::cri::{self, Runtime, ZygotePinner};
 use crate::image::Images;
 use crate::state::Store;
 use crate::streaming::{self, Certificate, Server, Serving};
+use crate::sys::idmap;
 use crate::sys::zygote::Zygote;
 
 /// CRI over the core, the image store, the zygote's namespaces and CNI plugins.
@@ -50,10 +51,11 @@ impl Node {
         )
         .await
         .map_err(AppError::Core)?;
+        let user_namespaces = user_namespaces(config, &core, Arc::clone(&zygote)).await;
         let adapter = Runtime::open(
             Arc::new(core.clone()),
             Arc::new(images.clone()),
-            ZygotePinner::new(Arc::clone(&zygote)),
+            ZygotePinner::new(Arc::clone(&zygote), user_namespaces),
             network.clone(),
             records.clone(),
             cri::Settings {
@@ -103,6 +105,20 @@ impl Node {
         self.images.close().await;
         self.records.close().await;
     }
+}
+
+/// Why there can be no pods in user namespaces, if there cannot.
+async fn user_namespaces(config: &Config, core: &Core, zygote: Arc<Zygote>) -> Result<(), String> {
+    let places = idmap::Places {
+        layers: image_root(&config.state_dir),
+        mounts: core.mounts_dir(),
+    };
+    let tried = tokio::task::spawn_blocking(move || idmap::probe(&zygote, &places));
+    let found = tried.await.unwrap_or_else(|e| Err(e.to_string()));
+    if let Err(why) = &found {
+        tracing::info!(why, "pods cannot have user namespaces");
+    }
+    found
 }
 
 pub(super) fn network(config: &Config) -> cni::Settings {

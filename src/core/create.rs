@@ -4,23 +4,21 @@
 //! short by a crash is taken apart at the next start.
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use oci_spec::runtime::{LinuxPids, Spec};
-
+use super::bundle::{self, Places};
 use super::lookup::{self, Joined};
 use super::mounted::{self, Mounted};
 use super::observe::unknown;
 use super::record::{Observation, VERSION, record};
-use super::recover::PROCESS;
 use super::registry::{Entry, Live, Phase};
 use super::start::kind_of;
 use super::{Core, failed, files};
 use crate::image::{ImageRecord, Snapshot};
 use crate::model::{Change, ContainerConfig, CreateContainerRequest, Error, Result};
 use crate::monitor::client::CreateDescriptors;
-use crate::monitor::protocol::{CreateRequest, Created, Overlay, Process, StagedTree, Stdio, TerminalSize};
+use crate::monitor::protocol::{CreateRequest, Created, Process, StagedTree, Stdio, TerminalSize};
 use crate::monitor::seccomp;
 use crate::monitor::{MonitorClient, MonitorError};
 use crate::spec::{self, Output, Volume};
@@ -122,11 +120,11 @@ impl Core {
 
     async fn plan(&self, id: &str, config: &ContainerConfig, image: &ImageRecord) -> Result<Plan> {
         let mut config = config.clone();
-        let (directory, images) = (self.directory(id), &self.inner.images);
+        let images = &self.inner.images;
         let found = lookup::find(&config, image, images).await?;
         let joined = lookup::namespaces(&mut config)?;
         let volumes = lookup::volumes(id, &config, image, images);
-        let (rootfs, staging) = (directory.join("rootfs"), directory.join("staging"));
+        let places = self.places(id, &config);
         let mut output = spec::generate(&spec::Input {
             id,
             config: &config,
@@ -134,21 +132,20 @@ impl Core {
             passwd: found.passwd.as_deref(),
             group: found.group.as_deref(),
             host: &self.inner.settings.host,
-            rootfs: &rootfs,
+            rootfs: &places.rootfs,
             binds: &found.binds,
             volumes: &volumes,
             devices: &found.devices,
-            staging: &staging,
+            staging: &places.staging,
             seccomp_profile: found.seccomp_profile.as_deref(),
         })?;
-        limit_processes(&mut output.spec, self.inner.settings.pids_limit);
+        bundle::limit_processes(&mut output.spec, self.inner.settings.pids_limit);
         Ok(Plan {
             joined,
             volumes,
             mounted: found.mounted,
             output,
-            rootfs,
-            staging,
+            places,
             tty: config.tty,
             stdin: config.stdin,
         })
@@ -174,6 +171,9 @@ impl Core {
             .images
             .prepare(&entry.id, image, plan.mounted.values().map(Arc::as_ref))
             .await?;
+        if let Some(user) = bundle::user_of(&entry.record.config) {
+            self.inner.images.give_to(&entry.id, user).await?;
+        }
         for volume in &plan.volumes {
             step("create.volume");
             self.inner
@@ -183,7 +183,7 @@ impl Core {
         }
         step("create.directory");
         let process = self.process(&plan.output).await?;
-        write_bundle(&dir, &plan, &process)?;
+        bundle::write(&dir, &plan.places, &plan.output.spec, &process)?;
         step("create.cgroup");
         self.new_group(&plan.output.cgroup).await?;
         if plan.joined.own_network {
@@ -297,19 +297,25 @@ impl Core {
                 stdin_once: entry.record.config.stdin_once,
             },
         };
+        let unmapped = || Error::internal("the first process's ids are not mapped");
+        let wants_staging = !plan.output.staged.is_empty() || plan.joined.user.is_some();
         let request = CreateRequest {
             id: entry.id.clone(),
             bundle: dir.join("bundle"),
             state_root: self.engine_dir(),
             cgroup: plan.output.cgroup.clone(),
-            stdio_owner: (process.uid, process.gid),
+            stdio_owner: match bundle::user_of(&entry.record.config) {
+                Some(user) => user.to_host(process.uid, process.gid).ok_or_else(unmapped)?,
+                None => (process.uid, process.gid),
+            },
             process,
             stdio,
             log: logged.then(|| entry.record.log_file()),
-            rootfs: Some(overlay(snapshot, &plan.rootfs)),
-            staging: (!plan.output.staged.is_empty()).then(|| plan.staging.clone()),
+            rootfs: Some(bundle::overlay(snapshot, &plan.places.rootfs)),
+            staging: wants_staging.then(|| plan.places.staging.clone()),
             trees: self.staged(entry, plan)?,
             namespaces: 0,
+            idmap: plan.joined.user,
         };
         Ok((request, descriptors))
     }
@@ -321,49 +327,9 @@ struct Plan {
     volumes: Vec<Volume>,
     mounted: Mounted,
     output: Output,
-    rootfs: PathBuf,
-    staging: PathBuf,
+    places: Places,
     tty: bool,
     stdin: bool,
-}
-
-/// The runtime's own limit of processes, which CRI does not ask for.
-fn limit_processes(spec: &mut Spec, limit: i64) {
-    if limit <= 0 {
-        return;
-    }
-    let mut linux = spec.linux().clone().unwrap_or_default();
-    let mut resources = linux.resources().clone().unwrap_or_default();
-    let mut pids = LinuxPids::default();
-    pids.set_limit(limit);
-    resources.set_pids(Some(pids));
-    linux.set_resources(Some(resources));
-    spec.set_linux(Some(linux));
-}
-
-fn write_bundle(dir: &Path, plan: &Plan, process: &Process) -> Result<()> {
-    let write = || -> std::io::Result<()> {
-        files::private_dir(dir)?;
-        for made in [&dir.join("bundle"), &plan.rootfs, &plan.staging] {
-            files::private_dir(made)?;
-        }
-        std::fs::write(
-            dir.join("bundle/config.json"),
-            serde_json::to_vec(&plan.output.spec)?,
-        )?;
-        std::fs::write(dir.join(PROCESS), serde_json::to_vec(process)?)
-    };
-    write().map_err(|e| failed("write below", dir, e))
-}
-
-fn overlay(snapshot: &Snapshot, target: &Path) -> Overlay {
-    Overlay {
-        lower: snapshot.lower.clone(),
-        upper: Some(snapshot.upper.clone()),
-        work: Some(snapshot.work.clone()),
-        target: target.to_owned(),
-        options: vec![],
-    }
 }
 
 fn live(monitor: MonitorClient, created: &Created, process: Process) -> Live {

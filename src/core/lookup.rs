@@ -14,7 +14,7 @@ use crate::model::{
 };
 use crate::monitor::protocol::{self, FIRST_NAMESPACE, ImageTree, Propagation, ReadOnly, Rlimit, StagedTree};
 use crate::spec::{self, DeviceNode, Output, Source, StagedMount, Volume};
-use crate::sys::mount;
+use crate::sys::{mount, namespace};
 
 /// Files and facts that a container's specification depends on.
 #[derive(Debug, Default)]
@@ -154,6 +154,8 @@ pub(super) struct Joined {
     pub(super) descriptors: Vec<OwnedFd>,
     /// The container wants a network of its own: one more descriptor, to be made, comes last.
     pub(super) own_network: bool,
+    /// Which of them is the user namespace.
+    pub(super) user: Option<usize>,
 }
 
 /// Opens the namespaces that a configuration joins, and names them there by their descriptors: the pins are not visible
@@ -162,11 +164,19 @@ pub(super) struct Joined {
 /// # Errors
 /// `InvalidArgument`, naming the namespace.
 pub(super) fn namespaces(config: &mut ContainerConfig) -> Result<Joined> {
-    let chosen = &mut config
-        .linux
-        .get_or_insert_with(LinuxContainerConfig::default)
-        .namespaces;
+    let linux = config.linux.get_or_insert_with(LinuxContainerConfig::default);
+    let chosen = &mut linux.namespaces;
     let mut joined = Joined::default();
+    if let Some(user) = &mut linux.user {
+        if chosen.network == Namespace::New {
+            let problem = "linux.namespaces.network: a new one would not belong to the user namespace";
+            return Err(Error::invalid(problem));
+        }
+        let file = open_namespace("user", &user.path)?;
+        user.path = fd_path(joined.descriptors.len());
+        joined.user = Some(joined.descriptors.len());
+        joined.descriptors.push(file);
+    }
     let all = [
         ("network", &mut chosen.network),
         ("ipc", &mut chosen.ipc),
@@ -177,11 +187,9 @@ pub(super) fn namespaces(config: &mut ContainerConfig) -> Result<Joined> {
         let Namespace::Join(path) = namespace else {
             continue;
         };
-        let file = std::fs::File::open(&*path).map_err(|e| {
-            Error::invalid(format!("{name} namespace {} cannot be joined", path.display())).because(e)
-        })?;
+        let file = open_namespace(name, path)?;
         *namespace = numbered(joined.descriptors.len());
-        joined.descriptors.push(file.into());
+        joined.descriptors.push(file);
     }
     if chosen.network == Namespace::New {
         chosen.network = numbered(joined.descriptors.len());
@@ -190,8 +198,17 @@ pub(super) fn namespaces(config: &mut ContainerConfig) -> Result<Joined> {
     Ok(joined)
 }
 
+fn open_namespace(name: &str, path: &Path) -> Result<OwnedFd> {
+    let refused = || Error::invalid(format!("{name} namespace {} cannot be joined", path.display()));
+    namespace::open(path).map_err(|e| refused().because(e))
+}
+
 fn numbered(n: usize) -> Namespace {
-    Namespace::Join(format!("/proc/self/fd/{}", FIRST_NAMESPACE as usize + n).into())
+    Namespace::Join(fd_path(n))
+}
+
+fn fd_path(n: usize) -> PathBuf {
+    format!("/proc/self/fd/{}", FIRST_NAMESPACE as usize + n).into()
 }
 
 /// The volumes that the image declares and no mount covers, at the directories they will have.
@@ -220,21 +237,25 @@ fn same_path(a: &str, b: &str) -> bool {
 /// # Errors
 /// `InvalidArgument`, naming the path.
 pub(super) fn trees(staged: &[StagedMount]) -> Result<Vec<OwnedFd>> {
-    let copy = |path: &PathBuf| {
-        mount::clone_tree(path)
-            .map_err(|e| Error::invalid(format!("{} cannot be mounted", path.display())).because(e))
-    };
-    let of_host = staged.iter().filter_map(|s| match &s.source {
-        Source::Host(path) => Some(path),
+    let refused = |path: &Path, e| Error::invalid(format!("{} cannot be mounted", path.display())).because(e);
+    let made = |mount: &StagedMount| match &mount.source {
+        Source::Host(path) => Some(mount::clone_tree(path).map_err(|e| refused(path, e))),
+        Source::Sysfs => Some(mount::detached("sysfs").map_err(|e| refused(Path::new("sysfs"), e))),
+        // Made by the worker.
         Source::Image(_) => None,
-    });
-    of_host.map(copy).collect()
+    };
+    staged.iter().filter_map(made).collect()
 }
 
 /// A staged mount in the monitor's terms.
 pub(super) fn staged(mount: &StagedMount, image: Option<ImageTree>) -> StagedTree {
     StagedTree {
         image,
+        idmap: mount.idmap,
+        name: match &mount.source {
+            Source::Host(path) => format!("{} at {}", path.display(), mount.destination),
+            Source::Image(_) | Source::Sysfs => mount.destination.clone(),
+        },
         read_only: match (mount.readonly, mount.recursive_readonly) {
             (_, true) => ReadOnly::Recursive,
             (true, false) => ReadOnly::Yes,

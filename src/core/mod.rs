@@ -7,6 +7,7 @@
 
 mod attended;
 pub mod audit;
+mod bundle;
 mod create;
 mod devices;
 mod events;
@@ -111,6 +112,8 @@ impl Core {
                 closing: CancellationToken::new(),
             }),
         };
+        let mounts = core.mounts_dir();
+        files::passable_dir(&mounts).map_err(|e| failed("make", &mounts, e))?;
         core.recover().await?;
         Ok(core)
     }
@@ -128,6 +131,12 @@ impl Core {
         for entry in self.inner.registry.all() {
             let _idle = entry.operation.lock().await;
         }
+    }
+
+    /// An empty directory that others may pass, though not list: create workers mount there what the root of a user
+    /// namespace has to reach, each in a mount namespace of its own.
+    pub fn mounts_dir(&self) -> PathBuf {
+        self.inner.settings.run_dir.join("mounts")
     }
 
     /// The directory of one container below the runtime directory.

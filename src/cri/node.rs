@@ -55,6 +55,7 @@ where
             );
             info.insert("networkDebtCounts".to_owned(), json!(told).to_string());
         }
+        let user_namespaces = self.sandboxes.user_namespaces();
         Ok(v1::StatusResponse {
             status: Some(v1::RuntimeStatus {
                 conditions: conditions.into_iter().map(condition).collect(),
@@ -64,12 +65,12 @@ where
                 name: String::new(),
                 features: Some(v1::RuntimeHandlerFeatures {
                     recursive_read_only_mounts: true,
-                    user_namespaces: false,
+                    user_namespaces,
                 }),
             }],
             features: Some(v1::RuntimeFeatures {
                 supplemental_groups_policy: true,
-                user_namespaces_host_network: false,
+                user_namespaces_host_network: user_namespaces,
                 mount_options: false,
             }),
         })

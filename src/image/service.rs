@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::model::{AuthConfig, FilesystemUsage, Result};
+use crate::model::{AuthConfig, FilesystemUsage, Result, UserNamespace};
 use crate::state::Store;
 
 use super::blocking::blocking;
@@ -171,6 +171,21 @@ impl Images {
         let snapshot = blocking(move || snapshots.prepare(&id, &image_id, layers, kept)).await?;
         self.inner.usages.begin(container_id, &snapshot.upper);
         Ok(snapshot)
+    }
+
+    /// Makes a container's writable layer one of a user namespace, before anything is in it. Doing so twice succeeds.
+    ///
+    /// # Errors
+    /// `NotFound`: the container has no snapshot; `Internal`: the file system refuses.
+    ///
+    /// Cancel safety: it is done.
+    pub async fn give_to(&self, container_id: &str, user: &UserNamespace) -> Result<()> {
+        let (snapshots, id, user) = (
+            Arc::clone(&self.inner.snapshots),
+            container_id.to_owned(),
+            user.clone(),
+        );
+        Ok(blocking(move || snapshots.give(&id, &user)).await?)
     }
 
     /// The snapshot of a container.

@@ -27,6 +27,7 @@ use super::layers::{Layer, LayerKey, Layers};
 use super::merged::{Directory, Found};
 use super::staging::{Staging, make_private};
 use super::unpack::RootAttributes;
+use crate::model::UserNamespace;
 use crate::sys::step;
 
 const SNAPSHOT_FILE_VERSION: u32 = 1;
@@ -74,6 +75,18 @@ struct Held {
     snapshot: Snapshot,
     layers: Vec<Arc<Layer>>,
     mounted: Vec<Arc<Layer>>,
+}
+
+impl Held {
+    /// Of the root directory. Overlay shows those of the topmost directory: the writable one.
+    fn root_attributes(&self) -> RootAttributes {
+        let of_image = self.layers.iter().rev().find_map(|layer| layer.facts().root);
+        of_image.unwrap_or(RootAttributes {
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+        })
+    }
 }
 
 /// All snapshots of a store.
@@ -190,13 +203,7 @@ impl Snapshots {
         for name in ["upper", "work", "rootfs", "v"] {
             make_private(&base.join(name))?;
         }
-        // Overlay shows the attributes of the topmost directory: that is this one.
-        let root = held.layers.iter().rev().find_map(|layer| layer.facts().root);
-        let root = root.unwrap_or(RootAttributes {
-            mode: 0o755,
-            uid: 0,
-            gid: 0,
-        });
+        let root = held.root_attributes();
         let upper = base.join("upper");
         chown(&upper, Some(root.uid), Some(root.gid))?;
         fs::set_permissions(&upper, fs::Permissions::from_mode(root.mode))?;
@@ -209,6 +216,24 @@ impl Snapshots {
         fs::write(base.join("snapshot.json"), serde_json::to_vec(&file)?)?;
         step("image.snapshot.publish");
         fs::rename(base, self.root.join("c").join(&held.snapshot.container_id))
+    }
+
+    /// Gives the writable layer's root directory to the user of a namespace that the image's belongs to. Its layers are
+    /// idmapped instead, and nothing else is in it yet. Blocks.
+    pub(super) fn give(&self, id: &str, user: &UserNamespace) -> Result<(), ImageError> {
+        let missing = || ImageError::Missing(format!("snapshot of container {id}"));
+        let held = self.held_of(id).ok_or_else(missing)?;
+        let root = held.root_attributes();
+        // Who is nobody in the namespace gives way to its root.
+        let owner = user.to_host(root.uid, root.gid).or_else(|| user.to_host(0, 0));
+        let (uid, gid) = owner.unwrap_or((user.uids.host_id, user.gids.host_id));
+        let upper = &held.snapshot.upper;
+        step("image.snapshot.give");
+        chown(upper, Some(uid), Some(gid)).map_err(|source| ImageError::Disk {
+            what: "give away snapshot",
+            path: upper.clone(),
+            source,
+        })
     }
 
     /// Removes a snapshot; an unknown one is fine. Blocks shortly, the space follows in the background.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::ids::{IdMapping, UserNamespace};
 use super::json::is_zero;
 use super::security::Security;
 
@@ -185,6 +186,14 @@ pub struct Mount {
     /// Further: the path in that image to mount instead of its root; links are followed inside it. Must exist.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub image_sub_path: String,
+    /// Further: owners of its files appear in the container by these ids, and in no other way are the files changed (CRI
+    /// `Mount.uidMappings`). Given with `gid_mappings`, and those of the container's user namespace; empty, owners are
+    /// the host's, most of whom that namespace does not know.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub uid_mappings: Vec<IdMapping>,
+    /// Further: the same for groups.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gid_mappings: Vec<IdMapping>,
 }
 
 /// How mounts made later, on either side, travel to the other. In JSON its number.
@@ -247,6 +256,9 @@ pub struct LinuxContainerConfig {
     /// Further: which namespaces are made, shared with the host, or joined.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub namespaces: Namespaces,
+    /// Further: a user namespace to join; absent is the host's. Every other namespace that is joined must belong to it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub user: Option<UserNamespace>,
     /// Further: parent of the container's cgroup, from the root of each hierarchy; empty takes the configured default.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cgroup_parent: String,

@@ -48,6 +48,7 @@ mod error;
 mod events;
 mod exec;
 pub mod fake;
+mod ids;
 mod image;
 mod json;
 mod metrics;
@@ -73,6 +74,7 @@ pub use container::{
 pub use error::{Error, Kind, Result};
 pub use events::{Change, Observer, Transition};
 pub use exec::{ExecRequest, ExecResponse, Reader, Resizes, TerminalSize, Writer};
+pub use ids::{IdMapping, UserNamespace};
 pub use image::{
     AuthConfig, Image, ImageFilter, ImageStatusRequest, ImageStatusResponse, ListImagesRequest,
     ListImagesResponse, PullImageRequest, PullImageResponse, RemoveImageRequest,

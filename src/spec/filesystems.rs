@@ -4,18 +4,26 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{Mount as OciMount, MountBuilder};
 
+use super::Input;
 use super::host::{Cgroups, Hierarchy};
 
 /// Device nodes.
 pub(super) const DEV: &str = "/dev";
 /// Shared memory.
 pub(super) const SHM: &str = "/dev/shm";
+/// Devices and drivers, and the network namespace's part of them.
+pub(super) const SYS: &str = "/sys";
+/// The group of terminals in every distribution.
+const TTY: u32 = 5;
 const CGROUP: &str = "/sys/fs/cgroup";
 
 /// Those of a container, in the order they are mounted.
-pub(super) fn filesystems(cgroups: &Cgroups, cgroup: &str, privileged: bool) -> Vec<OciMount> {
-    let mut mounts = system(privileged);
-    mounts.extend(match cgroups {
+pub(super) fn filesystems(input: &Input<'_>, cgroup: &str) -> Vec<OciMount> {
+    let linux = input.linux();
+    let privileged = linux.security.privileged;
+    let has_tty = linux.user.as_ref().is_none_or(|u| u.gids.to_host(TTY).is_some());
+    let mut mounts = system(privileged, has_tty);
+    mounts.extend(match &input.host.cgroups {
         Cgroups::V2 { .. } => vec![cgroup2(privileged)],
         Cgroups::V1(hierarchies) => cgroup1(hierarchies, cgroup, privileged),
     });
@@ -40,9 +48,13 @@ pub(super) fn mount(destination: &str, kind: &str, source: impl Into<PathBuf>, o
 }
 
 /// The file systems every container has.
-fn system(privileged: bool) -> Vec<OciMount> {
+fn system(privileged: bool, has_tty: bool) -> Vec<OciMount> {
     const QUIET: [&str; 3] = ["nosuid", "noexec", "nodev"];
     let with = |more: &[&'static str]| [&QUIET, more].concat();
+    // Without its group a terminal's owner could not be written to.
+    let group = format!("gid={TTY}");
+    let mut terminals = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+    terminals.extend(has_tty.then_some(group.as_str()));
     let sysfs = if privileged { with(&["rw"]) } else { with(&["ro"]) };
     vec![
         mount("/proc", "proc", "proc", &QUIET),
@@ -52,23 +64,10 @@ fn system(privileged: bool) -> Vec<OciMount> {
             "tmpfs",
             &["nosuid", "strictatime", "mode=755", "size=65536k"],
         ),
-        mount(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            // Group 5 is tty in every distribution; without it a terminal's owner could not be written to.
-            &[
-                "nosuid",
-                "noexec",
-                "newinstance",
-                "ptmxmode=0666",
-                "mode=0620",
-                "gid=5",
-            ],
-        ),
+        mount("/dev/pts", "devpts", "devpts", &terminals),
         mount(SHM, "tmpfs", "shm", &with(&["mode=1777", "size=65536k"])),
         mount("/dev/mqueue", "mqueue", "mqueue", &QUIET),
-        mount("/sys", "sysfs", "sysfs", &sysfs),
+        mount(SYS, "sysfs", "sysfs", &sysfs),
     ]
 }
 

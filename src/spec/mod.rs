@@ -45,9 +45,12 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::Config as ImageConfig;
-use oci_spec::runtime::{Linux, LinuxSeccomp, Process as OciProcess, Root, Spec, UserBuilder};
+use oci_spec::runtime::{
+    Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxSeccomp, Process as OciProcess, Root, Spec,
+    UserBuilder,
+};
 
-use crate::model::{ContainerConfig, ContainerUser, LinuxContainerConfig, Profile};
+use crate::model::{ContainerConfig, ContainerUser, IdMapping, LinuxContainerConfig, Profile};
 
 pub use capabilities::{CapabilitySets, mask, names};
 pub use devices::{DeviceKind, DeviceNode};
@@ -138,6 +141,7 @@ pub fn generate(input: &Input<'_>) -> Result<Output, SpecError> {
     devices::check(&input.config.devices)?;
     let hostname = namespaces::hostname(input.config, &linux, input.id)?;
     let identity = identity(input)?;
+    namespaces::check_user(&linux, &identity)?;
     let process = first_process(input, hostname.as_deref(), &identity, &mut warnings)?;
     let cgroup = cgroup_path(&linux.cgroup_parent, input)?;
     let mounts = mounts::mounts(input, &cgroup)?;
@@ -195,8 +199,13 @@ fn engine_linux(
     let mut readonly = security.readonly_paths.clone();
     readonly.extend(filesystems::readonly(&input.host.cgroups));
     let mut engine = Linux::default();
+    if let Some(user) = &linux.user {
+        engine
+            .set_uid_mappings(Some(vec![mapping(user.uids)]))
+            .set_gid_mappings(Some(vec![mapping(user.gids)]));
+    }
     engine
-        .set_namespaces(Some(namespaces::namespaces(&linux.namespaces)))
+        .set_namespaces(Some(namespaces::namespaces(&linux)))
         .set_cgroups_path(Some(cgroup.into()))
         .set_resources(Some(limits.linux))
         .set_devices(Some(devices::nodes(input.devices)))
@@ -205,6 +214,16 @@ fn engine_linux(
         .set_readonly_paths(hidden(&readonly))
         .set_rootfs_propagation(Some(mounts::rootfs_propagation(staged).to_owned()));
     Ok(engine)
+}
+
+/// Told to readers of the specification: the namespace is joined with its maps written.
+fn mapping(from: IdMapping) -> LinuxIdMapping {
+    LinuxIdMappingBuilder::default()
+        .container_id(from.container_id)
+        .host_id(from.host_id)
+        .size(from.length)
+        .build()
+        .expect("every field of the mapping is set")
 }
 
 fn identity(input: &Input<'_>) -> Result<user::Identity, SpecError> {

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Mount as OciMount;
 
-use crate::model::{Mount, MountPropagation, Namespace};
+use crate::model::{Mount, MountPropagation, Namespace, UserNamespace};
 
 use super::Input;
 use super::devices::bound;
 use super::error::SpecError;
-use super::filesystems::{DEV, SHM, filesystems, mount};
+use super::filesystems::{DEV, SHM, SYS, filesystems, mount};
 
 /// Where a host `/dev` waits until libcontainer has made its own nodes, which must not end up in the host's.
 const HOST_DEV: &str = "/dev/.host";
@@ -39,6 +39,8 @@ pub enum Source {
     Host(PathBuf),
     /// The image that this entry of `config.mounts` names.
     Image(usize),
+    /// A new sysfs, made by who owns the host's network.
+    Sysfs,
 }
 
 /// A tree of the host or an image, to be attached below the staging directory before libcontainer is called.
@@ -56,6 +58,8 @@ pub struct StagedMount {
     pub recursive_readonly: bool,
     /// How later mounts travel, for the whole tree.
     pub propagation: MountPropagation,
+    /// Its owners are shown as the container's user namespace knows them.
+    pub idmap: bool,
 }
 
 /// The mounts of a container.
@@ -73,6 +77,7 @@ struct Wanted {
     readonly: bool,
     recursive_readonly: bool,
     propagation: MountPropagation,
+    idmap: bool,
 }
 
 /// Works out all mounts.
@@ -81,10 +86,10 @@ pub(super) fn mounts(input: &Input<'_>, cgroup: &str) -> Result<Mounts, SpecErro
     wanted.extend(implied(input, &wanted));
     // Parents before children; equal ones as they came, so that the last one is on top.
     wanted.sort_by_key(|w| depth(&w.destination));
-    let privileged = input.linux().security.privileged;
+    let linux = input.linux();
 
     let mut out = Mounts {
-        mounts: filesystems(&input.host.cgroups, cgroup, privileged),
+        mounts: filesystems(input, cgroup),
         ..Mounts::default()
     };
     out.mounts.retain(|mount| !replaced(mount.destination(), &wanted));
@@ -100,7 +105,30 @@ pub(super) fn mounts(input: &Input<'_>, cgroup: &str) -> Result<Mounts, SpecErro
             .push(bind_of(&bind, input.staging.join(index.to_string())));
         out.staged.push(bind.stage(index));
     }
+    if linux.user.is_some() && linux.namespaces.network == Namespace::Host {
+        host_sys(input, &mut out);
+    }
     Ok(out)
+}
+
+/// `/sys` shows a network, and the kernel lets nobody mount it but who owns that: one is staged in its place.
+fn host_sys(input: &Input<'_>, out: &mut Mounts) {
+    let index = out.staged.len();
+    let is_sysfs = |m: &&mut OciMount| m.typ().as_deref() == Some("sysfs");
+    let Some(own) = out.mounts.iter_mut().find(is_sysfs) else {
+        return;
+    };
+    let options = ["rbind", "rprivate", "ro", "nosuid", "noexec", "nodev"];
+    *own = mount(SYS, "bind", input.staging.join(index.to_string()), &options);
+    let wanted = Wanted {
+        destination: SYS.to_owned(),
+        source: Source::Sysfs,
+        readonly: true,
+        recursive_readonly: false,
+        propagation: MountPropagation::Private,
+        idmap: false,
+    };
+    out.staged.push(wanted.stage(index));
 }
 
 /// Whether a mount of ours gives way to a wanted one at or above its place. `/dev` itself stays: libcontainer fills
@@ -135,9 +163,11 @@ fn asked(input: &Input<'_>) -> Result<Vec<Wanted>, SpecError> {
         );
         return Err(SpecError::invalid("mounts", problem));
     }
+    let user = &input.linux().user;
     let mut wanted = vec![];
     for (n, (mount, source)) in mounts.iter().zip(input.binds).enumerate() {
         check(mount, source, n)?;
+        check_mappings(mount, user.as_ref(), n)?;
         let image = matches!(source, Source::Image(_));
         wanted.push(Wanted {
             destination: destination(&mount.container_path, &format!("mounts[{n}].container_path"))?,
@@ -145,12 +175,16 @@ fn asked(input: &Input<'_>) -> Result<Vec<Wanted>, SpecError> {
             readonly: mount.readonly || image,
             recursive_readonly: mount.recursive_read_only || image,
             propagation: mount.propagation,
+            idmap: !mount.uid_mappings.is_empty(),
         });
     }
     for volume in input.volumes {
         let destination = destination(&volume.container_path, "the image's volumes")?;
         if !wanted.iter().any(|w| w.destination == destination) {
-            wanted.push(Wanted::plain(destination, volume.source.clone()));
+            wanted.push(Wanted {
+                idmap: user.is_some(),
+                ..Wanted::plain(destination, volume.source.clone())
+            });
         }
     }
     Ok(wanted)
@@ -185,6 +219,21 @@ fn check(mount: &Mount, source: &Source, n: usize) -> Result<(), SpecError> {
         return Err(SpecError::invalid(field("recursive_read_only"), problem));
     }
     Ok(())
+}
+
+/// Whether the owners of a mount's files can be shown as asked: there is one user namespace to show them by.
+fn check_mappings(mount: &Mount, user: Option<&UserNamespace>, n: usize) -> Result<(), SpecError> {
+    let (uids, gids) = (&mount.uid_mappings, &mount.gid_mappings);
+    let problem = match user {
+        _ if uids.is_empty() && gids.is_empty() => return Ok(()),
+        None => "are set without a user namespace",
+        Some(user) if uids[..] == [user.uids] && gids[..] == [user.gids] => return Ok(()),
+        Some(_) => "are not those of the user namespace",
+    };
+    Err(SpecError::invalid(
+        format!("mounts[{n}].uid_mappings and gid_mappings"),
+        problem,
+    ))
 }
 
 /// Cleans a path of the container by its letters alone; links are followed later, inside the root.
@@ -236,6 +285,7 @@ impl Wanted {
             readonly: false,
             recursive_readonly: false,
             propagation: MountPropagation::Private,
+            idmap: false,
         }
     }
 
@@ -247,6 +297,7 @@ impl Wanted {
             readonly: self.readonly,
             recursive_readonly: self.recursive_readonly,
             propagation: self.propagation,
+            idmap: self.idmap,
         }
     }
 }

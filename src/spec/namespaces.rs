@@ -7,6 +7,7 @@ use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceTyp
 use crate::model::{ContainerConfig, LinuxContainerConfig, Namespace, Namespaces};
 
 use super::error::SpecError;
+use super::user::Identity;
 
 /// Longest hostname of the kernel (`__NEW_UTS_LEN`).
 const HOSTNAME_MAX: usize = 64;
@@ -14,7 +15,10 @@ const HOSTNAME_MAX: usize = 64;
 const ID_AS_HOSTNAME: usize = 12;
 
 /// The namespaces to make and to join; what is not listed is the host's.
-pub(super) fn namespaces(asked: &Namespaces) -> Vec<LinuxNamespace> {
+pub(super) fn namespaces(linux: &LinuxContainerConfig) -> Vec<LinuxNamespace> {
+    let asked = &linux.namespaces;
+    let user = linux.user.as_ref();
+    let user = user.map(|user| (LinuxNamespaceType::User, Namespace::Join(user.path.clone())));
     let always = [LinuxNamespaceType::Mount, LinuxNamespaceType::Cgroup]
         .into_iter()
         .map(|kind| (kind, &Namespace::New));
@@ -24,8 +28,10 @@ pub(super) fn namespaces(asked: &Namespaces) -> Vec<LinuxNamespace> {
         (LinuxNamespaceType::Ipc, &asked.ipc),
         (LinuxNamespaceType::Uts, &asked.uts),
     ];
+    let user = user.iter().map(|(kind, namespace)| (*kind, namespace));
     always
         .chain(chosen)
+        .chain(user)
         .filter(|(_, namespace)| **namespace != Namespace::Host)
         .map(|(kind, namespace)| {
             let builder = LinuxNamespaceBuilder::default().typ(kind);
@@ -36,6 +42,36 @@ pub(super) fn namespaces(asked: &Namespaces) -> Vec<LinuxNamespace> {
             builder.build().expect("a namespace has no required field")
         })
         .collect()
+}
+
+/// Checks what a user namespace goes together with: the kernel mounts `/proc` and message queues only for who owns their
+/// namespaces, and nobody is an id that is not mapped.
+pub(super) fn check_user(linux: &LinuxContainerConfig, identity: &Identity) -> Result<(), SpecError> {
+    let Some(user) = &linux.user else {
+        return Ok(());
+    };
+    for (what, namespace) in [("pid", &linux.namespaces.pid), ("ipc", &linux.namespaces.ipc)] {
+        if *namespace == Namespace::Host {
+            let problem = "cannot be the host's beside a user namespace";
+            return Err(SpecError::invalid(format!("linux.namespaces.{what}"), problem));
+        }
+    }
+    if user.to_host(0, 0).is_none() {
+        return Err(SpecError::invalid("linux.user", "does not map id 0"));
+    }
+    let unknown = |field: &str, id: u32| {
+        let problem = format!("is {id}, which the user namespace does not map");
+        Err(SpecError::invalid(field, problem))
+    };
+    if user.uids.to_host(identity.uid).is_none() {
+        return unknown("linux.security.user", identity.uid);
+    }
+    // The primary group is among them.
+    let groups = &identity.groups;
+    match groups.iter().find(|gid| user.gids.to_host(**gid).is_none()) {
+        Some(gid) => unknown("linux.security.supplemental_groups or group", *gid),
+        None => Ok(()),
+    }
 }
 
 /// The hostname the container sets: absent unless it makes its own UTS namespace (libcontainer refuses it without).

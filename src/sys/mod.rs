@@ -14,6 +14,7 @@ pub mod fds;
 pub mod fork;
 pub mod fs;
 pub mod heap;
+pub mod idmap;
 pub mod image;
 pub mod links;
 pub mod loopback;

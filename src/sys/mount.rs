@@ -26,6 +26,17 @@ pub fn tmpfs(target: &Path, options: &str) -> io::Result<()> {
     Ok(rx::mount("tmpfs", target, "tmpfs", flags, options.as_c_str())?)
 }
 
+/// A new file system of a kind, mounted nowhere.
+pub fn detached(kind: &str) -> io::Result<OwnedFd> {
+    let context = rx::fsopen(kind, rx::FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rx::fsconfig_create(&context)?;
+    Ok(rx::fsmount(
+        &context,
+        rx::FsMountFlags::FSMOUNT_CLOEXEC,
+        rx::MountAttrFlags::empty(),
+    )?)
+}
+
 /// Cuts every mount of this namespace off from others: no mount or unmount travels in either direction.
 pub fn make_all_private() -> io::Result<()> {
     use rx::MountPropagationFlags as Flags;
@@ -85,6 +96,16 @@ pub fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
     use rx::OpenTreeFlags as Flags;
     let flags = Flags::OPEN_TREE_CLONE | Flags::OPEN_TREE_CLOEXEC | Flags::AT_RECURSIVE;
     Ok(rx::open_tree(CWD, path, flags)?)
+}
+
+/// As [`clone_tree`], without what is mounted below.
+pub fn clone_mount(path: &Path) -> io::Result<OwnedFd> {
+    use rx::OpenTreeFlags as Flags;
+    Ok(rx::open_tree(
+        CWD,
+        path,
+        Flags::OPEN_TREE_CLONE | Flags::OPEN_TREE_CLOEXEC,
+    )?)
 }
 
 /// As [`clone_tree`] of what `path` leads to beneath `root`, which no link in it can leave. Without what is mounted below.

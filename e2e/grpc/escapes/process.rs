@@ -1,14 +1,15 @@
 //! What a container's processes hold, and what they see of ours.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use k8s_cri::v1;
 use libtest_mimic::Trial;
-use tonic::Code;
 
 use super::{attacked, attacker, script};
 use crate::harness::container::Made;
-use crate::harness::daemon::{refused, shared};
+use crate::harness::daemon::shared;
+use crate::harness::node::node;
 use crate::harness::pod::{self, Pod, security};
 use crate::harness::trials;
 
@@ -181,28 +182,42 @@ async fn a_fresh_exec_shows_nothing_of_ours() {
     pod.remove().await;
 }
 
-/// Until there are user namespaces, a pod that asks for one is refused, so that no process of it is the node's root.
+/// A command joins the namespace of its container's users before anything else: what it is there, it is on the node.
 async fn no_exec_enters_a_user_namespace_as_the_nodes_root() {
     let daemon = shared().await;
-    let mut config = pod::config(daemon, "userns");
-    let mapping = v1::IdMapping {
-        host_id: 100_000,
-        container_id: 0,
-        length: 65_536,
-    };
-    pod::namespaces(&mut config).userns_options = Some(v1::UserNamespace {
-        mode: v1::NamespaceMode::Pod.into(),
-        uids: vec![mapping],
-        gids: vec![mapping],
-    });
-    let request = v1::RunPodSandboxRequest {
-        config: Some(config),
-        ..Default::default()
-    };
+    let pod = crate::userns::run(daemon, "userns-exec").await;
+    let kept = daemon.place.logs().join(format!("kept-{}", node().number()));
+    fs::create_dir_all(&kept).unwrap();
+    fs::write(kept.join("roots"), "secret").unwrap();
+    fs::set_permissions(kept.join("roots"), fs::Permissions::from_mode(0o600)).unwrap();
+    let container = pod
+        .start_with("main", &["sleep", "infinity"], |config| {
+            config.mounts = vec![v1::Mount {
+                host_path: kept.to_str().unwrap().to_owned(),
+                container_path: "/kept".to_owned(),
+                ..Default::default()
+            }];
+        })
+        .await;
 
-    let status = refused(daemon.runtime().run_pod_sandbox(request)).await;
-
-    assert_eq!(status.code(), Code::Unimplemented, "{status}");
-    assert!(status.message().contains("userns_options"), "{status}");
-    assert!(fs::exists("/proc/self/ns/user").unwrap());
+    // The map of the node's root would show every id there is.
+    let ran = container.sh("id -u; cat /proc/self/uid_map; touch /made").await;
+    assert_eq!(
+        ran.split_whitespace().collect::<Vec<_>>(),
+        ["0", "0", "200000", "65536"]
+    );
+    let made = format!("/proc/{}/root/made", container.pid().await);
+    assert_eq!(fs::metadata(made).unwrap().uid(), 200_000);
+    for tried in [
+        "cat /kept/roots",
+        "echo x >/kept/roots",
+        "touch /kept/x",
+        "echo x >/proc/sys/kernel/core_pattern",
+    ] {
+        let ran = container.exec(&["sh", "-c", tried]).await;
+        assert_ne!(ran.code, 0, "{tried}: {ran:?}");
+    }
+    assert_eq!(fs::read_to_string(kept.join("roots")).unwrap(), "secret");
+    container.remove().await;
+    pod.remove().await;
 }

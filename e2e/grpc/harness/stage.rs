@@ -9,6 +9,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
@@ -47,6 +48,8 @@ fn outside() -> ExitCode {
     let parent = parent.map_or_else(std::env::temp_dir, PathBuf::from);
     let directory = tempfile::Builder::new()
         .prefix("coracle-e2e-")
+        // Passed by the roots of user namespaces.
+        .permissions(fs::Permissions::from_mode(0o711))
         .tempdir_in(parent)
         .unwrap();
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWPID).unwrap();

@@ -47,7 +47,74 @@ fn profile(kind: i32, reference: &str) -> Option<v1::SecurityProfile> {
     })
 }
 
+/// Runs of ids, each the first inside, the first on the node and how many.
+fn users(config: &mut v1::PodSandboxConfig, mode: v1::NamespaceMode, runs: &[(u32, u32, u32)]) {
+    let run = |(container_id, host_id, length): &(u32, u32, u32)| v1::IdMapping {
+        host_id: *host_id,
+        container_id: *container_id,
+        length: *length,
+    };
+    let runs: Vec<_> = runs.iter().map(run).collect();
+    pod::namespaces(config).userns_options = Some(v1::UserNamespace {
+        mode: mode.into(),
+        uids: runs.clone(),
+        gids: runs,
+    });
+}
+
 const REFUSED: &[(&str, &str, Change)] = &[
+    (
+        "users of each container",
+        "userns_options.mode cannot be CONTAINER",
+        |c| users(c, v1::NamespaceMode::Container, &[]),
+    ),
+    (
+        "users of a container",
+        "userns_options.mode cannot be TARGET",
+        |c| users(c, v1::NamespaceMode::Target, &[]),
+    ),
+    ("the node's users, mapped", "its mode is NODE", |c| {
+        users(c, v1::NamespaceMode::Node, &[(0, 100_000, 9)])
+    }),
+    ("users who are nobody", "uids has 0 mappings, not 1", |c| {
+        users(c, v1::NamespaceMode::Pod, &[])
+    }),
+    ("users in two places", "uids has 2 mappings, not 1", |c| {
+        users(c, v1::NamespaceMode::Pod, &[(0, 100_000, 9), (0, 200_000, 9)])
+    }),
+    ("no root", "uids[0] does not map id 0", |c| {
+        users(c, v1::NamespaceMode::Pod, &[(1, 100_000, 9)])
+    }),
+    ("no length", "uids[0].length is 0", |c| {
+        users(c, v1::NamespaceMode::Pod, &[(0, 100_000, 0)])
+    }),
+    ("users beyond the last", "uids[0] goes beyond the last id", |c| {
+        users(c, v1::NamespaceMode::Pod, &[(0, u32::MAX - 1, 9)])
+    }),
+    ("the node's root", "uids[0] maps root to the host's", |c| {
+        users(c, v1::NamespaceMode::Pod, &[(0, 0, 65_536)])
+    }),
+    ("fewer groups than users", "maps 9 users and 8 groups", |c| {
+        users(c, v1::NamespaceMode::Pod, &[(0, 100_000, 9)]);
+        let user = pod::namespaces(c).userns_options.as_mut().unwrap();
+        user.gids[0].length = 8;
+    }),
+    (
+        "the node's processes beside users",
+        "pid cannot be NODE beside",
+        |c| {
+            users(c, v1::NamespaceMode::Pod, &[(0, 100_000, 9)]);
+            pod::namespaces(c).pid = v1::NamespaceMode::Node.into();
+        },
+    ),
+    (
+        "the node's memory beside users",
+        "ipc cannot be NODE beside",
+        |c| {
+            users(c, v1::NamespaceMode::Pod, &[(0, 100_000, 9)]);
+            pod::namespaces(c).ipc = v1::NamespaceMode::Node.into();
+        },
+    ),
     ("no metadata", "metadata", |c| c.metadata = None),
     ("no name", "metadata.name", |c| metadata(c).name.clear()),
     ("no namespace", "metadata.namespace", |c| {

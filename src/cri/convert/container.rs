@@ -14,6 +14,7 @@ use super::image::required_image;
 use super::mounts::{devices, mounts};
 use super::resources::resources;
 use super::security::security;
+use super::user::check_same;
 use super::{ADDED_MOUNTS_TAG, ATTEMPT_TAG, NAME_TAG, known, name, no_nul, required, signal, too_long};
 
 /// Where a container's PID namespace comes from, before a target container has been looked up.
@@ -89,8 +90,8 @@ pub(in crate::cri) fn container(
     let metadata = metadata(&from)?;
     let image = required_image(from.image, "config.image")?;
     let linux = linux(from.linux.unwrap_or_default(), &sandbox.config, dir, pid)?;
-    let asked = mounts(from.mounts)?;
     let modes: Modes = sandbox.config.namespaces;
+    let asked = mounts(from.mounts, modes.user)?;
     let mut all = sandbox::mounts(dir, modes, linux.security.readonly_rootfs, &asked);
     let tags = [
         (TAG, sandbox.id.clone()),
@@ -134,6 +135,9 @@ fn linux(
         Some(limits) => resources(limits, "linux.resources")?,
         None => LinuxContainerResources::default(),
     };
+    let context = from.security_context.as_ref();
+    let options = context.and_then(|context| context.namespace_options.as_ref());
+    check_same(options, sandbox.namespaces.user)?;
     let security: Security = security(from.security_context.unwrap_or_default(), sandbox.privileged)?;
     let (network, ipc, uts) = sandbox::shared(sandbox.namespaces, dir);
     Ok(LinuxContainerConfig {
@@ -145,6 +149,7 @@ fn linux(
             uts,
             pid,
         },
+        user: sandbox::user(sandbox.namespaces, dir),
         cgroup_parent: cgroup_parent(&sandbox.cgroup_parent),
         // They were set when the namespaces were pinned.
         sysctls: Default::default(),

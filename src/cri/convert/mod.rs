@@ -11,6 +11,7 @@ mod security;
 mod signal;
 mod stats;
 mod status;
+mod user;
 
 #[cfg(test)]
 mod tests;

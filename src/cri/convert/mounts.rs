@@ -1,23 +1,25 @@
 //! Mounts and devices of a container.
 
+use crate::cri::sandbox::Mappings;
 use crate::cri::wire::v1;
 use crate::model::{Device, Error, ImageSpec, Kind, Mount, MountPropagation, Result};
 
 use super::image::image_spec;
+use super::user::{check_mount, mount_mappings};
 use super::{absolute, known, no_nul};
 
-/// The model's mounts.
+/// The model's mounts, of a container in this user namespace.
 ///
 /// # Errors
 /// `InvalidArgument` or `Unimplemented`, naming the mount's field.
-pub(super) fn mounts(from: Vec<v1::Mount>) -> Result<Vec<Mount>> {
+pub(super) fn mounts(from: Vec<v1::Mount>, user: Option<Mappings>) -> Result<Vec<Mount>> {
     from.into_iter()
         .enumerate()
-        .map(|(index, mount)| one(mount, &format!("mounts[{index}]")))
+        .map(|(index, mount)| one(mount, user, &format!("mounts[{index}]")))
         .collect()
 }
 
-fn one(from: v1::Mount, field: &str) -> Result<Mount> {
+fn one(from: v1::Mount, user: Option<Mappings>, field: &str) -> Result<Mount> {
     unsupported(&from, field)?;
     absolute(&from.container_path, &format!("{field}.container_path"))?;
     let image = image(&from, field)?;
@@ -37,7 +39,14 @@ fn one(from: v1::Mount, field: &str) -> Result<Mount> {
             )));
         }
     }
+    let (uid_mappings, gid_mappings) = (
+        mount_mappings(from.uid_mappings),
+        mount_mappings(from.gid_mappings),
+    );
+    check_mount(&uid_mappings, &gid_mappings, user, field)?;
     Ok(Mount {
+        uid_mappings,
+        gid_mappings,
         container_path: from.container_path,
         host_path: from.host_path,
         readonly: from.readonly,
@@ -81,17 +90,12 @@ fn image(from: &v1::Mount, field: &str) -> Result<Option<ImageSpec>> {
 
 /// What cannot be honoured is refused, never passed over.
 fn unsupported(from: &v1::Mount, field: &str) -> Result<()> {
-    let fields = [
-        (!from.mount_options.is_empty(), "mount_options"),
-        (!from.uid_mappings.is_empty(), "uid_mappings"),
-        (!from.gid_mappings.is_empty(), "gid_mappings"),
-    ];
-    match fields.into_iter().find(|(set, _)| *set) {
-        Some((_, name)) => Err(Error::new(
+    match from.mount_options.is_empty() {
+        true => Ok(()),
+        false => Err(Error::new(
             Kind::Unimplemented,
-            format!("{field}.{name} is not supported"),
+            format!("{field}.mount_options is not supported"),
         )),
-        None => Ok(()),
     }
 }
 

@@ -6,11 +6,12 @@ use crate::cri::sandbox::{
     Config, Dns, Key, Mode, Modes, PidMode, Port, Protocol, Record, Resources, check_sysctls,
 };
 use crate::cri::wire::v1;
-use crate::model::{Error, Kind, Result};
+use crate::model::{Error, Result};
 
 use super::filter::sandbox_state;
 use super::resources::resources;
 use super::security::profile;
+use super::user::{user_namespace, user_to_wire};
 use super::{absolute, id, known, name, required, too_long};
 
 /// The longest host name the kernel takes (uname(2)).
@@ -137,8 +138,8 @@ fn modes(from: Option<&v1::NamespaceOption>) -> Result<Modes> {
             ))),
         }
     };
-    user_namespace(from.userns_options.as_ref())?;
-    Ok(Modes {
+    let modes = Modes {
+        user: user_namespace(from.userns_options.as_ref(), &format!("{FIELD}.userns_options"))?,
         network: shared(from.network, "network")?,
         ipc: shared(from.ipc, "ipc")?,
         pid: match known(from.pid, &format!("{FIELD}.pid"))? {
@@ -149,43 +150,19 @@ fn modes(from: Option<&v1::NamespaceOption>) -> Result<Modes> {
                 return Err(Error::invalid(format!("{FIELD}.pid cannot be TARGET")));
             }
         },
-    })
-}
-
-/// A user namespace of the pod's own is checked, and then refused.
-fn user_namespace(from: Option<&v1::UserNamespace>) -> Result<()> {
-    const FIELD: &str = "config.linux.security_context.namespace_options.userns_options";
-    let Some(from) = from else { return Ok(()) };
-    let mode: v1::NamespaceMode = known(from.mode, &format!("{FIELD}.mode"))?;
-    match mode {
-        v1::NamespaceMode::Node if from.uids.is_empty() && from.gids.is_empty() => Ok(()),
-        v1::NamespaceMode::Node => Err(Error::invalid(format!(
-            "{FIELD} has mappings, but its mode is NODE"
-        ))),
-        v1::NamespaceMode::Pod => {
-            mapping(&from.uids, &format!("{FIELD}.uids"))?;
-            mapping(&from.gids, &format!("{FIELD}.gids"))?;
-            Err(Error::new(
-                Kind::Unimplemented,
-                format!("{FIELD}.mode POD is not supported"),
-            ))
-        }
-        other => Err(Error::invalid(format!(
-            "{FIELD}.mode cannot be {}",
-            other.as_str_name()
-        ))),
-    }
-}
-
-fn mapping(from: &[v1::IdMapping], field: &str) -> Result<()> {
-    match from {
-        [one] if one.length == 0 => Err(Error::invalid(format!("{field}[0].length is 0"))),
-        [one] if one.container_id != 0 => Err(Error::invalid(format!("{field}[0] does not map id 0"))),
-        [_] => Ok(()),
-        more => Err(Error::invalid(format!(
-            "{field} has {} mappings, not 1",
-            more.len()
-        ))),
+    };
+    // What shows them (/proc, message queues) the kernel mounts only for who owns them.
+    let host = |what: &str| {
+        let text = format!("{FIELD}.{what} cannot be NODE beside userns_options of mode POD");
+        Err(Error::invalid(text))
+    };
+    match modes {
+        Modes { user: None, .. } => Ok(modes),
+        Modes {
+            pid: PidMode::Node, ..
+        } => host("pid"),
+        Modes { ipc: Mode::Node, .. } => host("ipc"),
+        _ => Ok(modes),
     }
 }
 
@@ -318,6 +295,7 @@ pub(in crate::cri) fn sandbox_status(from: &Record) -> v1::PodSandboxStatus {
             PidMode::Container => v1::NamespaceMode::Container as i32,
             PidMode::Node => v1::NamespaceMode::Node as i32,
         },
+        userns_options: modes.user.map(user_to_wire),
         ..v1::NamespaceOption::default()
     };
     v1::PodSandboxStatus {

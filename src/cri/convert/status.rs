@@ -9,6 +9,7 @@ use crate::model::{
 
 use super::image::spec_to_wire;
 use super::resources::to_wire;
+use super::user::to_wire as user_mapping;
 use super::{ADDED_MOUNTS_TAG, ATTEMPT_TAG, NAME_TAG, signal};
 
 /// A container in a list. One that belongs to no sandbox is not the adapter's to list.
@@ -92,6 +93,8 @@ fn mount(from: Mount) -> v1::Mount {
         recursive_read_only: from.recursive_read_only,
         image: from.image.map(spec_to_wire),
         image_sub_path: from.image_sub_path,
+        uid_mappings: from.uid_mappings.into_iter().map(user_mapping).collect(),
+        gid_mappings: from.gid_mappings.into_iter().map(user_mapping).collect(),
         ..v1::Mount::default()
     }
 }

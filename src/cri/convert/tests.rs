@@ -27,6 +27,7 @@ fn sandbox(privileged: bool) -> Record {
             network: Mode::Pod,
             ipc: Mode::Pod,
             pid: PidMode::Pod,
+            user: None,
         },
         privileged,
         runtime_handler: String::new(),

@@ -2,13 +2,13 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use crate::model::{Error, Mount, Result};
 use crate::sys::step;
 
-use super::record::{Config, Dns, Mode, Modes};
+use super::record::{Config, Dns, Mappings, Mode, Modes};
 
 /// The files by name, with their places in a container.
 const FILES: [(&str, &str); 3] = [
@@ -51,19 +51,23 @@ pub(super) fn write(dir: &Path, config: &Config, ips: &[IpAddr]) -> Result<()> {
         Some(dns) => resolv_conf(dns),
         None => read_host("/etc/resolv.conf")?,
     };
+    let owner = config.namespaces.user.map(Mappings::root);
     let texts = [format!("{hostname}\n"), hosts, resolver];
     for ((name, _), text) in FILES.iter().zip(texts) {
         let path = dir.join(name);
         step("adapter.run.file");
-        write_readable(&path, &text)
+        write_readable(&path, &text, owner)
             .map_err(|error| Error::internal(format!("cannot write {}", path.display())).because(error))?;
     }
     Ok(())
 }
 
-/// Writes a file that every user of a container can read, whatever the daemon's umask.
-fn write_readable(path: &Path, text: &str) -> io::Result<()> {
+/// Writes a file that every user of a container can read, whatever the daemon's umask, and its root can write.
+fn write_readable(path: &Path, text: &str, owner: Option<(u32, u32)>) -> io::Result<()> {
     std::fs::write(path, text)?;
+    if let Some((uid, gid)) = owner {
+        chown(path, Some(uid), Some(gid))?;
+    }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))
 }
 
@@ -154,6 +158,7 @@ mod tests {
             network: Mode::Pod,
             ipc: Mode::Node,
             pid: crate::cri::sandbox::record::PidMode::Pod,
+            user: None,
         };
 
         let mounts = mounts(Path::new("/run/s"), modes, true, &taken);

@@ -46,12 +46,14 @@ use crate::sys::clock::now;
 pub(super) use debts::{Debt, Told};
 pub(super) use files::{hostname, mounts};
 pub use namespaces::{Held, PinRequest, Pinner};
-pub(super) use namespaces::{check_sysctls, shared};
+pub(super) use namespaces::{check_sysctls, shared, user};
 pub use network::{AttachRequest, Network};
 pub use pins::ZygotePinner;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use record::Attachment;
-pub(super) use record::{Config, Dns, Key, Mode, Modes, Phase, PidMode, Port, Protocol, Record, Resources};
+pub(super) use record::{
+    Config, Dns, Key, Mappings, Mode, Modes, Phase, PidMode, Port, Protocol, Record, Resources,
+};
 pub(super) use registry::{Registry, Sandbox};
 use undo::gather;
 
@@ -210,6 +212,11 @@ where
     /// The network.
     pub(super) fn network(&self) -> &N {
         &self.shared.network
+    }
+
+    /// Whether sandboxes can have user namespaces of their own.
+    pub(super) fn user_namespaces(&self) -> bool {
+        self.shared.pinner.user_namespaces().is_ok()
     }
 
     /// Where a sandbox's files and pins are.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 
-use crate::model::{Error, Namespace, Result};
+use crate::model::{Error, IdMapping, Namespace, Result, UserNamespace};
 use crate::sys::proc::sysctl_path;
 
 use super::record::{Config, Mode, Modes, PidMode};
@@ -30,13 +30,19 @@ pub trait Pinner: Send + Sync + 'static {
 
     /// Says whether everything that [`Pinner::pin`] made is still there. A reboot takes all.
     fn holds(&self, held: Held) -> impl Future<Output = bool> + Send;
+
+    /// Why there can be no sandbox in a user namespace, if there cannot. From memory.
+    fn user_namespaces(&self) -> std::result::Result<(), String>;
 }
 
 /// What to make.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PinRequest {
-    /// Directory that exists; the pins are files `net`, `ipc`, `uts` and `pid` in it, the memory is mounted on `shm`.
+    /// Directory that exists; the pins are files `net`, `ipc`, `uts`, `pid` and `user` in it, the memory is mounted on
+    /// `shm`.
     pub dir: PathBuf,
+    /// A user namespace, its users and its groups. It owns the others, and its root owns the memory.
+    pub user: Option<(IdMapping, IdMapping)>,
     /// A network namespace, with its loopback up.
     pub network: bool,
     /// An IPC namespace, and a tmpfs of this many bytes on the directory `shm`.
@@ -61,13 +67,19 @@ pub struct Held {
 impl PinRequest {
     /// Decides what a sandbox needs.
     pub(super) fn of(config: &Config, dir: PathBuf, node_name: impl FnOnce() -> String) -> PinRequest {
-        let Modes { network, ipc, pid } = config.namespaces;
+        let Modes {
+            network,
+            ipc,
+            pid,
+            user,
+        } = config.namespaces;
         let hostname = || match config.hostname.is_empty() {
             true => node_name(),
             false => config.hostname.clone(),
         };
         PinRequest {
             dir,
+            user: user.map(|user| (user.uids, user.gids)),
             network: network == Mode::Pod,
             ipc: (ipc == Mode::Pod).then_some(SHM_BYTES),
             // Who shares the host's network bears the host's name.
@@ -90,6 +102,9 @@ pub(super) fn pins(modes: Modes) -> Vec<&'static str> {
     if modes.pid == PidMode::Pod {
         pins.push("pid");
     }
+    if modes.user.is_some() {
+        pins.push("user");
+    }
     pins
 }
 
@@ -104,6 +119,15 @@ pub(in crate::cri) fn shared(modes: Modes, dir: &Path) -> (Namespace, Namespace,
         of(modes.ipc, "ipc"),
         of(modes.network, "uts"),
     )
+}
+
+/// The user namespace of a sandbox's containers.
+pub(in crate::cri) fn user(modes: Modes, dir: &Path) -> Option<UserNamespace> {
+    modes.user.map(|user| UserNamespace {
+        path: dir.join("user"),
+        uids: user.uids,
+        gids: user.gids,
+    })
 }
 
 /// Checks that each kernel parameter belongs to a namespace of the sandbox's own: another would be the node's.
@@ -151,6 +175,7 @@ mod tests {
             network,
             ipc,
             pid: PidMode::Container,
+            user: None,
         };
         let check = |name: &str, value: &str, modes, expected: Option<&str>| {
             let sysctls = BTreeMap::from([(name.to_owned(), value.to_owned())]);

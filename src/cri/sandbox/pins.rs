@@ -4,7 +4,7 @@
 //!
 //! | name | what |
 //! | --- | --- |
-//! | `net`, `ipc`, `uts`, `pid` | files that namespaces are bound to |
+//! | `net`, `ipc`, `uts`, `pid`, `user` | files that namespaces are bound to |
 //! | `shm` | a tmpfs, or a plain directory while nothing is pinned |
 //! | `reaper.json` | the process that holds the PID namespace |
 
@@ -13,8 +13,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::model::{Error, Result};
-use crate::sys::zygote::{self, Reaper, ReaperRequest, Zygote};
+use crate::model::{Error, IdMapping, Result};
+use crate::sys::zygote::{self, Reaper, ReaperRequest, UserPin, Zygote};
 use crate::sys::{mount, namespace, step};
 
 use super::blocking;
@@ -22,19 +22,24 @@ use super::namespaces::{Held, PinRequest, Pinner};
 use super::undo::gather;
 
 /// Kinds of namespaces, by the names of their pins.
-pub(super) const KINDS: [&str; 4] = ["net", "ipc", "uts", "pid"];
+pub(super) const KINDS: [&str; 5] = ["net", "ipc", "uts", "pid", "user"];
 const REAPER: &str = "reaper.json";
 
 /// Asks the zygote for pins. All of it works on the daemon's own mount namespace.
 #[derive(Clone, Debug)]
 pub struct ZygotePinner {
     zygote: Arc<Zygote>,
+    user_namespaces: std::result::Result<(), String>,
 }
 
 impl ZygotePinner {
-    /// Makes a pinner that shares the zygote with whoever forks monitors.
-    pub fn new(zygote: Arc<Zygote>) -> ZygotePinner {
-        ZygotePinner { zygote }
+    /// Makes a pinner that shares the zygote with whoever forks monitors. Whether there can be user namespaces was found
+    /// out before.
+    pub fn new(zygote: Arc<Zygote>, user_namespaces: std::result::Result<(), String>) -> ZygotePinner {
+        ZygotePinner {
+            zygote,
+            user_namespaces,
+        }
     }
 }
 
@@ -51,47 +56,67 @@ impl Pinner for ZygotePinner {
     async fn holds(&self, held: Held) -> bool {
         blocking(move || Ok(holds(&held))).await.unwrap_or(false)
     }
+
+    fn user_namespaces(&self) -> std::result::Result<(), String> {
+        self.user_namespaces.clone()
+    }
 }
 
 fn pin(zygote: &Zygote, request: PinRequest) -> Result<()> {
     let place = |wanted: bool, kind: &str| wanted.then(|| request.dir.join(kind));
     if let Some(bytes) = request.ipc {
-        shared_memory(&request.dir.join("shm"), bytes)?;
+        let owner = request.user.map(|(uids, gids)| (uids.host_id, gids.host_id));
+        shared_memory(&request.dir.join("shm"), bytes, owner)?;
     }
+    let user = request.user.map(|(uids, gids)| UserPin {
+        path: request.dir.join("user"),
+        uid_mappings: vec![mapping(uids)],
+        gid_mappings: vec![mapping(gids)],
+    });
+    let user_path = user.as_ref().map(|user| user.path.clone());
     let wanted = zygote::PinRequest {
         net: place(request.network, "net"),
         ipc: place(request.ipc.is_some(), "ipc"),
         uts: place(request.uts.is_some(), "uts"),
-        user: None,
+        user,
         hostname: request.uts.clone(),
         sysctls: request.sysctls.into_iter().collect(),
     };
-    if wanted.net.is_some() || wanted.ipc.is_some() || wanted.uts.is_some() {
+    if wanted.net.is_some() || wanted.ipc.is_some() || wanted.uts.is_some() || wanted.user.is_some() {
         let refused = |error| Error::internal("cannot make namespaces").because(error);
         step("adapter.pin.namespaces");
         zygote.pin(wanted).map_err(refused)?;
     }
     if request.pid {
-        reaper(zygote, &request.dir)?;
+        reaper(zygote, &request.dir, user_path)?;
     }
     Ok(())
 }
 
-fn shared_memory(dir: &Path, bytes: u64) -> Result<()> {
+fn mapping(from: IdMapping) -> zygote::IdMapping {
+    zygote::IdMapping {
+        inside: from.container_id,
+        outside: from.host_id,
+        size: from.length,
+    }
+}
+
+fn shared_memory(dir: &Path, bytes: u64, owner: Option<(u32, u32)>) -> Result<()> {
     let failed = |error: io::Error| Error::internal(format!("cannot mount {}", dir.display())).because(error);
     std::fs::DirBuilder::new()
         .mode(0o1777)
         .create(dir)
         .map_err(failed)?;
     step("adapter.pin.memory");
-    mount::tmpfs(dir, &format!("size={bytes},mode=1777")).map_err(failed)
+    let (uid, gid) = owner.unwrap_or_default();
+    mount::tmpfs(dir, &format!("size={bytes},mode=1777,uid={uid},gid={gid}")).map_err(failed)
 }
 
-fn reaper(zygote: &Zygote, dir: &Path) -> Result<()> {
+fn reaper(zygote: &Zygote, dir: &Path, user: Option<PathBuf>) -> Result<()> {
     let request = ReaperRequest {
         path: dir.join("pid"),
         note: dir.join(REAPER),
-        user: None,
+        user,
     };
     let refused = |error| Error::internal("cannot make a PID namespace").because(error);
     step("adapter.pin.reaper");

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::LinuxContainerResources;
+use crate::model::{IdMapping, LinuxContainerResources};
 use crate::state;
 
 /// A sandbox on disk. Written before the first side effect, at ready, at stop; removed with the sandbox.
@@ -122,6 +122,25 @@ pub(in crate::cri) struct Modes {
     pub(in crate::cri) ipc: Mode,
     /// Process numbers.
     pub(in crate::cri) pid: PidMode,
+    /// Users, and with them the right over the other namespaces; absent is the host's.
+    #[serde(default)]
+    pub(in crate::cri) user: Option<Mappings>,
+}
+
+/// Which ids of the host are those of a user namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::cri) struct Mappings {
+    /// Its users.
+    pub(in crate::cri) uids: IdMapping,
+    /// Its groups.
+    pub(in crate::cri) gids: IdMapping,
+}
+
+impl Mappings {
+    /// User and group of the host that are root there.
+    pub(in crate::cri) fn root(self) -> (u32, u32) {
+        (self.uids.host_id, self.gids.host_id)
+    }
 }
 
 /// Where a namespace that containers always share comes from.

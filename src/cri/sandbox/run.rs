@@ -53,6 +53,14 @@ where
                 )),
             };
         }
+        if config.namespaces.user.is_some() {
+            let refused = |why| {
+                let text =
+                    format!("pod sandbox {key}: user namespaces are not supported on this node: {why}");
+                Error::new(model::Kind::Unimplemented, text)
+            };
+            self.pinner.user_namespaces().map_err(refused)?;
+        }
         let record = Record {
             id: new_id(),
             created_at: now(),

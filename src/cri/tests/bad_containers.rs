@@ -224,8 +224,8 @@ async fn create_container_with_bad_mounts() {
         ),
         (
             mount(|m| m.uid_mappings = vec![Default::default()]),
-            unsupported,
-            "mounts[0].uid_mappings",
+            BAD,
+            "mounts[0].uid_mappings need a pod sandbox in a user namespace",
         ),
     ])
     .await;

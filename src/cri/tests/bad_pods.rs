@@ -210,10 +210,23 @@ async fn run_pod_sandbox() {
     .await;
     check(user_namespace(M::Container, &[]), BAD, "mode cannot be CONTAINER").await;
     check(user_namespace(M::Target, &[]), BAD, "mode cannot be TARGET").await;
+    let beside = |namespace: fn(&mut v1::NamespaceOption)| {
+        let mut config = user_namespace(M::Pod, &[(0, 65536)]);
+        let linux = config.linux.as_mut().unwrap();
+        let context = linux.security_context.as_mut().unwrap();
+        namespace(context.namespace_options.as_mut().unwrap());
+        config
+    };
     check(
-        user_namespace(M::Pod, &[(0, 65536)]),
-        Code::Unimplemented,
-        "userns_options.mode POD",
+        beside(|options| options.pid = M::Node as i32),
+        BAD,
+        "pid cannot be NODE beside userns_options of mode POD",
+    )
+    .await;
+    check(
+        beside(|options| options.ipc = M::Node as i32),
+        BAD,
+        "ipc cannot be NODE beside userns_options of mode POD",
     )
     .await;
     let group = v1::LinuxSandboxSecurityContext {

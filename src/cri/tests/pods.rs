@@ -288,3 +288,72 @@ async fn pods_are_listed_by_every_field_of_the_filter() {
     check(filter("", state(READY), label("b")), &[]).await;
     check(filter(&a, None, label("b")), &[]).await;
 }
+
+fn in_user_namespace(name: &str) -> v1::PodSandboxConfig {
+    let mapping = v1::IdMapping {
+        host_id: 100_000,
+        container_id: 0,
+        length: 65_536,
+    };
+    let user = v1::UserNamespace {
+        mode: M::Pod as i32,
+        uids: vec![mapping],
+        gids: vec![mapping],
+    };
+    let options = v1::NamespaceOption {
+        userns_options: Some(user),
+        ..Default::default()
+    };
+    let context = v1::LinuxSandboxSecurityContext {
+        namespace_options: Some(options),
+        ..Default::default()
+    };
+    secured_pod(name, context)
+}
+
+#[tokio::test]
+async fn the_namespaces_of_a_pod_belong_to_its_user_namespace() {
+    let node = TestNode::new().await;
+
+    let answer = node
+        .adapter
+        .run_pod_sandbox(run_request(in_user_namespace("web")))
+        .await;
+
+    let id = answer.unwrap().into_inner().pod_sandbox_id;
+    let mapping = crate::model::IdMapping {
+        container_id: 0,
+        host_id: 100_000,
+        length: 65_536,
+    };
+    assert_eq!(node.world.lock().requests[0].user, Some((mapping, mapping)));
+    let status = node.pod_status(&id).await.status.unwrap();
+    let told = status.linux.unwrap().namespaces.unwrap().options.unwrap();
+    let asked = in_user_namespace("web").linux.unwrap().security_context.unwrap();
+    assert_eq!(
+        told.userns_options,
+        asked.namespace_options.unwrap().userns_options
+    );
+}
+
+#[tokio::test]
+async fn a_node_without_user_namespaces_says_so_and_refuses_pods_in_them() {
+    let node = TestNode::new().await;
+    node.world.fail("user_namespaces", true);
+
+    let run = node
+        .adapter
+        .run_pod_sandbox(run_request(in_user_namespace("web")))
+        .await;
+
+    let text = "user namespaces are not supported on this node: the kernel is too old";
+    refused(run, Code::Unimplemented, text);
+    assert_eq!(node.traces().await.records, 0);
+    let told = node
+        .adapter
+        .status(tonic::Request::new(v1::StatusRequest::default()))
+        .await;
+    let features = told.unwrap().into_inner();
+    assert!(!features.runtime_handlers[0].features.unwrap().user_namespaces);
+    assert!(!features.features.unwrap().user_namespaces_host_network);
+}

@@ -100,6 +100,13 @@ impl Pinner for FakePinner {
     async fn holds(&self, held: Held) -> bool {
         self.0.lock().pinned.contains(&held.dir)
     }
+
+    fn user_namespaces(&self) -> std::result::Result<(), String> {
+        match self.0.lock().failing.contains("user_namespaces") {
+            true => Err("the kernel is too old".to_owned()),
+            false => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -97,7 +97,12 @@ pub(super) fn create(engine: &Engine, request: CreateRequest, inputs: Inputs) ->
 
 fn build(engine: &Engine, mut request: CreateRequest, mut inputs: Inputs) -> Outcome {
     let warnings = clamp::clamp(&mut request.process);
-    rootfs::prepare(&request, &inputs.lean, std::mem::take(&mut inputs.trees))?;
+    let user = request.idmap.map(|number| {
+        let missing = || failure::of(FailureKind::Invalid, "no user namespace came with the call");
+        inputs.namespaces.get(number).ok_or_else(missing)
+    });
+    let trees = std::mem::take(&mut inputs.trees);
+    rootfs::prepare(&request, &inputs.lean, trees, user.transpose()?)?;
     // The trees are attached and their numbers free again: these have theirs for certain.
     let mut joined = vec![];
     for (number, namespace) in (FIRST_NAMESPACE..).zip(&inputs.namespaces) {

@@ -13,10 +13,18 @@ use crate::sys::step;
 use rustix::fs::{FileType, fstat};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Leaves for a new mount namespace, attaches the trees and mounts the overlay.
-pub(super) fn prepare(request: &CreateRequest, lean: &OwnedFd, trees: Vec<OwnedFd>) -> Result<(), Failure> {
+/// Where idmapped layers are mounted while an overlay is made of them.
+const LAYERS: &str = "layers";
+
+/// Leaves for a new mount namespace, attaches the trees and mounts the overlay. `user` is the namespace to idmap by.
+pub(super) fn prepare(
+    request: &CreateRequest,
+    lean: &OwnedFd,
+    trees: Vec<OwnedFd>,
+    user: Option<&OwnedFd>,
+) -> Result<(), Failure> {
     step("worker.mounts");
     let leave = || {
         namespace::enter_one(lean)?;
@@ -27,19 +35,8 @@ pub(super) fn prepare(request: &CreateRequest, lean: &OwnedFd, trees: Vec<OwnedF
     if let Some(staging) = &request.staging {
         // Closed to listing, open to the mapped root of a user namespace, which opens the sources.
         mount::tmpfs(staging, "size=1m,mode=0711").map_err(failure::at("mount the staging directory"))?;
-        let mut given = trees.into_iter();
-        for (number, wanted) in request.trees.iter().enumerate() {
-            let target = staging.join(number.to_string());
-            let tree = match &wanted.image {
-                Some(image) => image_tree(image, &staging.join("image")),
-                None => given
-                    .next()
-                    .ok_or_else(|| io::Error::other("its descriptor is missing")),
-            };
-            tree.and_then(|tree| attach(tree, wanted, &target))
-                .map_err(failure::at(&format!("attach staged mount {number}")))?;
-        }
-    } else if !trees.is_empty() {
+        stage(request, staging, trees, user)?;
+    } else if !trees.is_empty() || user.is_some() {
         return Err(failure::of(
             FailureKind::Invalid,
             "mount trees without a staging directory",
@@ -48,11 +45,81 @@ pub(super) fn prepare(request: &CreateRequest, lean: &OwnedFd, trees: Vec<OwnedF
     if let Some(overlay) = &request.rootfs {
         let writable = overlay.upper.as_deref().zip(overlay.work.as_deref());
         step("worker.overlay");
-        mount::overlay(&overlay.lower, writable, &overlay.options, &overlay.target)
-            .map_err(failure::at("mount the root file system"))?;
+        let mount = || {
+            // Below the staging directory nothing is there yet.
+            std::fs::create_dir_all(&overlay.target)?;
+            let passing = user.zip(request.staging.as_deref());
+            let lower = passing.map(|(user, staging)| idmapped_layers(&overlay.lower, staging, user));
+            let lower = lower.transpose()?.unwrap_or_else(|| overlay.lower.clone());
+            mount::overlay(&lower, writable, &overlay.options, &overlay.target)?;
+            passing.map_or(Ok(()), |(_, staging)| drop_layers(&lower, staging))
+        };
+        mount().map_err(failure::at("mount the root file system"))?;
         own_places(&overlay.target)?;
     }
     Ok(())
+}
+
+/// Attaches the trees below the staging directory, by their numbers.
+fn stage(
+    request: &CreateRequest,
+    staging: &Path,
+    trees: Vec<OwnedFd>,
+    user: Option<&OwnedFd>,
+) -> Result<(), Failure> {
+    let mut given = trees.into_iter();
+    for (number, wanted) in request.trees.iter().enumerate() {
+        let what = match wanted.name.as_str() {
+            "" => format!("attach staged mount {number}"),
+            name => format!("mount {name}"),
+        };
+        let tree = match &wanted.image {
+            Some(image) => image_tree(image, staging, user),
+            None => given
+                .next()
+                .ok_or_else(|| io::Error::other("its descriptor is missing")),
+        };
+        let tree = tree.map_err(failure::at(&what))?;
+        if wanted.idmap && wanted.image.is_none() {
+            let user = user.ok_or_else(|| failure::of(FailureKind::Invalid, "no namespace to idmap by"))?;
+            idmap(&tree, user).map_err(|e| failure::of(FailureKind::Invalid, format!("{what}: {e}")))?;
+        }
+        attach(tree, wanted, &staging.join(number.to_string())).map_err(failure::at(&what))?;
+    }
+    Ok(())
+}
+
+/// Shows the owners of a tree's files as a user namespace knows them.
+fn idmap(tree: &OwnedFd, user: &OwnedFd) -> io::Result<()> {
+    let attributes = Attributes {
+        idmap: Some(user),
+        recursive: true,
+        ..Attributes::default()
+    };
+    mount::set_attributes(tree, attributes).map_err(|e| {
+        let text = format!("it, or a mount below it, is of a file system that cannot be idmapped: {e}");
+        io::Error::new(e.kind(), text)
+    })
+}
+
+/// Mounts layers, idmapped each, in passing: overlay itself cannot be idmapped, and takes its layers by their paths.
+fn idmapped_layers(lower: &[PathBuf], staging: &Path, user: &OwnedFd) -> io::Result<Vec<PathBuf>> {
+    let layers = staging.join(LAYERS);
+    std::fs::create_dir(&layers)?;
+    let one = |(number, layer): (usize, &PathBuf)| {
+        let (tree, target) = (mount::clone_mount(layer)?, layers.join(number.to_string()));
+        idmap(&tree, user)?;
+        std::fs::create_dir(&target)?;
+        mount::attach(&tree, &target)?;
+        Ok(target)
+    };
+    lower.iter().enumerate().map(one).collect()
+}
+
+/// Undoes [`idmapped_layers`] once the overlay holds copies of its own.
+fn drop_layers(mounted: &[PathBuf], staging: &Path) -> io::Result<()> {
+    mounted.iter().try_for_each(|layer| mount::detach(layer))?;
+    std::fs::remove_dir_all(staging.join(LAYERS))
 }
 
 /// Refuses a root whose `/dev`, `/proc` or `/sys` is anything but a directory. libcontainer makes links and nodes in
@@ -73,13 +140,20 @@ fn own_places(root: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The files of an image as a detached tree. Its overlay has no place of its own: `at` serves while it is made.
-fn image_tree(image: &ImageTree, at: &Path) -> io::Result<OwnedFd> {
-    std::fs::create_dir(at)?;
-    mount::overlay(&image.lower, None, &[], at)?;
-    let tree = mount::clone_beneath(at, Path::new(&image.sub_path));
-    mount::detach(at)?;
-    std::fs::remove_dir(at)?;
+/// The files of an image as a detached tree. Its overlay has no place of its own: one below the staging directory serves
+/// while it is made.
+fn image_tree(image: &ImageTree, staging: &Path, user: Option<&OwnedFd>) -> io::Result<OwnedFd> {
+    let at = staging.join("image");
+    std::fs::create_dir(&at)?;
+    let lower = user.map(|user| idmapped_layers(&image.lower, staging, user));
+    let lower = lower.transpose()?;
+    mount::overlay(lower.as_ref().unwrap_or(&image.lower), None, &[], &at)?;
+    if let Some(lower) = lower {
+        drop_layers(&lower, staging)?;
+    }
+    let tree = mount::clone_beneath(&at, Path::new(&image.sub_path));
+    mount::detach(&at)?;
+    std::fs::remove_dir(&at)?;
     tree
 }
 

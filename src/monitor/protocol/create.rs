@@ -33,6 +33,10 @@ pub struct CreateRequest {
     pub trees: Vec<StagedTree>,
     /// Number of namespace descriptors, see [`FIRST_NAMESPACE`](crate::monitor::protocol::FIRST_NAMESPACE).
     pub namespaces: usize,
+    /// The user namespace among them. By it layers and marked trees are idmapped; `staging` is there then, below it the
+    /// root file system's target, and whoever is root in that namespace can pass the directories above.
+    #[serde(default)]
+    pub idmap: Option<usize>,
 }
 
 /// Where a log goes.
@@ -68,6 +72,12 @@ pub struct StagedTree {
     pub propagation: Propagation,
     /// Made by the worker of these layers, instead of a descriptor.
     pub image: Option<ImageTree>,
+    /// Idmap the whole tree. Of an image the layers are, if any are.
+    #[serde(default)]
+    pub idmap: bool,
+    /// What it is called when it cannot be mounted.
+    #[serde(default)]
+    pub name: String,
 }
 
 /// An image's files, or one path of them.

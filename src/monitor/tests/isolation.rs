@@ -268,7 +268,7 @@ async fn each_staged_mount_has_its_own_propagation_and_protection() {
             StagedTree {
                 propagation,
                 read_only,
-                image: None,
+                ..StagedTree::default()
             },
         );
     }

@@ -153,7 +153,8 @@ impl Holder {
     /// Moves the caller into the pinned namespaces (but not the user namespace, where the host's rights would end).
     fn enter(&self, kinds: Kinds) -> io::Result<()> {
         match (&self.release, self.pid.parse()) {
-            (Some(_), Ok(pid)) => namespace::enter(pidfd::open(pid)?, kinds),
+            // The kernel takes no call that names nothing.
+            (Some(_), Ok(pid)) if !kinds.is_empty() => namespace::enter(pidfd::open(pid)?, kinds),
             _ => Ok(()),
         }
     }

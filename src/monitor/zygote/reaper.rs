@@ -21,7 +21,8 @@ const NOBODY: u32 = 65534;
 /// The reaper waits for a word that comes once the note is written, and ends when it does not come: there is no instant
 /// at which a reaper lives on that nobody can find.
 pub(super) fn spawn(request: &ReaperRequest, mounts: &Mounts) -> io::Result<(i32, u64)> {
-    let user = request.user.as_deref().map(namespace::open).transpose()?;
+    let user = request.user.as_deref().map(|path| open_pinned(path, mounts));
+    let user = user.transpose()?;
     let (report, report_in) = pipe::pair()?;
     let (numbers, numbers_in) = pipe::pair()?;
     let (word_out, word) = pipe::pair()?;
@@ -30,6 +31,8 @@ pub(super) fn spawn(request: &ReaperRequest, mounts: &Mounts) -> io::Result<(i32
         let made = || -> io::Result<i32> {
             if let Some(user) = &user {
                 namespace::enter_one(user)?;
+                credentials::set_gid(0)?;
+                credentials::set_uid(0)?;
             }
             namespace::leave(Kinds::CLONE_NEWPID)?;
             match fork()? {
@@ -51,6 +54,14 @@ pub(super) fn spawn(request: &ReaperRequest, mounts: &Mounts) -> io::Result<(i32
         let _ = pidfd::open(pid).and_then(|fd| pidfd::signal(fd, libc::SIGKILL));
         let _ = namespace::unpin(&request.path);
     })
+}
+
+/// Opens what is pinned where the host sees it, and comes back.
+fn open_pinned(path: &Path, mounts: &Mounts) -> io::Result<OwnedFd> {
+    let lean = mounts.enter_host()?;
+    let opened = namespace::open(path);
+    namespace::enter_one(&lean)?;
+    opened
 }
 
 fn finish(

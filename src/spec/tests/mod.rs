@@ -8,6 +8,7 @@ mod mounts;
 mod process;
 mod resources;
 mod user;
+mod users;
 mod whole;
 
 use std::path::{Path, PathBuf};

@@ -473,7 +473,7 @@ fn a_malformed_device_is_refused_by_field() {
 fn host(mount: &StagedMount) -> &str {
     match &mount.source {
         Source::Host(path) => path.to_str().unwrap(),
-        Source::Image(n) => panic!("mount {} is of image {n}", mount.destination),
+        other => panic!("mount {} is of {other:?}", mount.destination),
     }
 }
 

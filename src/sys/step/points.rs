@@ -47,6 +47,7 @@ pub const POINTS: &[&str] = &[
     "image.layer.done",
     "image.layer.publish",
     "image.layer.sync",
+    "image.snapshot.give",
     "image.snapshot.make",
     "image.snapshot.publish",
     "image.stage",
