@@ -39,6 +39,7 @@ mod pulls_refused;
 mod refusals;
 mod resources;
 mod restart;
+mod scarcity;
 mod stats;
 mod streaming;
 mod streams;
@@ -86,6 +87,7 @@ fn tests() -> Vec<Trial> {
         refusals::tests(),
         attacks::tests(),
         restart::tests(),
+        scarcity::tests(),
         stats::tests(),
         metrics::tests(),
         streams::tests(),

@@ -31,6 +31,11 @@ const DRAIN_BYTES: usize = 1 << 20;
 /// Bytes copied at once.
 const CHUNK: usize = 32 << 10;
 
+/// How long after a command's time the monitor may take to tell of its end. It kills, and looks for ten seconds.
+const OVERDUE: Duration = Duration::from_secs(20);
+/// How long a command without a limit may take until it runs.
+const BEGINS: Duration = Duration::from_secs(240);
+
 /// A terminal's size until somebody says otherwise.
 const TERMINAL: TerminalSize = TerminalSize {
     width: 80,
@@ -51,6 +56,7 @@ impl Core {
                 entry.id
             )));
         };
+        entry.heard()?;
         let given_up = CancellationToken::new();
         let _guard = given_up.clone().drop_guard();
         let id = entry.id.clone();
@@ -94,10 +100,10 @@ async fn run(id: &str, live: &Live, mut request: ExecRequest, end: End) -> Resul
     };
     let (stdio, streams) = Streams::open(&request)
         .map_err(|e| Error::internal("cannot make the streams of an exec").because(e))?;
-    let mut exec = live
-        .monitor
-        .exec(asked, stdio)
-        .await
+    let limited = (timeout_ms > 0).then(|| request.timeout + OVERDUE);
+    let begun = tokio::time::timeout(limited.unwrap_or(BEGINS), live.monitor.exec(asked, stdio)).await;
+    let mut exec = begun
+        .map_err(|_| overdue(id, &command))?
         .map_err(|e| exec_error(id, &command, e))?;
     for warning in &exec.warnings {
         tracing::debug!(container = id, warning, "exec");
@@ -110,6 +116,7 @@ async fn run(id: &str, live: &Live, mut request: ExecRequest, end: End) -> Resul
         // Either way our ends of its streams are closed: a command that goes on hears so.
         () = end.closing.cancelled() => kill(&mut exec).await,
         () = end.given_up.cancelled() => outlive(&mut exec, &end).await,
+        () = wait(limited) => return Err(overdue(id, &command)),
     };
     let exit = exit.map_err(|e| exec_error(id, &command, e))?;
     match exit.timed_out {
@@ -119,6 +126,19 @@ async fn run(id: &str, live: &Live, mut request: ExecRequest, end: End) -> Resul
             Err(Error::new(Kind::DeadlineExceeded, text))
         }
     }
+}
+
+async fn wait(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn overdue(id: &str, command: &str) -> Error {
+    let text =
+        format!("command {command:?} in container {id}: the time is up, and the monitor does not answer");
+    Error::new(Kind::DeadlineExceeded, text)
 }
 
 async fn first_size(resizes: &mut Option<Resizes>) -> TerminalSize {

@@ -3,6 +3,7 @@
 //! ```text
 //! record, has an end ------------------------------------> ended
 //! record, observed, monitor answers ---------------------> what the monitor says
+//! record, observed, monitor does not answer -------------> as last known, until it does
 //! record, observed, no monitor, exit record -------------> ended as recorded
 //! record, observed, no monitor, no exit record ----------> killed, unknown
 //! record, nothing observed, directory there -------------> creation was cut short: taken apart
@@ -11,7 +12,9 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 
@@ -20,14 +23,31 @@ use super::record::{ContainerRecord, End, Observation};
 use super::registry::{Entry, Live, Phase};
 use super::{Core, failed};
 use crate::model::Result;
-use crate::monitor::MonitorClient;
-use crate::monitor::protocol::{self, Process};
+use crate::monitor::protocol::{self, Process, State};
+use crate::monitor::{MonitorClient, MonitorError};
 
 /// Containers looked at side by side.
-const SIDE_BY_SIDE: usize = 64;
+const SIDE_BY_SIDE: usize = 512;
+
+/// How long a monitor that an earlier daemon left may take to answer. It has nothing else to do.
+const FIRST_ANSWER: Duration = Duration::from_secs(3);
+/// How long after it could not be asked a monitor is asked again, the first time and at most.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The first process of a container, as the last stage ran it. Kept beside the bundle for exec after a restart.
 pub(super) const PROCESS: &str = "process.json";
+
+/// Asks a monitor that an earlier daemon left in `dir` for its state, and does not wait for one that is stopped.
+pub(super) async fn ask(dir: &Path) -> std::result::Result<(MonitorClient, State), MonitorError> {
+    let asked = async {
+        let monitor = MonitorClient::connect(dir).await?;
+        let state = monitor.state().await?;
+        Ok((monitor, state))
+    };
+    let answer = tokio::time::timeout(FIRST_ANSWER, asked).await;
+    answer.unwrap_or_else(|_| Err(MonitorError::Silent(dir.to_owned())))
+}
 
 impl Core {
     pub(super) async fn recover(&self) -> Result<()> {
@@ -90,33 +110,84 @@ impl Core {
     }
 
     async fn recover_observed(&self, id: String, record: ContainerRecord, observed: Observation) {
-        let dir = self.directory(&id);
         let entry = Arc::new(Entry::new(id, record, Phase::Creating));
-        let found = match MonitorClient::connect(&dir).await {
-            Ok(monitor) => monitor.state().await.ok().map(|state| (monitor, state)),
-            Err(_) => None,
-        };
+        let answer = ask(&self.directory(&entry.id)).await;
         self.adopt(Arc::clone(&entry));
-        let Some((monitor, state)) = found else {
-            let end = match stored_exit(&dir, observed.started_at) {
+        match answer {
+            Err(error) if !error.is_gone() => self.ask_again(&entry, observed, error),
+            answer => self.found(&entry, &observed, answer.ok()).await,
+        }
+    }
+
+    /// Knows a container by what its monitor says, or, without one, by what is left of it.
+    async fn found(
+        &self,
+        entry: &Arc<Entry>,
+        observed: &Observation,
+        answer: Option<(MonitorClient, State)>,
+    ) {
+        let Some((monitor, state)) = answer else {
+            let end = match stored_exit(&self.directory(&entry.id), observed.started_at) {
                 Some(end) => end,
-                None => self.lost(&entry).await,
+                None => self.lost(entry).await,
             };
-            return self.end(&entry, end).await;
+            return self.end(entry, end).await;
         };
+        let created = matches!(state.phase, protocol::Phase::Created);
+        // Running, or ended: the observer is told of the end at once then.
+        if entry.set_phase(self.living(entry, observed, monitor.clone(), created)) {
+            self.follow(entry, monitor);
+        }
+    }
+
+    fn living(&self, entry: &Entry, observed: &Observation, monitor: MonitorClient, created: bool) -> Phase {
         let live = Live {
-            monitor: monitor.clone(),
+            monitor,
             pid: observed.pid,
             start_time: observed.start_time,
             started_at: observed.started_at,
             process: self.first_process(&entry.id),
         };
-        match state.phase {
-            protocol::Phase::Created => entry.set_phase(Phase::Created(live)),
-            // Running, or ended: the observer is told of the end at once then.
-            _ => entry.set_phase(Phase::Running(live)),
-        };
-        self.follow(&entry, monitor);
+        match created {
+            true => Phase::Created(live),
+            false => Phase::Running(live),
+        }
+    }
+
+    /// A monitor is there and says nothing. Its container stays as it was last known, nobody waits for it, and when the
+    /// monitor goes on its word counts.
+    fn ask_again(&self, entry: &Arc<Entry>, observed: Observation, error: MonitorError) {
+        tracing::warn!(container = entry.id, %error, "container stays as it was last known");
+        let dir = self.directory(&entry.id);
+        match MonitorClient::unreached(&dir) {
+            Ok(monitor) => {
+                entry.set_silent(true);
+                entry.set_phase(self.living(entry, &observed, monitor, observed.started_at == 0));
+            }
+            // It is not listed until there are descriptors again.
+            Err(error) => tracing::error!(container = entry.id, %error, "container is not in sight"),
+        }
+        let (core, entry) = (self.clone(), Arc::clone(entry));
+        self.inner.tasks.spawn(async move {
+            let mut pause = FIRST_PAUSE;
+            let answer = loop {
+                match MonitorClient::connect(&dir).await {
+                    // It has just answered, and does again.
+                    Ok(monitor) => match monitor.state().await {
+                        Ok(state) => break Some((monitor, state)),
+                        Err(error) => tracing::debug!(container = entry.id, %error, "no state"),
+                    },
+                    Err(error) if error.is_gone() => break None,
+                    Err(error) => tracing::debug!(container = entry.id, %error, "no answer"),
+                }
+                tokio::time::sleep(pause).await;
+                pause = LONGEST_PAUSE.min(pause * 2);
+            };
+            tracing::info!(container = entry.id, "the monitor answers, or has ended");
+            let _operation = entry.operation.lock().await;
+            entry.set_silent(false);
+            core.found(&entry, &observed, answer).await;
+        });
     }
 
     fn adopt(&self, entry: Arc<Entry>) {

@@ -10,7 +10,7 @@ use rpds::RedBlackTreeMapSync;
 
 use super::record::{ContainerRecord, End};
 use crate::model::{
-    Container, ContainerFilter, ContainerState, ContainerStatus, Error, LinuxContainerResources, Result,
+    Container, ContainerFilter, ContainerState, ContainerStatus, Error, Kind, LinuxContainerResources, Result,
 };
 use crate::monitor::MonitorClient;
 use crate::monitor::protocol::Process;
@@ -46,6 +46,8 @@ struct Changing {
     phase: Phase,
     resources: Option<LinuxContainerResources>,
     stop_signalled: bool,
+    /// Its monitor does not answer; the phase is the last one known.
+    silent: bool,
     cpu: Option<(i64, u64)>,
     reader: Option<Arc<Reader>>,
 }
@@ -71,6 +73,7 @@ impl Entry {
             phase,
             resources,
             stop_signalled: false,
+            silent: false,
             cpu: None,
             reader: None,
         };
@@ -121,6 +124,25 @@ impl Entry {
     /// True for the first caller only: the stop signal is sent once.
     pub(super) fn claim_stop_signal(&self) -> bool {
         self.changing(|c| !std::mem::replace(&mut c.stop_signalled, true))
+    }
+
+    /// Says whether the monitor answers: else the phase is the last one known.
+    pub(super) fn set_silent(&self, silent: bool) {
+        self.changing(|c| c.silent = silent);
+    }
+
+    /// Refuses what only the monitor can do while it does not answer.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(super) fn heard(&self) -> Result<()> {
+        match self.changing(|c| c.silent) {
+            false => Ok(()),
+            true => {
+                let text = format!("the monitor of container {} does not answer", self.id);
+                Err(Error::new(Kind::Unavailable, text))
+            }
+        }
     }
 
     pub(super) fn resources(&self) -> Option<LinuxContainerResources> {
@@ -215,6 +237,11 @@ impl Entry {
             Phase::Created(live) | Phase::Running(live) => {
                 status.started_at = live.started_at;
                 status.pid = Some(live.pid);
+                if self.changing(|c| c.silent) {
+                    status.reason = "MonitorSilent".into();
+                    status.message =
+                        "the monitor of the container does not answer; this is the last state known".into();
+                }
             }
             Phase::Ended(end) => {
                 status.started_at = end.started_at;
@@ -247,8 +274,8 @@ impl Registry {
         match previous.contains_key(&entry.id) {
             false => Ok(()),
             true => {
-                let kind = crate::model::Kind::AlreadyExists;
-                Err(Error::new(kind, format!("container {} exists", entry.id)))
+                let text = format!("container {} exists", entry.id);
+                Err(Error::new(Kind::AlreadyExists, text))
             }
         }
     }

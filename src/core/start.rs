@@ -34,6 +34,7 @@ impl Core {
                 entry.id
             )));
         };
+        entry.heard()?;
         step("start.observation");
         // Before the command: it may have ended before the answer is here.
         live.started_at = now();
@@ -55,7 +56,7 @@ impl Core {
                     format!("cannot start container {}: {text}", entry.id),
                 ))
             }
-            Err(error @ (MonitorError::Gone(_) | MonitorError::Unreachable { .. })) => {
+            Err(error) if error.is_gone() => {
                 // The command may have run, and may have ended: nobody knows better than the record, if there is one.
                 entry.set_phase(Phase::Running(live));
                 let end = self.lost(entry).await;
@@ -66,7 +67,8 @@ impl Core {
                 let text = error.to_string();
                 // Whatever it does now, nobody may think that it runs: it is killed, and told as ended.
                 if let Err(error) = live.monitor.kill_all().await {
-                    tracing::warn!(container = entry.id, %error, "container that did not start cannot be killed");
+                    tracing::warn!(container = entry.id, %error, "container that did not start is killed without its monitor");
+                    self.kill_group(&entry.record.cgroup).await;
                 }
                 // The command may have run, and may have ended before: its monitor knows how.
                 let text = format!("the container did not start as it should, and was killed: {text}");
@@ -140,7 +142,9 @@ pub(super) fn kind_of(error: &MonitorError) -> Kind {
             FailureKind::Unsupported => Kind::Unimplemented,
             FailureKind::Command | FailureKind::Runtime => Kind::Internal,
         },
-        MonitorError::Unreachable { .. } | MonitorError::Gone(_) => Kind::Unavailable,
+        MonitorError::Unreachable { .. } | MonitorError::Gone(_) | MonitorError::Silent(_) => {
+            Kind::Unavailable
+        }
         _ => Kind::Internal,
     }
 }

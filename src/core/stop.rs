@@ -29,9 +29,14 @@ impl Core {
         };
         let patience = Duration::from_secs(u64::try_from(request.timeout).unwrap_or(0));
         if !patience.is_zero() {
-            self.ask_to_stop(&entry, &live).await?;
-            if tokio::time::timeout(patience, entry.ended()).await.is_ok() {
-                return Ok(());
+            let asked = async {
+                self.ask_to_stop(&entry, &live).await?;
+                entry.ended().await;
+                Ok(())
+            };
+            // The monitor's own time counts: it may be stopped.
+            if let Ok(outcome) = tokio::time::timeout(patience, asked).await {
+                return outcome;
             }
         }
         self.kill(&entry, &live).await
@@ -57,6 +62,10 @@ impl Core {
     pub(super) async fn kill(&self, entry: &Arc<Entry>, live: &Live) -> Result<()> {
         step("stop.kill");
         let killed = live.monitor.kill_all().await;
+        if killed.as_ref().is_err_and(|error| !error.is_gone()) {
+            // What it does not do is done without it.
+            self.kill_group(&entry.record.cgroup).await;
+        }
         match tokio::time::timeout(KILL_PATIENCE, entry.ended()).await {
             Ok(()) => Ok(()),
             Err(_) => match killed {

@@ -79,17 +79,17 @@ impl Core {
     ) -> std::result::Result<(), MonitorError> {
         let monitor = match monitor {
             Some(monitor) => monitor,
-            None => match MonitorClient::connect(dir).await {
-                Ok(monitor) => monitor,
+            None => match super::recover::ask(dir).await {
+                Ok((monitor, _)) => monitor,
                 // It has ended with its container, ends at this moment, or was never there.
-                Err(MonitorError::Unreachable { .. } | MonitorError::Gone(_)) => return Ok(()),
+                Err(error) if error.is_gone() => return Ok(()),
                 Err(error) => return Err(error),
             },
         };
         match monitor.delete().await {
             // Gone before, or while, it was asked: what it would have done is done below.
-            Ok(()) | Err(MonitorError::Gone(_) | MonitorError::Unreachable { .. }) => Ok(()),
-            Err(error) => Err(error),
+            Err(error) if !error.is_gone() => Err(error),
+            _ => Ok(()),
         }
     }
 

@@ -11,11 +11,12 @@ use crate::monitor::protocol::{
 };
 use crate::sys::socket;
 use crate::sys::zygote::{Zygote, ZygoteError};
-use connection::Connection;
+use connection::{Connection, Reply};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -36,6 +37,9 @@ pub enum MonitorError {
     /// The connection ended with calls open.
     #[error("the monitor in {} is gone", .0.display())]
     Gone(PathBuf),
+    /// The monitor is there and does not answer: it is stopped, or waits for a disk.
+    #[error("the monitor in {} does not answer", .0.display())]
+    Silent(PathBuf),
     /// A monitor ended before it could serve.
     #[error("the monitor died at once: {0}")]
     Died(String),
@@ -61,6 +65,20 @@ pub enum MonitorError {
     Confused,
 }
 
+impl MonitorError {
+    /// Tells whether there is no monitor any more. After any other error there may be one, and a container that it holds.
+    pub fn is_gone(&self) -> bool {
+        match self {
+            MonitorError::Gone(_) => true,
+            MonitorError::Unreachable { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
+            ),
+            _ => false,
+        }
+    }
+}
+
 /// Descriptors that travel with a create call.
 #[derive(Debug, Default)]
 pub struct CreateDescriptors {
@@ -76,7 +94,14 @@ pub struct CreateDescriptors {
 #[derive(Clone, Debug)]
 pub struct MonitorClient {
     connection: Arc<Connection>,
+    /// The far end, of a client that reaches no monitor.
+    _far: Option<Arc<OwnedFd>>,
 }
+
+/// How long a monitor that does nothing else may take to answer a call that is done at once.
+const AT_ONCE: Duration = Duration::from_secs(10);
+/// How long it may take for what its workers do. Beyond the patience of every caller.
+const AT_WORK: Duration = Duration::from_secs(240);
 
 impl MonitorClient {
     /// Has the zygote fork a monitor for `dir` (existing, owned by the container) and connects to it.
@@ -94,7 +119,8 @@ impl MonitorClient {
         }
     }
 
-    /// Connects to the monitor that an earlier daemon left in `dir`.
+    /// Connects to the monitor that an earlier daemon left in `dir`. Waits for its answer without a limit: a monitor that is
+    /// stopped gives it when it goes on. Cancel safety: the connection is closed.
     pub async fn connect(dir: &Path) -> Result<MonitorClient, MonitorError> {
         let path = dir.join(SOCKET);
         let socket = socket::connect(&path).map_err(|source| MonitorError::Unreachable {
@@ -104,9 +130,22 @@ impl MonitorClient {
         MonitorClient::greet(dir, socket).await
     }
 
+    /// Stands for a monitor that is there and cannot be reached: no call is ever answered.
+    ///
+    /// # Errors
+    /// When there are no descriptors for it.
+    pub fn unreached(dir: &Path) -> Result<MonitorClient, MonitorError> {
+        let (ours, theirs) = socket::pair()?;
+        Ok(MonitorClient {
+            connection: Connection::open(dir, ours)?,
+            _far: Some(Arc::new(theirs)),
+        })
+    }
+
     async fn greet(dir: &Path, socket: OwnedFd) -> Result<MonitorClient, MonitorError> {
         let client = MonitorClient {
             connection: Connection::open(dir, socket)?,
+            _far: None,
         };
         match client
             .connection
@@ -145,7 +184,7 @@ impl MonitorClient {
             .chain(trees)
             .chain(namespaces)
             .collect();
-        match self.connection.call(Call::Create(Box::new(request)), fds).await? {
+        match self.within(AT_WORK, Call::Create(Box::new(request)), fds).await? {
             (Answer::Created(created), fds) => Ok((created, fds.into_iter().next())),
             _ => Err(MonitorError::Confused),
         }
@@ -156,7 +195,7 @@ impl MonitorClient {
     /// A command that cannot be run is [`MonitorError::Failed`] of kind `Command`, and the container has exited with
     /// code 128 and that reason. Cancel safety: the start goes on.
     pub async fn start(&self) -> Result<(), MonitorError> {
-        self.done(Call::Start).await
+        self.done(AT_WORK, Call::Start).await
     }
 
     /// Runs a further process; returns when its command runs.
@@ -174,17 +213,17 @@ impl MonitorClient {
 
     /// Sends a signal to the container's first process.
     pub async fn signal(&self, signal: i32) -> Result<(), MonitorError> {
-        self.done(Call::Signal { signal, all: false }).await
+        self.done(AT_ONCE, Call::Signal { signal, all: false }).await
     }
 
     /// Kills everything in the container's cgroup, also processes that outlived the first one.
     pub async fn kill_all(&self) -> Result<(), MonitorError> {
-        self.done(Call::Signal { signal: 9, all: true }).await
+        self.done(AT_ONCE, Call::Signal { signal: 9, all: true }).await
     }
 
     /// Returns what the monitor knows of its container.
     pub async fn state(&self) -> Result<State, MonitorError> {
-        match self.connection.call(Call::State, vec![]).await?.0 {
+        match self.within(AT_ONCE, Call::State, vec![]).await?.0 {
             Answer::State(state) => Ok(state),
             _ => Err(MonitorError::Confused),
         }
@@ -192,22 +231,22 @@ impl MonitorClient {
 
     /// Opens the log path again. On failure no new file exists and the old one goes on being written.
     pub async fn reopen_log(&self) -> Result<(), MonitorError> {
-        self.done(Call::ReopenLog).await
+        self.done(AT_ONCE, Call::ReopenLog).await
     }
 
     /// Closes the container's standard input.
     pub async fn close_stdin(&self) -> Result<(), MonitorError> {
-        self.done(Call::CloseStdin).await
+        self.done(AT_ONCE, Call::CloseStdin).await
     }
 
     /// Sets the size of the container's terminal.
     pub async fn resize(&self, size: TerminalSize) -> Result<(), MonitorError> {
-        self.done(Call::Resize(size)).await
+        self.done(AT_ONCE, Call::Resize(size)).await
     }
 
     /// Removes the ended container; kills what is left of it first. The monitor ends after its answer.
     pub async fn delete(&self) -> Result<(), MonitorError> {
-        self.done(Call::Delete).await
+        self.done(AT_WORK, Call::Delete).await
     }
 
     /// The container's end: holds `None` until it has exited. The sender goes with the connection, so `changed()`
@@ -221,11 +260,16 @@ impl MonitorClient {
         self.connection.oom_kills()
     }
 
-    async fn done(&self, call: Call) -> Result<(), MonitorError> {
-        match self.connection.call(call, vec![]).await?.0 {
+    async fn done(&self, limit: Duration, call: Call) -> Result<(), MonitorError> {
+        match self.within(limit, call, vec![]).await?.0 {
             Answer::Done => Ok(()),
             _ => Err(MonitorError::Confused),
         }
+    }
+
+    async fn within(&self, limit: Duration, call: Call, fds: Vec<OwnedFd>) -> Result<Reply, MonitorError> {
+        let answer = tokio::time::timeout(limit, self.connection.call(call, fds)).await;
+        answer.unwrap_or_else(|_| Err(self.connection.silent()))
     }
 }
 

@@ -11,6 +11,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+/// Connections that wait to be taken. A listener that is stopped takes none, and those who come after that many are refused.
+const BACKLOG: i32 = 128;
+
 /// Returns two connected ends, both close-on-exec.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(
@@ -34,16 +37,16 @@ fn listen_with(path: &Path, kind: SocketType) -> io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
     let (_dir, short) = shortened(path)?;
     bind(&socket, &SocketAddrUnix::new(&short)?)?;
-    listen_on(&socket, 16)?;
+    listen_on(&socket, BACKLOG)?;
     Ok(socket)
 }
 
-/// Connects to a listener.
+/// Connects to a listener, non-blocking. Never waits: `WouldBlock` when too many others do.
 pub fn connect(path: &Path) -> io::Result<OwnedFd> {
     let socket = socket_with(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         None,
     )?;
     let (_dir, short) = shortened(path)?;

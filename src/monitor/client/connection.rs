@@ -107,6 +107,11 @@ impl Connection {
         }
     }
 
+    /// The error of a call that got no answer in time.
+    pub(super) fn silent(&self) -> MonitorError {
+        MonitorError::Silent(self.shared.dir.clone())
+    }
+
     pub(super) fn exited(&self) -> watch::Receiver<Option<ExitRecord>> {
         self.exited.clone()
     }

@@ -1,0 +1,10 @@
+//! What runs out: room on disks, inodes, descriptors, processes, time of those who do not answer. The daemon says so, goes
+//! on with all else, and when the shortage is over the same call succeeds and nothing is out of place.
+
+mod silent;
+
+use libtest_mimic::Trial;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    [silent::tests()].into_iter().flatten().collect()
+}
