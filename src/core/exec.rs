@@ -187,6 +187,7 @@ fn exec_error(id: &str, command: &str, error: MonitorError) -> Error {
         MonitorError::Failed(Failure {
             kind: FailureKind::Command,
             text,
+            ..
         }) => Error::new(
             Kind::Internal,
             format!("cannot run {command:?} in container {id}: {text}"),

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Core;
 use super::record::End;
@@ -13,6 +14,9 @@ use crate::monitor::client::read_exit_record;
 use crate::monitor::protocol::ExitRecord;
 use crate::sys::clock::now;
 use crate::sys::step;
+
+/// How long a store that says it is well and refuses a record all the same is left alone.
+const STORE_AGAIN: Duration = Duration::from_secs(5);
 
 impl Core {
     /// Follows a living container to its end. The task ends with the container, or with its monitor.
@@ -63,8 +67,35 @@ impl Core {
                     self.release(entry, &live).await;
                 }
             }
-            Err(error) => tracing::error!(container = entry.id, %error, "end of container not stored"),
+            Err(error) => {
+                tracing::error!(container = entry.id, %error, "end of container not stored, its monitor keeps it");
+                self.store_later(entry, live);
+            }
         }
+    }
+
+    /// Stores an end once the store can be written again. Until then the monitor keeps it, and the exit record.
+    fn store_later(&self, entry: &Arc<Entry>, live: Option<Live>) {
+        let (core, entry) = (self.clone(), Arc::clone(entry));
+        self.inner.tasks.spawn(async move {
+            loop {
+                core.inner.store.untroubled().await;
+                let _operation = entry.operation.lock().await;
+                if core.inner.registry.find(&entry.id).is_err() {
+                    return;
+                }
+                match core.store_record(&entry).await {
+                    Ok(()) => break,
+                    Err(error) => {
+                        tracing::warn!(container = entry.id, %error, "end of container still not stored")
+                    }
+                }
+                tokio::time::sleep(STORE_AGAIN).await;
+            }
+            if let Some(live) = live {
+                core.release(&entry, &live).await;
+            }
+        });
     }
 
     /// Writes the record as the container now is, for the time after the next reboot.

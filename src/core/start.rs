@@ -7,7 +7,7 @@ use super::Core;
 use super::observe::{ended, unknown};
 use super::record::{End, Observation, VERSION};
 use super::registry::{Entry, Live, Phase};
-use crate::model::{Change, Error, Kind, Result};
+use crate::model::{Change, Error, Kind, Result, is_shortage};
 use crate::monitor::MonitorError;
 use crate::monitor::protocol::{Failure, FailureKind};
 use crate::sys::clock::now;
@@ -49,6 +49,7 @@ impl Core {
             Err(MonitorError::Failed(Failure {
                 kind: FailureKind::Command,
                 text,
+                ..
             })) => {
                 self.end(entry, start_error(&text)).await;
                 Err(Error::new(
@@ -136,6 +137,7 @@ pub(super) fn monitor_error(id: &str, verb: &str, error: MonitorError) -> Error 
 /// What a monitor's refusal means to the caller.
 pub(super) fn kind_of(error: &MonitorError) -> Kind {
     match error {
+        MonitorError::Failed(failure) if failure.shortage => Kind::ResourceExhausted,
         MonitorError::Failed(failure) => match failure.kind {
             FailureKind::Phase => Kind::FailedPrecondition,
             FailureKind::Invalid => Kind::InvalidArgument,
@@ -145,6 +147,7 @@ pub(super) fn kind_of(error: &MonitorError) -> Kind {
         MonitorError::Unreachable { .. } | MonitorError::Gone(_) | MonitorError::Silent(_) => {
             Kind::Unavailable
         }
+        other if is_shortage(other) => Kind::ResourceExhausted,
         _ => Kind::Internal,
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::model::{Error, Kind};
+use crate::model::{Error, Kind, is_shortage};
 use crate::state::StateError;
 
 use super::hosts::HostsError;
@@ -117,7 +117,8 @@ impl ImageError {
             ImageError::Disk { source, .. } => disk_kind(source),
             ImageError::Abandoned => Kind::Cancelled,
             ImageError::OtherSnapshot(_) => Kind::AlreadyExists,
-            ImageError::Mismatch { .. } | ImageError::State(_) | ImageError::Task(_) => Kind::Internal,
+            ImageError::State(error) => error.kind(),
+            ImageError::Mismatch { .. } | ImageError::Task(_) => Kind::Internal,
         }
     }
 }
@@ -132,9 +133,9 @@ fn layer_kind(error: &UnpackError) -> Kind {
 }
 
 fn disk_kind(error: &io::Error) -> Kind {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::ResourceExhausted,
-        _ => Kind::Internal,
+    match is_shortage(error) {
+        true => Kind::ResourceExhausted,
+        false => Kind::Internal,
     }
 }
 

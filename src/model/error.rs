@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 
 /// The result of every call of the model.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -59,10 +60,14 @@ impl Error {
         }
     }
 
-    /// Adds the cause.
+    /// Adds the cause. An internal error whose cause is that something has run out is one of that kind.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
-        self.source = Some(source.into());
+        let source = source.into();
+        if self.kind == Kind::Internal && is_shortage(&*source) {
+            self.kind = Kind::ResourceExhausted;
+        }
+        self.source = Some(source);
         self
     }
 
@@ -107,6 +112,39 @@ impl Error {
     }
 }
 
+/// Tells whether an error comes from something that has run out: room or inodes of a disk, a quota, descriptors,
+/// processes, memory.
+/// The same may succeed when there is some again.
+pub fn is_shortage(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            let scarce = [
+                libc::ENOSPC,
+                libc::EDQUOT,
+                libc::EMFILE,
+                libc::ENFILE,
+                libc::ENOMEM,
+                // No process more: nothing else that gets here is asked without waiting.
+                libc::EAGAIN,
+            ];
+            match (error.raw_os_error(), error.kind()) {
+                (Some(number), _) => return scarce.contains(&number),
+                (
+                    None,
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory,
+                ) => return true,
+                _ => {}
+            }
+            // What an error of this type wraps is not its source.
+            next = error.get_ref().map(|inner| inner as &(dyn StdError + 'static));
+            continue;
+        }
+        next = error.source();
+    }
+    false
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.context)?;
@@ -135,6 +173,25 @@ impl StdError for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_run_out_is_told_apart_from_what_is_broken() {
+        for (number, kind) in [
+            (libc::ENOSPC, Kind::ResourceExhausted),
+            (libc::EDQUOT, Kind::ResourceExhausted),
+            (libc::EMFILE, Kind::ResourceExhausted),
+            (libc::ENOMEM, Kind::ResourceExhausted),
+            (libc::EIO, Kind::Internal),
+            (libc::EACCES, Kind::Internal),
+        ] {
+            let plain = Error::internal("a").because(io::Error::from_raw_os_error(number));
+            assert_eq!(plain.kind(), kind, "{plain}");
+            let wrapped = io::Error::other(io::Error::from_raw_os_error(number));
+            assert_eq!(Error::internal("a").because(wrapped).kind(), kind);
+            let named = Error::invalid("a").because(io::Error::from_raw_os_error(number));
+            assert_eq!(named.kind(), Kind::InvalidArgument);
+        }
+    }
 
     #[test]
     fn an_error_prints_every_cause_once() {

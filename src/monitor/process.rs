@@ -11,6 +11,7 @@ mod container;
 mod devices;
 mod event_loop;
 mod exec;
+mod exit_file;
 mod failure;
 mod last_stage;
 mod life;

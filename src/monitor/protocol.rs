@@ -198,6 +198,18 @@ pub enum Event {
     Exited(ExitRecord),
     /// The kernel killed a process of the container for want of memory.
     OomKilled,
+    /// Output of the container cannot be logged: it is dropped, and the container goes on.
+    LogBroken {
+        /// Why.
+        error: String,
+    },
+    /// Output is logged again.
+    LogMended {
+        /// Lines that were dropped.
+        lines: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
 }
 
 /// Why a call failed.
@@ -208,6 +220,9 @@ pub struct Failure {
     pub kind: FailureKind,
     /// For people, with the whole chain of causes.
     pub text: String,
+    /// Something has run out: room, descriptors, processes, memory. The same may succeed when there is some again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shortage: bool,
 }
 
 /// For programs: what to make of a failure.

@@ -65,10 +65,7 @@ fn serve() -> io::Result<()> {
             ZygoteRequest::Reaper(request) => in_worker(|| reaper::spawn(&request, &mounts)),
             ZygoteRequest::Setup(_) => Err(io::ErrorKind::InvalidInput.into()),
         };
-        let reply = reply.unwrap_or_else(|e| ZygoteAnswer {
-            error: Some(e.to_string()),
-            ..Default::default()
-        });
+        let reply = reply.unwrap_or_else(|e| ZygoteAnswer::failed(&e));
         step("zygote.answer");
         answer(&client, reply)?;
     }
@@ -111,7 +108,7 @@ fn fork_monitor(dir: &Path, connection: Option<OwnedFd>, mounts: &Mounts) -> io:
         Fork::Parent(pid) => Ok(ZygoteAnswer {
             pid,
             start_time: proc::start_time(pid).unwrap_or(0),
-            error: None,
+            ..ZygoteAnswer::default()
         }),
         Fork::Child => {
             let code = match mounts
@@ -141,12 +138,9 @@ fn in_worker(job: impl FnOnce() -> io::Result<(i32, u64)>) -> io::Result<ZygoteA
             Ok((pid, start_time)) => ZygoteAnswer {
                 pid,
                 start_time,
-                error: None,
-            },
-            Err(e) => ZygoteAnswer {
-                error: Some(e.to_string()),
                 ..ZygoteAnswer::default()
             },
+            Err(e) => ZygoteAnswer::failed(&e),
         };
         let text = serde_json::to_vec(&answer).unwrap_or_default();
         let _ = rustix::io::write(&writer, &text);

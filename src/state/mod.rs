@@ -5,7 +5,9 @@
 //! transaction, one sync of the disk, serves everyone who waits (see [`writer`]). What a record means is its owner's
 //! business.
 
+mod base;
 mod envelope;
+mod room;
 mod salvage;
 #[cfg(test)]
 mod tests;
@@ -15,12 +17,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::model::{Error, Kind};
 use crate::sys::planted;
+use base::Base;
+pub use base::Trouble;
 use writer::{Write, Writer};
 
 /// A value that is kept under a key.
@@ -65,21 +69,33 @@ pub enum StateError {
         source: redb::Error,
     },
     /// A transaction failed; nothing of it was written.
-    #[error("cannot write to the store: {0}")]
-    Write(String),
+    #[error("cannot write to store {path}: {trouble}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        trouble: Trouble,
+    },
     /// The store was closed while a caller waited.
     #[error("store is closed")]
     Closed,
 }
 
-impl From<StateError> for Error {
-    fn from(error: StateError) -> Error {
-        let kind = match error {
+impl StateError {
+    /// What it means to a caller.
+    pub fn kind(&self) -> Kind {
+        match self {
             StateError::InUse(_) => Kind::FailedPrecondition,
             StateError::Closed => Kind::Unavailable,
+            StateError::Write { trouble, .. } if trouble.full => Kind::ResourceExhausted,
             _ => Kind::Internal,
-        };
-        Error::new(kind, "record store").because(error)
+        }
+    }
+}
+
+impl From<StateError> for Error {
+    fn from(error: StateError) -> Error {
+        Error::new(error.kind(), "record store").because(error)
     }
 }
 
@@ -95,10 +111,8 @@ pub struct Peek<T> {
 /// An open store. Clones share it; the last one to go closes it.
 #[derive(Clone, Debug)]
 pub struct Store {
-    database: Arc<Database>,
+    base: Arc<Base>,
     writer: Arc<Writer>,
-    /// Damaged files that were set aside, as found at start.
-    damaged: Arc<Vec<PathBuf>>,
     quarantined: Arc<AtomicUsize>,
 }
 
@@ -108,12 +122,10 @@ impl Store {
     /// # Errors
     /// [`StateError::InUse`] when another process has it open.
     pub fn open(path: &Path) -> Result<Store, StateError> {
-        let (database, damaged) = salvage::open(path)?;
-        let database = Arc::new(database);
+        let base = Arc::new(Base::open(path)?);
         let store = Store {
-            writer: Arc::new(Writer::new(Arc::clone(&database))),
-            database,
-            damaged: Arc::new(damaged),
+            writer: Arc::new(Writer::new(Arc::clone(&base))),
+            base,
             quarantined: Arc::default(),
         };
         let count = store.set_aside()?.len();
@@ -123,11 +135,21 @@ impl Store {
 
     /// Damaged files of the store that were set aside and are still there. From memory, unless there are any.
     pub fn damaged(&self) -> Vec<PathBuf> {
-        self.damaged
-            .iter()
-            .filter(|path| path.exists())
-            .cloned()
-            .collect()
+        let mut damaged = self.base.damaged();
+        damaged.retain(|path| path.exists());
+        damaged
+    }
+
+    /// Why nothing, or nothing new, can be written now. From memory: it is found out by writing, and looked after until it
+    /// is over.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.base.trouble().borrow().clone()
+    }
+
+    /// Returns when there is no trouble.
+    pub async fn untroubled(&self) {
+        // The sender is in `self`, so it cannot be gone.
+        let _ = self.base.trouble().wait_for(Option::is_none).await;
     }
 
     /// How many records are in quarantine. From memory.
@@ -161,11 +183,11 @@ impl Store {
             }
         }
         if !bad.is_empty() {
-            self.quarantine(T::TABLE, &bad)
-                .map_err(|source| StateError::Read {
-                    table: T::TABLE,
-                    source,
-                })?;
+            // It stays where it is otherwise, and is met again at the next start.
+            if let Err(error) = self.quarantine(T::TABLE, &bad) {
+                tracing::error!(table = T::TABLE, %error, "records that cannot be read are not moved");
+                self.base.forget();
+            }
             self.quarantined.fetch_add(bad.len(), Ordering::Relaxed);
         }
         Ok(good)
@@ -260,36 +282,39 @@ impl Store {
         &self,
         definition: TableDefinition<'_, &str, &[u8]>,
     ) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
-        let read = self.database.begin_read()?;
-        let table = match read.open_table(definition) {
-            Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(vec![]),
-            Err(other) => return Err(other.into()),
-        };
-        let mut records = vec![];
-        for entry in table.iter()? {
-            let (key, value) = entry?;
-            records.push((key.value().to_owned(), value.value().to_owned()));
-        }
-        Ok(records)
+        self.base.with(|database| {
+            let read = database.begin_read()?;
+            let table = match read.open_table(definition) {
+                Ok(table) => table,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(vec![]),
+                Err(other) => return Err(other.into()),
+            };
+            let mut records = vec![];
+            for entry in table.iter()? {
+                let (key, value) = entry?;
+                records.push((key.value().to_owned(), value.value().to_owned()));
+            }
+            Ok(records)
+        })
     }
 
     fn quarantine(&self, from: &'static str, records: &[(String, Vec<u8>)]) -> Result<(), redb::Error> {
-        let write = self.database.begin_write()?;
-        {
-            let mut table = write.open_table(TableDefinition::<&str, &[u8]>::new(from))?;
-            let mut kept = write.open_table(QUARANTINE)?;
-            for (key, bytes) in records {
-                if planted("quarantine") {
+        self.base.with(|database| {
+            let write = database.begin_write()?;
+            {
+                let mut table = write.open_table(TableDefinition::<&str, &[u8]>::new(from))?;
+                let mut kept = write.open_table(QUARANTINE)?;
+                for (key, bytes) in records {
+                    if planted("quarantine") {
+                        table.remove(key.as_str())?;
+                        continue;
+                    }
+                    kept.insert(format!("{from}/{key}").as_str(), bytes.as_slice())?;
                     table.remove(key.as_str())?;
-                    continue;
                 }
-                kept.insert(format!("{from}/{key}").as_str(), bytes.as_slice())?;
-                table.remove(key.as_str())?;
             }
-        }
-        write.commit()?;
-        Ok(())
+            Ok(write.commit()?)
+        })
     }
 }
 

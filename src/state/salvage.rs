@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use redb::{Database, DatabaseError, ReadableDatabase, StorageError, TableDefinition, TableHandle};
 
 use super::envelope::{carve, open as unseal, seal};
+use super::room::{self, Room};
 use super::{QUARANTINE, StateError};
 use crate::sys::clock::rfc_3339;
 use crate::sys::fs::sync_parent;
@@ -36,22 +37,24 @@ struct Read {
 }
 
 /// Opens the database at `path`. The second value is the files that were ever set aside and are still there.
-pub(super) fn open(path: &Path) -> Result<(Database, Vec<PathBuf>), StateError> {
+pub(super) fn open(path: &Path) -> Result<(Database, Arc<Room>, Vec<PathBuf>), StateError> {
     let failed = |source: redb::Error| StateError::Open {
         path: path.to_owned(),
         source,
     };
-    let database = match guarded(|| Database::create(path)) {
-        Ok(Ok(database)) => Ok(database),
+    let database = match guarded(|| room::open(path)) {
+        Ok(Ok(opened)) => Ok(opened),
         Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => return Err(StateError::InUse(path.to_owned())),
         Ok(Err(error)) if !is_damage(&error) => return Err(failed(error.into())),
         Ok(Err(error)) => Err(error.to_string()),
         Err(panic) => Err(panic),
     };
     let (trouble, read) = match database {
-        Ok(mut database) => match guarded(|| database.check_integrity()) {
+        Ok((mut database, room)) => match guarded(|| database.check_integrity()) {
             Ok(Ok(true)) => match read(&database) {
-                read if read.partial.is_empty() && !read.blind => return Ok((database, set_aside(path))),
+                read if read.partial.is_empty() && !read.blind => {
+                    return Ok((database, room, set_aside(path)));
+                }
                 read => {
                     forget(database);
                     ("a table cannot be read".to_owned(), read)
@@ -154,7 +157,11 @@ fn walk(database: &Database, name: &str, records: &Mutex<Table>, backwards: bool
 }
 
 /// Puts a new file with what was read in the place of a damaged one, which is kept.
-fn replace(path: &Path, mut read: Read, trouble: &str) -> Result<(Database, Vec<PathBuf>), StateError> {
+fn replace(
+    path: &Path,
+    mut read: Read,
+    trouble: &str,
+) -> Result<(Database, Arc<Room>, Vec<PathBuf>), StateError> {
     let failed = |error: io::Error| StateError::Open {
         path: path.to_owned(),
         source: redb::Error::Io(error),
@@ -167,7 +174,7 @@ fn replace(path: &Path, mut read: Read, trouble: &str) -> Result<(Database, Vec<
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    let database = write(&beside, &read).map_err(|source| StateError::Open {
+    let (database, room) = write(&beside, &read).map_err(|source| StateError::Open {
         path: beside.clone(),
         source,
     })?;
@@ -184,7 +191,7 @@ fn replace(path: &Path, mut read: Read, trouble: &str) -> Result<(Database, Vec<
         records,
         "record store is damaged: it is kept, and what can be read of it goes on in a new one"
     );
-    Ok((database, set_aside(path)))
+    Ok((database, room, set_aside(path)))
 }
 
 /// Adds the records that only the raw bytes still have, the latest of each. One that had been removed may come back with
@@ -212,8 +219,8 @@ fn complete(read: &mut Read, raw: &[u8]) {
     }
 }
 
-fn write(path: &Path, read: &Read) -> Result<Database, redb::Error> {
-    let database = Database::create(path)?;
+fn write(path: &Path, read: &Read) -> Result<(Database, Arc<Room>), redb::Error> {
+    let (database, room) = room::open(path)?;
     let write = database.begin_write()?;
     for (name, records) in &read.tables {
         let mut table = write.open_table(TableDefinition::<&str, &[u8]>::new(name))?;
@@ -223,7 +230,7 @@ fn write(path: &Path, read: &Read) -> Result<Database, redb::Error> {
     }
     write.open_table(QUARANTINE)?;
     write.commit()?;
-    Ok(database)
+    Ok((database, room))
 }
 
 /// A name that no file has: the store's, with the time.

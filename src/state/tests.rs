@@ -1,5 +1,6 @@
 //! The store over real files, whole and damaged.
 
+use redb::Database;
 use serde::Deserialize;
 
 use super::*;
@@ -244,6 +245,40 @@ async fn records_without_a_checksum_are_read() {
     assert_eq!(
         store.load::<Boat>().unwrap(),
         [("old".to_owned(), Boat { oars: 8 })]
+    );
+}
+
+#[tokio::test]
+async fn after_a_failed_write_the_store_is_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("db")).unwrap();
+    store.put("a", &Boat { oars: 2 }).await.unwrap();
+
+    for n in 3..6 {
+        // What a failed write leads to.
+        store.base.forget();
+        store.put(&n.to_string(), &Boat { oars: n }).await.unwrap();
+    }
+
+    assert_eq!(store.trouble(), None);
+    assert_eq!(store.load::<Boat>().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn a_file_has_a_reserve_beyond_its_end() {
+    use std::os::unix::fs::MetadataExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let store = Store::open(&path).unwrap();
+    store.put("a", &Boat { oars: 2 }).await.unwrap();
+
+    let file = std::fs::metadata(&path).unwrap();
+    assert!(
+        file.blocks() * 512 >= 2 * file.len(),
+        "{} of {}",
+        file.blocks() * 512,
+        file.len()
     );
 }
 

@@ -2,13 +2,14 @@
 //! answers all. It ends when the last handle of the store is gone, after what was asked before is on disk.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use redb::{Database, TableDefinition};
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::StateError;
-use crate::sys::{planted, step};
+use super::base::{Base, Outcome};
 
 /// One change: a value to put, or none to remove the key.
 #[derive(Debug)]
@@ -18,10 +19,12 @@ pub(super) struct Write {
     pub(super) value: Option<Vec<u8>>,
 }
 
-type Job = (Write, oneshot::Sender<Result<(), String>>);
+type Job = (Write, oneshot::Sender<Outcome>);
 
 /// How many writes may wait before callers do.
 const QUEUE: usize = 1024;
+/// How often it is looked whether a store that could not be written can be.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// The asking side.
 #[derive(Debug)]
@@ -29,16 +32,19 @@ pub(super) struct Writer {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     sender: mpsc::WeakSender<Job>,
     task: Mutex<Option<JoinHandle<()>>>,
+    base: Arc<Base>,
 }
 
 impl Writer {
-    pub(super) fn new(database: Arc<Database>) -> Writer {
+    pub(super) fn new(base: Arc<Base>) -> Writer {
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let task = tokio::task::spawn_blocking(move || run(&database, queue));
+        let (own, runtime) = (Arc::clone(&base), Handle::current());
+        let task = tokio::task::spawn_blocking(move || run(&own, &runtime, queue));
         Writer {
             sender: jobs.downgrade(),
             jobs: Mutex::new(Some(jobs)),
             task: Mutex::new(Some(task)),
+            base,
         }
     }
 
@@ -53,7 +59,10 @@ impl Writer {
         drop(sender);
         done.await
             .map_err(|_| StateError::Closed)?
-            .map_err(StateError::Write)
+            .map_err(|trouble| StateError::Write {
+                path: self.base.path().to_owned(),
+                trouble,
+            })
     }
 
     /// Takes no more writes and waits for those under way.
@@ -67,32 +76,31 @@ impl Writer {
     }
 }
 
-fn run(database: &Database, mut queue: mpsc::Receiver<Job>) {
+fn run(base: &Base, runtime: &Handle, mut queue: mpsc::Receiver<Job>) {
     let mut batch = Vec::new();
-    while queue.blocking_recv_many(&mut batch, QUEUE) > 0 {
-        let writes = batch.iter().map(|(write, _)| write);
-        let result = commit(database, writes).map_err(|error| error.to_string());
-        for (_, answer) in batch.drain(..) {
+    loop {
+        // Not within the match, which would hold on to what is told meanwhile.
+        let troubled = base.trouble().borrow().is_some();
+        let received = match troubled {
+            false => queue.blocking_recv_many(&mut batch, QUEUE),
+            // Nobody tells when there is room again.
+            true => {
+                let next = queue.recv_many(&mut batch, QUEUE);
+                let Ok(received) = runtime.block_on(async { tokio::time::timeout(AGAIN, next).await }) else {
+                    let _ = base.try_again();
+                    continue;
+                };
+                received
+            }
+        };
+        if received == 0 {
+            return;
+        }
+        let writes: Vec<&Write> = batch.iter().map(|(write, _)| write).collect();
+        let outcomes = base.commit(&writes);
+        for ((_, answer), outcome) in batch.drain(..).zip(outcomes) {
             // The caller may have given up; the write stands.
-            let _ = answer.send(result.clone());
+            let _ = answer.send(outcome);
         }
     }
-}
-
-fn commit<'a>(database: &Database, writes: impl Iterator<Item = &'a Write>) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
-    for write in writes {
-        let mut table = transaction.open_table(TableDefinition::<&str, &[u8]>::new(write.table))?;
-        match &write.value {
-            Some(value) => table.insert(write.key.as_str(), value.as_slice())?,
-            None => table.remove(write.key.as_str())?,
-        };
-    }
-    step("state.commit");
-    if planted("commit") {
-        return Ok(());
-    }
-    transaction.commit()?;
-    step("state.committed");
-    Ok(())
 }

@@ -74,6 +74,19 @@ pub struct ZygoteAnswer {
     pub start_time: u64,
     /// Why it failed.
     pub error: Option<String>,
+    /// The kernel's number of that error, if it is just that.
+    pub errno: Option<i32>,
+}
+
+impl ZygoteAnswer {
+    /// Says that a request failed.
+    pub fn failed(error: &io::Error) -> ZygoteAnswer {
+        ZygoteAnswer {
+            error: Some(error.to_string()),
+            errno: error.raw_os_error(),
+            ..ZygoteAnswer::default()
+        }
+    }
 }
 
 /// New namespaces, kept alive by nothing but bind mounts. A kind whose path is `None` is not made.
@@ -164,6 +177,9 @@ pub enum ZygoteError {
     /// It answered with a failure.
     #[error("{0}")]
     Refused(String),
+    /// The kernel refused it what it needs.
+    #[error("the zygote is refused")]
+    Kernel(#[source] io::Error),
 }
 
 /// The client. Requests are answered one after the other, each in a millisecond or a few; all methods block.
@@ -244,10 +260,13 @@ impl Zygote {
             match answer {
                 Ok(answer) => {
                     *guard = Some(running);
-                    return answer
-                        .error
-                        .clone()
-                        .map_or(Ok(answer), |text| Err(ZygoteError::Refused(text)));
+                    return match (&answer.error, answer.errno) {
+                        (Some(_), Some(errno)) => {
+                            Err(ZygoteError::Kernel(io::Error::from_raw_os_error(errno)))
+                        }
+                        (Some(text), None) => Err(ZygoteError::Refused(text.clone())),
+                        (None, _) => Ok(answer),
+                    };
                 }
                 Err(e) => {
                     running.end();

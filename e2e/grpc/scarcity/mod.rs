@@ -1,10 +1,16 @@
 //! What runs out: room on disks, inodes, descriptors, processes, time of those who do not answer. The daemon says so, goes
 //! on with all else, and when the shortage is over the same call succeeds and nothing is out of place.
 
+mod disk;
+mod full;
+mod logs;
 mod silent;
 
 use libtest_mimic::Trial;
 
 pub(crate) fn tests() -> Vec<Trial> {
-    [silent::tests()].into_iter().flatten().collect()
+    [silent::tests(), full::tests(), logs::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

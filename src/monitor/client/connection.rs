@@ -194,6 +194,7 @@ fn unknown_answer(text: &[u8]) -> Option<Message> {
     let failure = Failure {
         kind: FailureKind::Unsupported,
         text: "the monitor answered with what this daemon does not know".to_owned(),
+        shortage: false,
     };
     Some(Message::Answer {
         id,
@@ -233,6 +234,12 @@ fn deliver(shared: &Shared, watches: &Watches, message: Message, fds: Vec<OwnedF
             watches.exited.send_if_modified(|now| set_once(now, Some(record)));
         }
         Message::Event(Event::OomKilled) => watches.oom_kills.send_modify(|n| *n += 1),
+        Message::Event(Event::LogBroken { error }) => {
+            tracing::error!(dir = %shared.dir.display(), error, "output cannot be logged and is dropped; the container goes on");
+        }
+        Message::Event(Event::LogMended { lines, bytes }) => {
+            tracing::warn!(dir = %shared.dir.display(), lines, bytes, "output is logged again; some was dropped");
+        }
     }
 }
 

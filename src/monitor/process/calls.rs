@@ -1,6 +1,7 @@
 //! Calls that take more than a turn of the loop: each waits for its worker's report, a last stage, a death.
 
 use crate::monitor::process::container::Engine;
+use crate::monitor::process::exit_file::ExitFile;
 use crate::monitor::process::failure::Subject;
 use crate::monitor::process::streams::Streams;
 use crate::monitor::process::worker::{self, Outcome, Worker};
@@ -46,6 +47,7 @@ pub(super) struct Creating {
     pub(super) terminal: Option<TerminalSize>,
     /// Read at start.
     pub(super) failure: OwnedFd,
+    pub(super) exit_file: ExitFile,
 }
 
 /// An exec under way.

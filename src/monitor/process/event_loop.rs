@@ -21,6 +21,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// How often it is looked whether a log that could not be written can be. Nobody tells.
+const LOG_AGAIN: Duration = Duration::from_secs(2);
+
 /// One container's monitor.
 #[derive(Debug)]
 pub(super) struct Monitor {
@@ -98,6 +101,7 @@ impl Monitor {
         if let Some(life) = &mut self.life {
             life.streams.read(&ready);
         }
+        self.tell_log_news();
         self.read_oom(&ready);
         self.calls.iter_mut().for_each(|call| call.read(&ready));
         if ready.contains(&self.deaths.as_fd().as_raw_fd()) {
@@ -136,7 +140,9 @@ impl Monitor {
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
         let now = Instant::now();
-        let next = self.calls.iter().filter_map(|call| call.wakes_in(now)).min();
+        let owing = self.life.iter().filter(|l| l.streams.log_owes());
+        let next = self.calls.iter().filter_map(|call| call.wakes_in(now));
+        let next = next.chain(owing.map(|_| LOG_AGAIN)).min();
         match poll(&mut polled, next.map(timespec).as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
@@ -147,6 +153,12 @@ impl Monitor {
             .filter(is_ready)
             .map(|p| p.as_fd().as_raw_fd())
             .collect())
+    }
+
+    fn tell_log_news(&mut self) {
+        for news in self.life.as_mut().map_or_else(Vec::new, |l| l.streams.log_news()) {
+            self.clients.tell(news);
+        }
     }
 
     fn read_oom(&mut self, ready: &[RawFd]) {
@@ -206,7 +218,7 @@ impl Monitor {
                 life.reason = stage.failure().map(|f| f.text);
             }
             step("monitor.death");
-            let record = life.end(death, &self.dir).clone();
+            let record = life.end(death).clone();
             self.clients.tell(Event::Exited(record));
             self.untrimmed = true;
             self.advance();

@@ -47,10 +47,20 @@ fn describe(errno: i32) -> String {
 
 /// A failure of a kind.
 pub(super) fn of(kind: FailureKind, text: impl Into<String>) -> Failure {
+    let text = text.into();
     Failure {
         kind,
-        text: text.into(),
+        shortage: kind == FailureKind::Runtime && tells_shortage(&text),
+        text,
     }
+}
+
+/// Tells from the words whether something has run out: the engine's errors come from other processes, as texts.
+fn tells_shortage(text: &str) -> bool {
+    use nix::errno::Errno::{EAGAIN, EDQUOT, EMFILE, ENFILE, ENOMEM, ENOSPC};
+    [ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM, EAGAIN]
+        .iter()
+        .any(|errno| text.contains(errno.desc()) || text.contains(&format!("{errno:?}")))
 }
 
 /// Names what failed before an error's own text.
@@ -84,6 +94,15 @@ mod tests {
         };
         let found = subject.failure(report.as_bytes());
         assert_eq!(found.as_ref().map(|f| (f.kind, f.text.as_str())), expected);
+    }
+
+    #[test]
+    fn a_shortage_is_told_from_the_words() {
+        let full = std::io::Error::from_raw_os_error(libc::ENOSPC);
+        assert!(at("make")(full).shortage);
+        assert!(of(FailureKind::Runtime, "mount: ENOMEM").shortage);
+        assert!(!of(FailureKind::Runtime, "mount: EPERM").shortage);
+        assert!(!of(FailureKind::Command, "exec \"/ENOSPC\": permission denied").shortage);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //!                       \----------------death-------------^
 //! ```
 
-use crate::monitor::client::EXIT_RECORD;
 use crate::monitor::process::container::Engine;
+use crate::monitor::process::exit_file::ExitFile;
 use crate::monitor::process::failure::Subject;
 use crate::monitor::process::streams::Streams;
 use crate::monitor::protocol::{Created, ExitRecord, Phase, State, VERSION};
@@ -14,10 +14,9 @@ use crate::sys::cgroup::oom::OomWatch;
 use crate::sys::clock::now;
 use crate::sys::fork::Death;
 use crate::sys::namespace::{self, Kinds};
-use crate::sys::{fs, pidfd, proc, step};
+use crate::sys::{pidfd, proc, step};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 /// A created container.
 #[derive(Debug)]
@@ -34,6 +33,7 @@ pub(super) struct Life {
     pub(super) oom: Option<OomWatch>,
     pub(super) oom_killed: bool,
     pub(super) exit: Option<ExitRecord>,
+    pub(super) exit_file: ExitFile,
 }
 
 /// The container's first process. Nobody but the monitor reaps it, so number and descriptor name the same process until
@@ -104,7 +104,7 @@ impl Life {
     }
 
     /// Records the end. The last output is logged first: who sees the record finds a complete log.
-    pub(super) fn end(&mut self, death: Death, dir: &Path) -> &ExitRecord {
+    pub(super) fn end(&mut self, death: Death) -> &ExitRecord {
         self.streams.drain();
         // Its eventfd would be ready for ever once the cgroup is gone.
         self.oom = None;
@@ -118,9 +118,7 @@ impl Life {
             reason: self.reason.take(),
         };
         step("monitor.exit.record");
-        let text = serde_json::to_vec(&record).unwrap_or_default();
-        // On failure (a full disk) the record lives as long as this process, which answers for it.
-        let _ = fs::write_atomic(&dir.join(EXIT_RECORD), &text, 0o600);
+        self.exit_file.write(&record);
         step("monitor.exit.recorded");
         self.exit.insert(record)
     }

@@ -7,7 +7,7 @@
 //!
 //! A file holds whole lines only: each write is one line or several, so a rotation between two writes never cuts one.
 
-use crate::monitor::protocol::LogFile;
+use crate::monitor::protocol::{Event, LogFile};
 use crate::sys::clock::rfc_3339;
 use crate::sys::{planted, step};
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
@@ -25,6 +25,10 @@ pub(super) struct Log {
     file: File,
     /// The last write was cut off inside a line, by a full disk.
     torn: bool,
+    /// Lines and bytes that were dropped since the log last said so, and why.
+    lost: (u64, u64),
+    why: String,
+    news: Vec<Event>,
 }
 
 impl Log {
@@ -40,6 +44,9 @@ impl Log {
             place: place.clone(),
             file,
             torn: false,
+            lost: (0, 0),
+            why: String::new(),
+            news: vec![],
         })
     }
 
@@ -58,26 +65,100 @@ impl Log {
 
     /// Opens the path again, after someone has moved the file away. On failure the old one stays in use.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
-        *self = Log::open(&self.place)?;
+        self.file = Log::open(&self.place)?.file;
+        self.torn = false;
+        self.make_up();
         Ok(())
     }
 
-    /// Writes whole lines. Lines that do not fit on the disk are lost; the next ones start on a line of their own.
+    /// Writes whole lines. Lines that do not fit on the disk are dropped and counted: the container does not wait.
     fn append(&mut self, lines: &[u8]) {
         step("monitor.log");
-        if self.torn && self.file.write_all(b"\n").is_ok() {
-            self.torn = false;
+        if !self.make_up() {
+            return self.lose(lines);
         }
+        if let Err(error) = self.write(lines) {
+            self.news.push(Event::LogBroken {
+                error: error.to_string(),
+            });
+            self.why = error.to_string();
+        }
+    }
+
+    /// Writes the lines that there is room for.
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         let mut rest = lines;
         while !rest.is_empty() {
             match self.file.write(rest) {
                 Ok(count) => rest = &rest[count..],
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break,
+                Err(e) => {
+                    let written = lines.len() - rest.len();
+                    let whole = lines[..written]
+                        .iter()
+                        .rposition(|b| *b == b'\n')
+                        .map_or(0, |at| at + 1);
+                    let kept = match self.cut_back(written - whole) {
+                        Ok(()) => whole,
+                        // The next line starts on a line of its own.
+                        Err(_) => {
+                            self.torn = true;
+                            written
+                        }
+                    };
+                    self.lose(&lines[kept..]);
+                    return Err(e);
+                }
             }
         }
-        let written = &lines[..lines.len() - rest.len()];
-        self.torn |= !rest.is_empty() && written.last().is_some_and(|b| *b != b'\n');
+        Ok(())
+    }
+
+    /// Takes the beginning of a line back: a file holds whole lines only.
+    fn cut_back(&self, count: usize) -> io::Result<()> {
+        match count {
+            0 => Ok(()),
+            _ => self
+                .file
+                .set_len(self.file.metadata()?.len().saturating_sub(count as u64)),
+        }
+    }
+
+    fn lose(&mut self, lines: &[u8]) {
+        self.lost.0 += lines.iter().filter(|b| **b == b'\n').count() as u64;
+        self.lost.1 += lines.len() as u64;
+    }
+
+    /// Tells whether lines were dropped and the log does not say so yet.
+    pub(super) fn owes(&self) -> bool {
+        self.lost != (0, 0)
+    }
+
+    /// Says in the log what was dropped, if there is room again; false: there is none.
+    pub(super) fn make_up(&mut self) -> bool {
+        if !self.owes() {
+            return true;
+        }
+        let ((lines, bytes), why) = (self.lost, &self.why);
+        let end = if self.torn { "\n" } else { "" };
+        let stamp = rfc_3339(SystemTime::now());
+        let notice = format!(
+            "{end}{stamp} stderr F coracle: {lines} lines ({bytes} bytes) of output were lost: {why}\n"
+        );
+        let before = self.lost;
+        let told = self.write(notice.as_bytes()).is_ok();
+        // The notice itself is none of the container's lines.
+        self.lost = before;
+        if told {
+            (self.lost, self.torn) = ((0, 0), false);
+            self.news.push(Event::LogMended { lines, bytes });
+        }
+        told
+    }
+
+    /// What the daemon is to be told.
+    pub(super) fn take_news(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.news)
     }
 }
 
@@ -214,6 +295,43 @@ mod tests {
         assert!(std::fs::read_to_string(&moved).unwrap().ends_with("F one\n"));
         let second = std::fs::read_to_string(dir.path().join("log.2")).unwrap();
         assert!(second.contains("F two\n") && second.ends_with("F three\n"));
+    }
+
+    #[test]
+    fn what_is_dropped_is_counted_and_told_once_there_is_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let (mut log, mut lines) = (Log::open(&place(&path)).unwrap(), Lines::new("stdout"));
+        lines.push(b"one\n", &mut log);
+        // Every write to it fails as on a full disk.
+        let good = std::mem::replace(
+            &mut log.file,
+            File::options().write(true).open("/dev/full").unwrap(),
+        );
+        lines.push(b"two\nthree\n", &mut log);
+        lines.push(b"four\n", &mut log);
+        log.file = good;
+        lines.push(b"five\n", &mut log);
+
+        let text = std::fs::read_to_string(&path).unwrap();
+        let told: Vec<_> = text
+            .lines()
+            .map(|line| line.splitn(4, ' ').nth(3).unwrap())
+            .collect();
+        assert_eq!((told.len(), told[0], told[2]), (3, "one", "five"), "{text}");
+        assert!(told[1].starts_with("coracle: 3 lines ("), "{text}");
+        assert!(
+            told[1].ends_with("were lost: No space left on device (os error 28)"),
+            "{text}"
+        );
+        let news = log.take_news();
+        assert!(
+            matches!(
+                news[..],
+                [Event::LogBroken { .. }, Event::LogMended { lines: 3, .. }]
+            ),
+            "{news:?}"
+        );
     }
 
     #[test]

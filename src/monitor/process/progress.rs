@@ -51,6 +51,7 @@ impl Monitor {
                 reason: None,
                 oom_killed: false,
                 exit: None,
+                exit_file: creating.exit_file,
             };
             let created = life.created(report.warnings);
             self.life = Some(life);

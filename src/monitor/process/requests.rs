@@ -5,6 +5,7 @@ use crate::monitor::process::calls::{Call, Creating, Kind, Running, StageReport}
 use crate::monitor::process::container::{self, Engine, Inputs};
 use crate::monitor::process::event_loop::{Monitor, phase};
 use crate::monitor::process::exec;
+use crate::monitor::process::exit_file::ExitFile;
 use crate::monitor::process::failure::{self, Subject};
 use crate::monitor::process::life::{self, Init, Life};
 use crate::monitor::process::streams::Streams;
@@ -29,6 +30,9 @@ struct Unknown {
 impl Monitor {
     /// Handles one message.
     pub(super) fn receive(&mut self, client: u64, text: &[u8], fds: Vec<OwnedFd>) {
+        if let Some(life) = &mut self.life {
+            life.exit_file.retry();
+        }
         let Request { id, call } = match message::decode(text) {
             Ok(request) => request,
             Err(e) => {
@@ -161,6 +165,8 @@ impl Monitor {
             streams,
             terminal,
             failure: report,
+            exit_file: ExitFile::reserve(&self.dir)
+                .map_err(failure::at("reserve room for the exit record"))?,
         };
         let lean = self.lean.try_clone().map_err(failure::at("descriptor"))?;
         let inputs = Inputs {

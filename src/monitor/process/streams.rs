@@ -1,7 +1,7 @@
 //! The container's standard streams as the monitor holds them: output to read and log, input to keep open.
 
 use crate::monitor::process::log::{Lines, Log};
-use crate::monitor::protocol::{CreateRequest, Stdio, TerminalSize};
+use crate::monitor::protocol::{CreateRequest, Event, Stdio, TerminalSize};
 use crate::sys::{pipe, pty};
 use std::fs::File;
 use std::io;
@@ -104,6 +104,19 @@ impl Streams {
     /// Opens the log again; `None`: there is no log.
     pub(super) fn reopen_log(&mut self) -> Option<io::Result<()>> {
         self.log.as_mut().map(Log::reopen)
+    }
+
+    /// Tells whether the log has yet to say what was dropped.
+    pub(super) fn log_owes(&self) -> bool {
+        self.log.as_ref().is_some_and(Log::owes)
+    }
+
+    /// Has the log say what was dropped, if it can; returns what the daemon is to be told.
+    pub(super) fn log_news(&mut self) -> Vec<Event> {
+        self.log.as_mut().map_or_else(Vec::new, |log| {
+            log.make_up();
+            log.take_news()
+        })
     }
 
     pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
