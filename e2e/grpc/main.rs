@@ -13,6 +13,7 @@
 
 mod harness;
 
+mod attach;
 mod attacks;
 mod check;
 mod check_deep;
@@ -72,6 +73,7 @@ fn tests() -> Vec<Trial> {
         containers::tests(),
         logs::tests(),
         exec::tests(),
+        attach::tests(),
         forward::tests(),
         events::tests(),
         streaming::tests(),

@@ -17,7 +17,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         a_pod_and_a_container_live_and_end,
         what_a_container_has_is_told_and_changed,
         images_are_told_pulled_and_removed,
-        streaming_calls_say_that_they_are_not_there,
+        streaming_calls_hand_out_urls,
     ]
 }
 
@@ -367,15 +367,34 @@ async fn images_are_told_pulled_and_removed() {
     assert_eq!(pull.code(), Code::Unavailable, "{pull}");
 }
 
-async fn streaming_calls_say_that_they_are_not_there() {
+async fn streaming_calls_hand_out_urls() {
+    let config = pod_config("urls").await;
+    let pod = run(&config).await;
+    let id = create(&pod, &config, container_config(&["sleep", "infinity"]))
+        .await
+        .unwrap();
+    start(&id).await;
     let mut client = runtime().await;
-    let check = |call: &str, status: Status| {
-        assert_eq!(status.code(), Code::Unimplemented, "{status}");
-        assert!(status.message().contains(call), "{status}");
-    };
 
-    check(
-        "Attach",
-        refused(client.attach(old::AttachRequest::default())).await,
+    let exec = old::ExecRequest {
+        container_id: id.clone(),
+        cmd: vec!["true".to_owned()],
+        stdout: true,
+        ..Default::default()
+    };
+    let exec = client.exec(exec).await.unwrap().into_inner().url;
+    let attach = old::AttachRequest {
+        container_id: id.clone(),
+        stdout: true,
+        ..Default::default()
+    };
+    let attach = client.attach(attach).await.unwrap().into_inner().url;
+    let neither = refused(client.attach(old::AttachRequest::default())).await;
+
+    assert!(
+        exec.contains("/exec/") && attach.contains("/attach/"),
+        "{exec} {attach}"
     );
+    assert_eq!(neither.code(), Code::InvalidArgument, "{neither}");
+    stop_and_remove(&pod).await;
 }

@@ -290,7 +290,7 @@ impl Core {
                 descriptors.stdio = Some(three);
                 Stdio::Given
             }
-            Streams::Terminal(size) => Stdio::Terminal(Some(size)),
+            Streams::Terminal(size) => Stdio::GivenTerminal(size),
             Streams::Logged if plan.tty => Stdio::Terminal(None),
             Streams::Logged => Stdio::Pipes {
                 stdin: plan.stdin,

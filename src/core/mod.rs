@@ -5,6 +5,7 @@
 //! task of the core's own, so that a caller who gives up leaves nothing half done; [`Core::close`] waits for them.
 //! Containers outlive the core: their monitors do, and [`Core::open`] finds them again.
 
+mod attach;
 mod attended;
 pub mod audit;
 mod bundle;

@@ -230,6 +230,8 @@ impl Entry {
             user: Some(self.record.user.clone()),
             resources: self.resources(),
             stop_signal: self.record.stop_signal.clone(),
+            tty: config.tty,
+            stdin: config.stdin,
             ..ContainerStatus::default()
         };
         match self.phase() {

@@ -2,10 +2,10 @@
 
 use super::Core;
 use crate::model::{
-    ContainerStatusRequest, ContainerStatusResponse, CreateContainerRequest, CreateContainerResponse,
-    ExecRequest, ExecResponse, ListContainersRequest, ListContainersResponse, RUNTIME_READY,
-    RemoveContainerRequest, ReopenContainerLogRequest, Result, RuntimeCondition, RuntimeService,
-    StartContainerRequest, StatusRequest, StatusResponse, StopContainerRequest,
+    AttachRequest, ContainerStatusRequest, ContainerStatusResponse, CreateContainerRequest,
+    CreateContainerResponse, ExecRequest, ExecResponse, ListContainersRequest, ListContainersResponse,
+    RUNTIME_READY, RemoveContainerRequest, ReopenContainerLogRequest, Result, RuntimeCondition,
+    RuntimeService, StartContainerRequest, StatusRequest, StatusResponse, StopContainerRequest,
     UpdateContainerResourcesRequest, VersionRequest, VersionResponse,
 };
 
@@ -61,6 +61,10 @@ impl RuntimeService for Core {
 
     async fn exec_sync(&self, request: ExecRequest) -> Result<ExecResponse> {
         self.exec(request).await
+    }
+
+    async fn attach(&self, request: AttachRequest) -> Result<()> {
+        self.attach(request).await
     }
 
     async fn status(&self, _: StatusRequest) -> Result<StatusResponse> {

@@ -141,6 +141,7 @@ pub(super) fn kind_of(error: &MonitorError) -> Kind {
         MonitorError::Failed(failure) => match failure.kind {
             FailureKind::Phase => Kind::FailedPrecondition,
             FailureKind::Invalid => Kind::InvalidArgument,
+            FailureKind::Exhausted => Kind::ResourceExhausted,
             FailureKind::Unsupported => Kind::Unimplemented,
             FailureKind::Command | FailureKind::Runtime => Kind::Internal,
         },

@@ -130,6 +130,10 @@ where
         answer(self.exec_url(request.into_inner()).await)
     }
 
+    async fn attach(&self, request: Request<v1::AttachRequest>) -> Answer<v1::AttachResponse> {
+        answer(self.attach_url(request.into_inner()).await)
+    }
+
     async fn port_forward(
         &self,
         request: Request<v1::PortForwardRequest>,
@@ -187,10 +191,6 @@ where
         request: Request<v1::StreamContainersRequest>,
     ) -> Answer<Self::StreamContainersStream> {
         answer(self.list_stream(request.into_inner()).await)
-    }
-
-    async fn attach(&self, _: Request<v1::AttachRequest>) -> Answer<v1::AttachResponse> {
-        unimplemented("Attach")
     }
 
     type StreamContainerStatsStream = Messages<v1::StreamContainerStatsResponse>;

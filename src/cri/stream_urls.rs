@@ -1,4 +1,4 @@
-//! Exec and PortForward: what is asked for is checked, and kept behind a URL that its client brings back.
+//! Exec, Attach and PortForward: what is asked for is checked, and kept behind a URL that its client brings back.
 
 use std::path::PathBuf;
 
@@ -7,9 +7,10 @@ use crate::cri::convert::not_empty;
 use crate::cri::sandbox::{Mode, Network, Phase, Pinner};
 use crate::cri::wire::v1;
 use crate::model::{
-    self, ContainerState, ContainerStatus, ContainerStatusRequest, Error, ExecRequest, ExecResponse, Result,
+    self, AttachRequest, ContainerState, ContainerStatus, ContainerStatusRequest, Error, ExecRequest,
+    ExecResponse, Result,
 };
-use crate::streaming::{Asked, Backend, Command, Streams};
+use crate::streaming::{Asked, Attach, Backend, Command, Streams};
 
 impl<R, I, P, N> Runtime<R, I, P, N>
 where
@@ -43,6 +44,38 @@ where
         });
         let url = self.settings.urls.hand_out(asked)?;
         Ok(v1::ExecResponse { url })
+    }
+
+    pub(super) async fn attach_url(&self, request: v1::AttachRequest) -> Result<v1::AttachResponse> {
+        let v1::AttachRequest {
+            container_id,
+            stdin,
+            tty,
+            stdout,
+            stderr,
+        } = request;
+        let streams = checked(Streams {
+            stdin,
+            stdout,
+            stderr,
+            tty,
+        })?;
+        not_empty(&container_id, "container_id")?;
+        let container = self.running(container_id).await?;
+        if tty && !container.tty {
+            let text = format!("tty must not be set: container {} has no terminal", container.id);
+            return Err(Error::invalid(text));
+        }
+        if !stdout && !stderr && !container.stdin {
+            let text = format!("stdin must not be all: container {} takes none", container.id);
+            return Err(Error::invalid(text));
+        }
+        let container_id = container.id;
+        let url = self.settings.urls.hand_out(Asked::Attach(Attach {
+            container_id,
+            streams,
+        }))?;
+        Ok(v1::AttachResponse { url })
     }
 
     /// The ports are the client's to name, for each connection; those in the request are checked, and not needed.
@@ -101,6 +134,10 @@ where
 {
     async fn exec(&self, request: ExecRequest) -> Result<ExecResponse> {
         self.containers.exec_sync(request).await
+    }
+
+    async fn attach(&self, request: AttachRequest) -> Result<()> {
+        self.containers.attach(request).await
     }
 
     fn network(&self, target: &str) -> Result<Option<PathBuf>> {

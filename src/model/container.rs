@@ -200,6 +200,12 @@ pub struct ContainerStatus {
     /// Further: number of its first process on the host, while it is created or running.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub pid: Option<u32>,
+    /// Further: it has a terminal.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tty: bool,
+    /// Further: it takes standard input.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stdin: bool,
 }
 
 /// The identity of a container's first process.

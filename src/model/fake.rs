@@ -1,17 +1,17 @@
 //! An in-memory implementation of the model's traits, for tests of what is built on them and for examples.
 //!
 //! It runs nothing: a started container runs until it is stopped, or told to exit with [`Fake::exit`]; a command
-//! echoes itself. States, repeats and errors are as the traits document them.
+//! echoes itself, and an attached caller hears what it says. States, repeats and errors are as the traits document them.
 
 mod events;
 mod images;
 mod stats;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::io::AsyncWriteExt;
-
+use super::attach::AttachRequest;
 use super::config::ContainerConfig;
 use super::container::{
     Container, ContainerFilter, ContainerState, ContainerStatus, ContainerStatusRequest,
@@ -263,32 +263,12 @@ impl RuntimeService for Fake {
         })
     }
 
-    /// The command's output is the command; `false` exits with 1, `sleep` runs out of its time.
     async fn exec_sync(&self, request: ExecRequest) -> Result<ExecResponse> {
-        request.validate()?;
-        let (id, state) = {
-            let mut state = self.enter("exec_sync")?;
-            let status = &state.get(&request.container_id)?.status;
-            (status.id.clone(), status.state)
-        };
-        if state != ContainerState::Running {
-            return Err(Error::precondition(format!("container {id} does not run")));
-        }
-        if request.cmd[0] == "sleep" && !request.timeout.is_zero() {
-            return Err(Error::new(Kind::DeadlineExceeded, "the command's time is up"));
-        }
-        if let Some(mut stdout) = request.stdout {
-            let failed = |error| Error::internal("cannot write output").because(error);
-            stdout
-                .write_all(request.cmd.join(" ").as_bytes())
-                .await
-                .map_err(failed)?;
-            stdout.shutdown().await.map_err(failed)?;
-        }
-        Ok(ExecResponse {
-            container_id: id,
-            exit_code: i32::from(request.cmd[0] == "false"),
-        })
+        self.run_command(request).await
+    }
+
+    async fn attach(&self, request: AttachRequest) -> Result<()> {
+        self.join_in(request).await
     }
 
     async fn status(&self, _: StatusRequest) -> Result<StatusResponse> {
@@ -362,6 +342,8 @@ fn status(id: &str, config: &ContainerConfig, image_id: String, created_at: i64)
         tags: config.tags.clone(),
         user: Some(ContainerUser::default()),
         resources: config.linux.as_ref().and_then(|linux| linux.resources.clone()),
+        tty: config.tty,
+        stdin: config.stdin,
         stop_signal: match config.stop_signal.is_empty() {
             true => "SIGTERM".to_owned(),
             false => config.stop_signal.clone(),

@@ -4,7 +4,7 @@
 //! namespaces it makes, shares with the host or joins by path, and a life of four states. Who made a joined
 //! namespace, and what the opaque [`Tags`] on a container mean, is none of its business; the adapter above knows.
 //!
-//! The pair is [`RuntimeService`] (nine calls and the two that declare only requests) and [`ImageService`] (four).
+//! The pair is [`RuntimeService`] (nine calls, the two that declare only requests, and attach) and [`ImageService`] (four).
 //! Types keep the fields and the JSON of the reduced Go API they mirror; what CRI needs beyond it are further
 //! fields, absent from the JSON while unset. What the pair leaves out is in three narrow traits, so that each consumer
 //! sees only its own: [`Stats`], [`Events`] and [`Filesystem`].
@@ -41,6 +41,7 @@
 //! # }
 //! ```
 
+mod attach;
 pub mod audit;
 mod config;
 mod container;
@@ -60,6 +61,7 @@ mod stats;
 #[cfg(test)]
 mod golden;
 
+pub use attach::AttachRequest;
 pub use config::{
     ContainerConfig, ContainerMetadata, Device, HugepageLimit, ImageSpec, KeyValue, LinuxContainerConfig,
     LinuxContainerResources, Mount, MountPropagation, Namespace, Namespaces, Tags,

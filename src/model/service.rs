@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use super::attach::AttachRequest;
 use super::container::{
     ContainerFilter, ContainerStatus, ContainerStatusRequest, ContainerStatusResponse,
     CreateContainerRequest, CreateContainerResponse, ListContainersRequest, ListContainersResponse,
@@ -77,6 +78,19 @@ pub trait RuntimeService: Send + Sync + 'static {
     ///
     /// Cancel safety: the command and its processes are killed, after the request's `grace`.
     fn exec_sync(&self, request: ExecRequest) -> impl Future<Output = Result<ExecResponse>> + Send;
+
+    /// Attaches to a running container's own streams, from now on. Any number of callers may: each has all of the output,
+    /// and their inputs go to the container as they arrive. Neither the container nor its log waits for one.
+    ///
+    /// Returns when the container's streams have ended; or when the input has ended, unless the container's own ends with
+    /// it (`stdin_once`, without a terminal).
+    ///
+    /// # Errors
+    /// `NotFound`; `FailedPrecondition`: the container does not run; `InvalidArgument`: see [`AttachRequest::validate`], or
+    /// the container has no terminal; `ResourceExhausted`: the caller takes the output too slowly, or there are too many.
+    ///
+    /// Cancel safety: the caller is detached, and its input has ended; the container goes on.
+    fn attach(&self, request: AttachRequest) -> impl Future<Output = Result<()>> + Send;
 
     /// Tells what is ready.
     fn status(&self, request: StatusRequest) -> impl Future<Output = Result<StatusResponse>> + Send;

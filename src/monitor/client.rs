@@ -3,6 +3,7 @@
 //! A [`MonitorClient`] is cheap to clone. One task per connection reads answers; it belongs to the client and ends
 //! with its last clone or with the connection. Running a command and collecting its output is in `exec`.
 
+mod attach;
 mod connection;
 mod exec;
 
@@ -20,6 +21,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 
+pub use attach::{AttachEnds, Attachment};
 pub use exec::{Exec, ExecOutcome, ExecStdio, OUTPUT_LIMIT};
 
 /// What can go wrong between the daemon and a monitor.
@@ -209,6 +211,11 @@ impl MonitorClient {
     /// its end. See [`ExecOutcome`] for what happens when something else holds the pipes.
     pub async fn exec_collect(&self, request: ExecRequest) -> Result<ExecOutcome, MonitorError> {
         exec::collect(self, request).await
+    }
+
+    /// Attaches to the container's standard streams from now on. Whoever closes the other sides of `ends` leaves.
+    pub async fn attach(&self, ends: AttachEnds) -> Result<Attachment, MonitorError> {
+        Attachment::begin(&self.connection, ends).await
     }
 
     /// Sends a signal to the container's first process.

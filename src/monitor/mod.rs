@@ -12,7 +12,7 @@
 //! 4. [`MonitorClient::start`]: it goes on to *our* last stage: limits, ids, capabilities, filter, `execve`. The
 //!    call returns when `execve` has succeeded, or says why not.
 //! 5. While it runs the monitor writes the log, reaps everything, watches for OOM kills, and forks workers for
-//!    [`MonitorClient::exec`].
+//!    [`MonitorClient::exec`]; clients take part in its streams by [`MonitorClient::attach`].
 //! 6. The process ends: the pipes are drained into the log, `exit.json` is written, then `Exited` is told to every
 //!    client and kept in [`MonitorClient::exited`].
 //! 7. [`MonitorClient::delete`]: a worker removes cgroups and engine state; the monitor ends.

@@ -4,6 +4,7 @@
 //! a [`worker`], a fork that reports on a socket, and *all* children are reaped as they die (an unreaped exec would
 //! keep the container's PID namespace from ending). Buffers are bounded and given back when idle.
 
+mod attached;
 mod calls;
 mod clamp;
 mod clients;
@@ -13,6 +14,7 @@ mod event_loop;
 mod exec;
 mod exit_file;
 mod failure;
+mod input;
 mod last_stage;
 mod life;
 mod log;
@@ -36,6 +38,7 @@ use std::path::Path;
 pub(super) fn run(dir: &Path, connection: OwnedFd, lean: OwnedFd) -> io::Result<()> {
     fds::close_all_except(&[connection.as_raw_fd(), lean.as_raw_fd()])?;
     signal::reset()?;
+    signal::ignore_broken_pipes();
     fork::new_session()?;
     fork::become_subreaper()?;
     fork::set_name(c"coracle-monitor")?;

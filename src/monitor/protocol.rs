@@ -75,6 +75,11 @@ pub enum Call {
     CloseStdin,
     /// Sets the size of the container's terminal.
     Resize(TerminalSize),
+    /// Attaches to the container's standard streams. Answered twice: [`Answer::Attached`], then, unless the caller has
+    /// closed all of its ends before, [`Answer::Detached`]. Descriptors: one of a pipe for each stream that is asked for, in
+    /// the order of the fields. Who reads an output reads it at once: while a pipe is full, the container's output is held up,
+    /// for a second at most.
+    Attach(AttachRequest),
     /// Removes the ended container from the engine and its cgroups; the monitor ends after the answer.
     Delete,
 }
@@ -114,6 +119,10 @@ pub enum Answer {
     },
     /// To `exec`, when the command has ended.
     ExecExited(ExecExit),
+    /// To `attach`: everything that is written from now on is passed on.
+    Attached,
+    /// To `attach`, when it is over.
+    Detached(Detachment),
     /// To `state`.
     State(State),
     /// To everything else.
@@ -140,6 +149,27 @@ pub struct ExecExit {
     pub code: i32,
     /// Its time was up; all its processes are dead.
     pub timed_out: bool,
+}
+
+/// Streams to attach to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachRequest {
+    /// Input. Its end is the client's: the container's own ends with it when the container was created so.
+    pub stdin: bool,
+    /// Output, or what a terminal shows.
+    pub stdout: bool,
+    /// Error output.
+    pub stderr: bool,
+}
+
+/// Why an attachment is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Detachment {
+    /// Its streams have ended, or the container has.
+    Ended,
+    /// A pipe was full for too long while there was more to write into it.
+    Behind,
 }
 
 /// What a monitor knows of its container.
@@ -237,6 +267,8 @@ pub enum FailureKind {
     Command,
     /// The engine or the kernel refused.
     Runtime,
+    /// There are too many already.
+    Exhausted,
     /// The monitor does not know this call.
     Unsupported,
 }

@@ -3,6 +3,7 @@
 //!
 //! The zygote is this test binary, which the ignored test `zygote_process` turns into one.
 
+mod attach;
 mod exec;
 mod fixture;
 mod isolation;

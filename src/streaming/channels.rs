@@ -27,12 +27,12 @@ use tokio_util::io::StreamReader;
 use tokio_util::sync::{CancellationToken, PollSender};
 
 use super::activity::Activity;
-use super::command::{Ends, SIZES, run};
+use super::command::{Ends, SIZES, Work, run};
 use super::resize::Sizes;
 use super::transport::{PROBE, Transport, hung_up};
 use super::upgrade::Version;
 use super::websocket::{self, Socket};
-use super::{Backend, Command, Streams, outcome};
+use super::{Backend, Streams, outcome};
 use crate::model::{TerminalSize, Writer};
 
 const STDIN: u8 = 0;
@@ -86,7 +86,7 @@ impl Encoding {
 pub(super) struct Session {
     pub(super) version: Version,
     pub(super) encoding: Encoding,
-    pub(super) command: Command,
+    pub(super) work: Work,
     /// Without data in either direction for so long, it ends.
     pub(super) idle: Duration,
     /// The server ends.
@@ -108,13 +108,13 @@ pub(super) async fn serve(transport: Transport, read: Bytes, session: Session, b
     let Session {
         version,
         encoding,
-        command,
+        work,
         idle,
         stop,
     } = session;
     let below = transport.socket();
     let (mut sink, mut source) = websocket::begin(transport, read).await.split();
-    let (activity, streams) = (Activity::new(), command.streams);
+    let (activity, streams) = (Activity::new(), work.streams());
     let (to, queue) = mpsc::channel(MESSAGES);
     let output = |channel| ChannelWriter {
         messages: PollSender::new(to.clone()),
@@ -143,7 +143,7 @@ pub(super) async fn serve(transport: Transport, read: Bytes, session: Session, b
     let session = async {
         // An empty message is the sign that the session is there.
         let _ = to.send(encoding.encode(lowest(streams), &[])).await;
-        let outcome = run(backend, command, ends, &stop).await;
+        let outcome = run(backend, work, ends, &stop).await;
         let report = outcome::report(version, &outcome);
         if !report.is_empty() {
             let _ = to.send(encoding.encode(ERROR, &report)).await;

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::resize::pass_on;
 use super::spdy::{Connection, Stream, StreamWriter};
 use super::upgrade::Version;
-use super::{Backend, Command, Streams, outcome};
-use crate::model::{Error, ExecRequest, Kind, Reader, Resizes, Result, TerminalSize, Writer};
+use super::{Attach, Backend, Command, Streams, outcome};
+use crate::model::{AttachRequest, Error, ExecRequest, Kind, Reader, Resizes, Result, TerminalSize, Writer};
 
 /// How long a command has to notice that its client has gone, by the end of its streams, before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -29,15 +29,55 @@ pub(super) struct Ends {
     pub(super) resize: Option<Resizes>,
 }
 
-/// Runs what was asked for, unless the server ends before; returns the exit code.
+/// What is done with the client's streams.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// They are those of a further command.
+    Exec(Command),
+    /// They are joined to those of a container.
+    Attach(Attach),
+}
+
+impl Work {
+    pub(super) fn streams(&self) -> Streams {
+        match self {
+            Work::Exec(command) => command.streams,
+            Work::Attach(attach) => attach.streams,
+        }
+    }
+
+    async fn begin(self, backend: &impl Backend, ends: Ends) -> Result<i32> {
+        match self {
+            Work::Exec(command) => exec(backend, command, ends).await,
+            Work::Attach(Attach {
+                container_id,
+                streams,
+            }) => {
+                let request = AttachRequest {
+                    container_id,
+                    stdin: ends.stdin,
+                    stdout: ends.stdout,
+                    stderr: ends.stderr,
+                    tty: streams.tty,
+                    resize: ends.resize,
+                };
+                let failed = |error: Error| error.within("error attaching to container");
+                // How the container ends is not told here.
+                backend.attach(request).await.map(|()| 0).map_err(failed)
+            }
+        }
+    }
+}
+
+/// Does what was asked for, unless the server ends before; returns the exit code.
 pub(super) async fn run(
     backend: &impl Backend,
-    command: Command,
+    work: Work,
     ends: Ends,
     stop: &CancellationToken,
 ) -> Result<i32> {
     tokio::select! {
-        outcome = begin(backend, command, ends) => outcome,
+        outcome = work.begin(backend, ends) => outcome,
         () = stop.cancelled() => {
             let text = "the runtime is ending, and this session with it";
             Err(Error::new(Kind::Unavailable, text))
@@ -45,7 +85,7 @@ pub(super) async fn run(
     }
 }
 
-async fn begin(backend: &impl Backend, command: Command, ends: Ends) -> Result<i32> {
+async fn exec(backend: &impl Backend, command: Command, ends: Ends) -> Result<i32> {
     let request = ExecRequest {
         container_id: command.container_id,
         cmd: command.cmd,
@@ -66,7 +106,7 @@ async fn begin(backend: &impl Backend, command: Command, ends: Ends) -> Result<i
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) version: Version,
-    pub(super) command: Command,
+    pub(super) work: Work,
     /// How long the client may take to open the streams that it must.
     pub(super) patience: Duration,
     /// The server ends.
@@ -75,7 +115,7 @@ pub(super) struct Session {
 
 /// Serves one session over SPDY streams.
 pub(super) async fn serve(mut connection: Connection, session: Session, backend: &impl Backend) {
-    let collected = Opened::collect(&mut connection, session.command.streams, session.version);
+    let collected = Opened::collect(&mut connection, session.work.streams(), session.version);
     let collected = tokio::select! {
         collected = collected => collected,
         () = tokio::time::sleep(session.patience) => None,
@@ -100,7 +140,7 @@ async fn refuse_all(connection: &mut Connection) {
     std::future::pending().await
 }
 
-/// The streams of a command that the client has opened, in any order.
+/// The streams of a session that the client has opened, in any order.
 #[derive(Default)]
 struct Opened {
     error: Option<Stream>,
@@ -171,7 +211,7 @@ impl Opened {
             std::future::pending::<Infallible>().await
         };
         let outcome = tokio::select! {
-            outcome = run(backend, session.command, ends, &session.stop) => outcome,
+            outcome = run(backend, session.work, ends, &session.stop) => outcome,
             never = sizes => match never {},
             // If it has only been silent, it hears why the session ends.
             () = gone.cancelled() => Err(Error::new(Kind::Cancelled, "the client has gone, or nothing moved for too long")),

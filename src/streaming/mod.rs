@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A session knows the reduced model only: it makes readers and writers of the client's streams and has the backend run
-//! the command between them. All of a session ends with its connection, and every connection with the server.
+//! the command, or attach to the container, between them. All of a session ends with its connection, and every connection with the server.
 
 mod activity;
 mod channels;
@@ -29,7 +29,7 @@ mod websocket;
 use std::future::Future;
 use std::path::PathBuf;
 
-use crate::model::{ExecRequest, ExecResponse, Result};
+use crate::model::{AttachRequest, ExecRequest, ExecResponse, Result};
 
 pub use server::{Options, Server, ServerError, Serving};
 pub use tls::{Certificate, TlsError};
@@ -40,6 +40,8 @@ pub use token::Urls;
 pub enum Asked {
     /// A further command in a container.
     Exec(Command),
+    /// A container's own streams.
+    Attach(Attach),
     /// Connections into a network, which the backend knows by this name.
     Forward(String),
 }
@@ -51,6 +53,15 @@ pub struct Command {
     pub container_id: String,
     /// The command and its arguments.
     pub cmd: Vec<String>,
+    /// Which of its streams.
+    pub streams: Streams,
+}
+
+/// A container to attach to.
+#[derive(Clone, Debug)]
+pub struct Attach {
+    /// Which container.
+    pub container_id: String,
     /// Which of its streams.
     pub streams: Streams,
 }
@@ -73,6 +84,7 @@ impl Asked {
     fn verb(&self) -> &'static str {
         match self {
             Asked::Exec(_) => "exec",
+            Asked::Attach(_) => "attach",
             Asked::Forward(_) => "portforward",
         }
     }
@@ -85,6 +97,12 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// As that call.
     fn exec(&self, request: ExecRequest) -> impl Future<Output = Result<ExecResponse>> + Send;
+
+    /// Attaches to a container, as [`RuntimeService::attach`](crate::model::RuntimeService::attach) does.
+    ///
+    /// # Errors
+    /// As that call.
+    fn attach(&self, request: AttachRequest) -> impl Future<Output = Result<()>> + Send;
 
     /// The network namespace that connections are forwarded into; `None` is the machine's own.
     ///

@@ -21,12 +21,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::channels::{self, Encoding};
-use super::command;
+use super::command::{self, Work};
 use super::spdy::{self, Connection};
 use super::tls::{Certificate, Tls, TlsError};
 use super::transport::Transport;
 use super::upgrade::{Protocol, Purpose, agree, not_allowed, refusal};
-use super::{Asked, Backend, Command, Urls, forward, tunnel};
+use super::{Asked, Backend, Urls, forward, tunnel};
 
 /// Clients that have not shown a URL yet, at the same time.
 const STRANGERS: usize = 256;
@@ -187,7 +187,7 @@ impl Server {
             return *refusal(StatusCode::NOT_FOUND, text);
         };
         let purpose = match asked {
-            Asked::Exec(_) => Purpose::Command,
+            Asked::Exec(_) | Asked::Attach(_) => Purpose::Command,
             Asked::Forward(_) => Purpose::Forward,
         };
         match agree(&request, purpose) {
@@ -196,18 +196,17 @@ impl Server {
                 let upgrade = hyper::upgrade::on(&mut request);
                 let server = Arc::clone(&self);
                 let session = async move {
-                    if let Some((transport, read)) = upgraded(upgrade).await {
-                        match asked {
-                            Asked::Exec(command) => {
-                                server
-                                    .command((transport, read), protocol, command, &*backend)
-                                    .await;
-                            }
-                            Asked::Forward(target) => {
-                                server.forward((transport, read), protocol, target, backend).await;
-                            }
+                    let Some(client) = upgraded(upgrade).await else {
+                        return;
+                    };
+                    let work = match asked {
+                        Asked::Exec(command) => Work::Exec(command),
+                        Asked::Attach(attach) => Work::Attach(attach),
+                        Asked::Forward(target) => {
+                            return server.forward(client, protocol, target, backend).await;
                         }
-                    }
+                    };
+                    server.command(client, protocol, work, &*backend).await;
                 };
                 self.tasks.spawn(session);
                 answer
@@ -219,26 +218,26 @@ impl Server {
         &self,
         (transport, read): (Transport, Bytes),
         protocol: Protocol,
-        command: Command,
+        work: Work,
         backend: &impl Backend,
     ) {
         match protocol {
             Protocol::Spdy(version) => {
                 let options = self.spdy(&transport, None);
-                let (connection, work) = Connection::new(transport, read, options);
+                let (connection, carrying) = Connection::new(transport, read, options);
                 let session = command::Session {
                     version,
-                    command,
+                    work,
                     patience: self.options.creation_timeout,
                     stop: self.stop.clone(),
                 };
-                tokio::join!(command::serve(connection, session, backend), work);
+                tokio::join!(command::serve(connection, session, backend), carrying);
             }
             Protocol::Channels { version, base64 } => {
                 let session = channels::Session {
                     version,
                     encoding: Encoding { base64 },
-                    command,
+                    work,
                     idle: self.options.idle_timeout,
                     stop: self.stop.clone(),
                 };

@@ -18,3 +18,9 @@ pub fn set_owner(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
     use rustix::fs::{Gid, Uid, fchown};
     Ok(fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?)
 }
+
+/// Lets a pipe hold so many bytes, as far as the kernel grants it.
+pub fn set_size(fd: impl AsFd, bytes: usize) -> io::Result<()> {
+    rustix::pipe::fcntl_setpipe_size(fd, bytes)?;
+    Ok(())
+}

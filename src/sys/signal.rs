@@ -28,6 +28,12 @@ pub fn ignore_children() {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
 }
 
+/// Lets writing to a pipe that nobody reads fail instead of killing the process. [`reset`] takes it back.
+pub fn ignore_broken_pipes() {
+    // SAFETY: SIG_IGN is no handler.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
 /// Blocks SIGCHLD and returns a non-blocking descriptor that is readable while a child has died.
 pub fn child_deaths() -> io::Result<SignalFd> {
     let mut set = SigSet::empty();

@@ -9,6 +9,7 @@ pub(crate) mod pod;
 pub(crate) mod registry;
 pub(crate) mod stage;
 pub(crate) mod tricky;
+pub(crate) mod websocket;
 pub(crate) mod wild;
 
 use std::future::Future;

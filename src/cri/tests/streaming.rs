@@ -105,3 +105,55 @@ async fn only_a_ready_sandbox_can_be_forwarded_to() {
     let stopped = node.adapter.port_forward(forward(&pod, vec![])).await;
     refused(stopped, Code::FailedPrecondition, "not ready");
 }
+
+#[tokio::test]
+async fn only_what_a_running_container_has_can_be_attached_to() {
+    let node = TestNode::new().await;
+    let pod = node.run_pod("web").await;
+    let id = node.running(&pod, "app").await;
+    let created = node.create(&pod, "created").await;
+    let good = v1::AttachRequest {
+        container_id: id.clone(),
+        stdin: true,
+        stdout: true,
+        stderr: true,
+        ..Default::default()
+    };
+    let check = async |request: v1::AttachRequest, code: Code, text: &str| {
+        refused(node.adapter.attach(Request::new(request)).await, code, text);
+    };
+    let bad = Code::InvalidArgument;
+
+    let answer = node.adapter.attach(Request::new(good.clone())).await.unwrap();
+    let url = answer.into_inner().url;
+    assert!(url.starts_with("http://127.0.0.1:1/attach/"), "{url}");
+    let of = |id: &str| v1::AttachRequest {
+        container_id: id.to_owned(),
+        ..good.clone()
+    };
+    check(of(""), bad, "container_id is empty").await;
+    check(of("zz"), Code::NotFound, "zz").await;
+    check(of(&created), Code::FailedPrecondition, "not running").await;
+    let nothing = v1::AttachRequest {
+        container_id: id.clone(),
+        ..Default::default()
+    };
+    check(nothing, bad, "stdin, stdout and stderr").await;
+    let both = v1::AttachRequest {
+        tty: true,
+        ..good.clone()
+    };
+    check(both, bad, "stderr must not be set with tty").await;
+    let terminal = v1::AttachRequest {
+        tty: true,
+        stderr: false,
+        ..good.clone()
+    };
+    check(terminal, bad, "has no terminal").await;
+    let input = v1::AttachRequest {
+        stdout: false,
+        stderr: false,
+        ..good
+    };
+    check(input, bad, "takes none").await;
+}

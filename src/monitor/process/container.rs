@@ -237,7 +237,7 @@ struct Console(Option<(PathBuf, OwnedFd)>);
 
 impl Console {
     fn listen(dir: &Path, stdio: Stdio) -> Result<Console, Failure> {
-        if !matches!(stdio, Stdio::Terminal(_)) {
+        if !matches!(stdio, Stdio::Terminal(_) | Stdio::GivenTerminal(_)) {
             return Ok(Console(None));
         }
         let path = dir.join("console.sock");

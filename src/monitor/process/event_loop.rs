@@ -4,6 +4,7 @@
 //! death finds the call it belongs to; requests last.
 
 use crate::monitor::client::SOCKET;
+use crate::monitor::process::attached::Over;
 use crate::monitor::process::calls::{Call, Kind};
 use crate::monitor::process::clients::Clients;
 use crate::monitor::process::failure;
@@ -116,6 +117,7 @@ impl Monitor {
             self.untrimmed = true;
             self.receive(client, &text, fds);
         }
+        self.tell_detached();
         Ok(())
     }
 
@@ -127,22 +129,24 @@ impl Monitor {
             .iter()
             .filter_map(|l| l.oom.as_ref())
             .map(OomWatch::as_fd);
-        let streams = self.life.iter().flat_map(|l| l.streams.fds());
+        let streams = self.life.iter().flat_map(|l| l.streams.polled());
         let fixed: [BorrowedFd<'_>; 2] = [self.deaths.as_fd(), self.listener.as_fd()];
         let calls = self.calls.iter().flat_map(Call::fds);
         let all = fixed
             .into_iter()
             .chain(self.clients.fds())
-            .chain(streams)
             .chain(oom)
-            .chain(calls);
+            .chain(calls)
+            .map(|fd| (fd, PollFlags::IN));
         let mut polled: Vec<PollFd<'_>> = all
-            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .chain(streams)
+            .map(|(fd, events)| PollFd::from_borrowed_fd(fd, events))
             .collect();
         let now = Instant::now();
         let owing = self.life.iter().filter(|l| l.streams.log_owes());
-        let next = self.calls.iter().filter_map(|call| call.wakes_in(now));
-        let next = next.chain(owing.map(|_| LOG_AGAIN)).min();
+        let streams = self.life.iter().filter_map(|l| l.streams.wakes_in(now));
+        let calls = self.calls.iter().filter_map(|call| call.wakes_in(now));
+        let next = calls.chain(streams).chain(owing.map(|_| LOG_AGAIN)).min();
         match poll(&mut polled, next.map(timespec).as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
@@ -171,6 +175,13 @@ impl Monitor {
     fn tell_oom_kills(&mut self) {
         for _ in 0..self.life.as_mut().map_or(0, Life::read_oom) {
             self.clients.tell(Event::OomKilled);
+        }
+    }
+
+    fn tell_detached(&mut self) {
+        let over = self.life.as_mut().map(|l| l.streams.take_over());
+        for Over { client, call, how } in over.into_iter().flatten() {
+            self.answer(client, call, Ok((Answer::Detached(how), None)));
         }
     }
 

@@ -1,6 +1,7 @@
 //! Requests: what each call needs to begin, and the answers that need no waiting.
 
 use crate::monitor::client::MAKING;
+use crate::monitor::process::attached::{Client, To};
 use crate::monitor::process::calls::{Call, Creating, Kind, Running, StageReport};
 use crate::monitor::process::container::{self, Engine, Inputs};
 use crate::monitor::process::event_loop::{Monitor, phase};
@@ -11,8 +12,8 @@ use crate::monitor::process::life::{self, Init, Life};
 use crate::monitor::process::streams::Streams;
 use crate::monitor::process::worker::Worker;
 use crate::monitor::protocol::{
-    Answer, Call as Wanted, CreateRequest, Event, ExecRequest, Failure, FailureKind, Phase, Process, Request,
-    Stdio, VERSION,
+    Answer, AttachRequest, Call as Wanted, CreateRequest, Event, ExecRequest, Failure, FailureKind, Phase,
+    Process, Request, Stdio, VERSION,
 };
 use crate::sys::cgroup::{Cgroup, ExecGroup};
 use crate::sys::{fs, message, pipe, step};
@@ -51,6 +52,7 @@ impl Monitor {
             Wanted::Create(request) => self.create(client, id, *request, fds),
             Wanted::Start => self.start(client, id),
             Wanted::Exec(request) => self.exec(client, id, *request, fds),
+            Wanted::Attach(request) => self.attach(client, id, request, fds),
             Wanted::Delete => {
                 self.delete(client, id);
                 Ok(())
@@ -91,7 +93,9 @@ impl Monitor {
                     .map_err(failure::at("resize the terminal"))?;
                 Answer::Done
             }
-            Wanted::Create(_) | Wanted::Start | Wanted::Exec(_) | Wanted::Delete => return Ok(()),
+            Wanted::Create(_) | Wanted::Start | Wanted::Exec(_) | Wanted::Attach(_) | Wanted::Delete => {
+                return Ok(());
+            }
         };
         self.answer(client, id, Ok((answer, None)));
         Ok(())
@@ -153,10 +157,10 @@ impl Monitor {
         let (streams, stdio) =
             Streams::open(&request, given).map_err(failure::at("open the standard streams"))?;
         let (report, failure) = stage_pipe()?;
-        let terminal = if let Stdio::Terminal(size) = request.stdio {
-            size
-        } else {
-            None
+        let terminal = match request.stdio {
+            Stdio::Terminal(size) => size,
+            Stdio::GivenTerminal(size) => Some(size),
+            Stdio::Pipes { .. } | Stdio::Given => None,
         };
         let subject = subject(&request.process);
         let creating = Creating {
@@ -229,6 +233,39 @@ impl Monitor {
             death: None,
         };
         self.open_call(client, id, work, Some(stage), Kind::Exec(Box::new(running)));
+        Ok(())
+    }
+
+    fn attach(
+        &mut self,
+        client: u64,
+        call: u64,
+        request: AttachRequest,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), Failure> {
+        let life = self.life.as_mut().filter(|l| l.phase() == Phase::Running);
+        let life = life.ok_or_else(|| phase("the container is not running"))?;
+        let AttachRequest {
+            stdin,
+            stdout,
+            stderr,
+        } = request;
+        if fds.len() != [stdin, stdout, stderr].iter().filter(|wanted| **wanted).count() {
+            return Err(wrong_descriptors());
+        }
+        for fd in &fds {
+            pipe::set_nonblocking(fd).map_err(failure::at("a client's pipe"))?;
+        }
+        let mut fds = fds.into_iter();
+        let mut end = |wanted: bool| wanted.then(|| fds.next()).flatten();
+        life.streams.attach(Client {
+            client,
+            call,
+            stdin: end(stdin),
+            stdout: end(stdout).map(To::new),
+            stderr: end(stderr).map(To::new),
+        })?;
+        self.answer(client, call, Ok((Answer::Attached, None)));
         Ok(())
     }
 

@@ -1,11 +1,16 @@
-//! The container's standard streams as the monitor holds them: output to read and log, input to keep open.
+//! The container's standard streams as the monitor holds them: output to read, log and pass on, input to keep open.
 
+use crate::monitor::process::attached::{Attached, Client, MOST, Over, Stream};
+use crate::monitor::process::failure;
+use crate::monitor::process::input::Input;
 use crate::monitor::process::log::{Lines, Log};
-use crate::monitor::protocol::{CreateRequest, Event, Stdio, TerminalSize};
+use crate::monitor::protocol::{CreateRequest, Event, Failure, FailureKind, Stdio, TerminalSize};
 use crate::sys::{pipe, pty};
+use rustix::event::PollFlags;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 /// Bytes read at once; on the stack, so small.
 const CHUNK: usize = 8 << 10;
@@ -19,15 +24,27 @@ const CHUNKS_AT_END: usize = (1 << 20) / CHUNK + 1;
 pub(super) struct Streams {
     outputs: Vec<Output>,
     log: Option<Log>,
-    /// Kept open, so that the container does not read an end of its input.
-    stdin: Option<OwnedFd>,
+    input: Input,
     /// Master side of a terminal that the monitor reads, for its size.
     terminal: Option<OwnedFd>,
+    attached: Attached,
+    /// They are somebody else's.
+    given: bool,
+}
+
+/// What a client's full pipe means to a reader.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// It waits: there is another turn.
+    Stop,
+    /// There is none: what does not fit is kept.
+    GoOn,
 }
 
 #[derive(Debug)]
 struct Output {
     fd: OwnedFd,
+    stream: Stream,
     lines: Lines,
 }
 
@@ -43,35 +60,40 @@ impl Streams {
             ..Streams::default()
         };
         let stdin = match request.stdio {
-            Stdio::Given => return Ok((streams, given)),
+            Stdio::Given => {
+                streams.given = true;
+                return Ok((streams, given));
+            }
+            Stdio::GivenTerminal(_) => {
+                streams.given = true;
+                return Ok((streams, None));
+            }
             Stdio::Terminal(_) => return Ok((streams, None)),
             Stdio::Pipes { stdin: false, .. } => File::open("/dev/null")?.into(),
-            Stdio::Pipes { stdin: true, .. } => {
+            Stdio::Pipes {
+                stdin: true,
+                stdin_once,
+            } => {
                 let (reader, writer) = pipe::pair()?;
-                streams.stdin = Some(writer);
+                pipe::set_nonblocking(&writer)?;
+                streams.input = Input::pipe(writer, stdin_once);
                 reader
             }
         };
-        let stdout = streams.output("stdout", request.stdio_owner)?;
-        let stderr = streams.output("stderr", request.stdio_owner)?;
+        let stdout = streams.output(Stream::Stdout, request.stdio_owner)?;
+        let stderr = streams.output(Stream::Stderr, request.stdio_owner)?;
         Ok((streams, Some([stdin, stdout, stderr])))
     }
 
-    fn output(&mut self, stream: &'static str, owner: (u32, u32)) -> io::Result<OwnedFd> {
-        if self.log.is_none() {
-            return Ok(File::options().write(true).open("/dev/null")?.into());
-        }
+    fn output(&mut self, stream: Stream, owner: (u32, u32)) -> io::Result<OwnedFd> {
         let (reader, writer) = pipe::pair()?;
         pipe::set_owner(&writer, owner.0, owner.1)?;
         pipe::set_nonblocking(&reader)?;
-        self.outputs.push(Output {
-            fd: reader,
-            lines: Lines::new(stream),
-        });
+        self.outputs.push(Output::new(reader, stream));
         Ok(writer)
     }
 
-    /// Takes over a terminal's master side; returns it when it is the caller's to read.
+    /// Takes over a terminal's master side; returns it when it is the caller's.
     pub(super) fn set_terminal(
         &mut self,
         master: OwnedFd,
@@ -80,15 +102,13 @@ impl Streams {
         if let Some(size) = size {
             pty::set_size(&master, size.width, size.height)?;
         }
-        if self.log.is_none() {
+        if self.given {
             return Ok(Some(master));
         }
         pipe::set_nonblocking(&master)?;
         self.terminal = Some(master.try_clone()?);
-        self.outputs.push(Output {
-            fd: master,
-            lines: Lines::new("stdout"),
-        });
+        self.input = Input::terminal(master.try_clone()?);
+        self.outputs.push(Output::new(master, Stream::Stdout));
         Ok(None)
     }
 
@@ -98,7 +118,8 @@ impl Streams {
     }
 
     pub(super) fn close_stdin(&mut self) {
-        self.stdin = None;
+        self.input.close();
+        self.attached.serve(&[], &mut self.input);
     }
 
     /// Opens the log again; `None`: there is no log.
@@ -119,42 +140,111 @@ impl Streams {
         })
     }
 
-    pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.outputs.iter().map(|o| o.fd.as_fd())
+    /// Attaches a client from now on. Streams that have ended end for it at once.
+    pub(super) fn attach(&mut self, mut client: Client) -> Result<(), Failure> {
+        if self.given {
+            let text = "the container's streams are with the one who has started it";
+            return Err(failure::of(FailureKind::Phase, text));
+        }
+        let open = |stream| self.outputs.iter().any(|output| output.stream == stream);
+        client.stdout.take_if(|_| !open(Stream::Stdout));
+        client.stderr.take_if(|_| !open(Stream::Stderr));
+        client.stdin.take_if(|_| !self.input.is_open());
+        match self.attached.add(client) {
+            true => Ok(()),
+            false => {
+                let text = format!("{MOST} clients are attached already");
+                Err(failure::of(FailureKind::Exhausted, text))
+            }
+        }
     }
 
-    /// Logs what the ready outputs have.
+    /// Attachments that are over and have not been told.
+    pub(super) fn take_over(&mut self) -> Vec<Over> {
+        self.attached.take_over()
+    }
+
+    /// When there is something to do though nothing is ready.
+    pub(super) fn wakes_in(&self, now: Instant) -> Option<Duration> {
+        self.attached.wakes_in(now)
+    }
+
+    /// What to wait for.
+    pub(super) fn polled(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let held = self.attached.is_full();
+        let outputs = self.outputs.iter().filter(move |_| !held);
+        outputs
+            .map(|o| (o.fd.as_fd(), PollFlags::IN))
+            .chain(self.input.polled())
+            .chain(self.attached.polled(&self.input))
+    }
+
+    /// Logs and passes on what the ready outputs have, and takes the input that is ready.
     pub(super) fn read(&mut self, ready: &[RawFd]) {
-        self.read_where(|fd| ready.contains(&fd), CHUNKS_A_TURN);
+        self.read_where(|fd| ready.contains(&fd), CHUNKS_A_TURN, Held::Stop);
+        self.input.flush(ready);
+        self.attached.serve(ready, &mut self.input);
     }
 
-    /// Logs all that there is, lines without an end too. An output that something else still holds stays open.
+    /// Logs and passes on all that there is, lines without an end too. An output that something else still holds stays
+    /// open; for clients this is the end.
     pub(super) fn drain(&mut self) {
-        self.read_where(|_| true, CHUNKS_AT_END);
+        self.read_where(|_| true, CHUNKS_AT_END, Held::GoOn);
         if let Some(log) = &mut self.log {
             self.outputs.iter_mut().for_each(|o| o.lines.finish(log));
         }
-        self.stdin = None;
+        self.input.close();
+        self.attached.end_all();
     }
 
-    fn read_where(&mut self, wanted: impl Fn(RawFd) -> bool, chunks: usize) {
-        let Some(log) = &mut self.log else { return };
+    fn read_where(&mut self, wanted: impl Fn(RawFd) -> bool, chunks: usize, held: Held) {
+        let (log, attached) = (&mut self.log, &mut self.attached);
         self.outputs
-            .retain_mut(|o| !wanted(o.fd.as_raw_fd()) || o.read(log, chunks));
+            .retain_mut(|o| !wanted(o.fd.as_raw_fd()) || o.read(log.as_mut(), attached, chunks, held));
     }
 }
 
 impl Output {
+    fn new(fd: OwnedFd, stream: Stream) -> Output {
+        let name = match stream {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        };
+        Output {
+            fd,
+            stream,
+            lines: Lines::new(name),
+        }
+    }
+
     /// Returns false at the end of the stream.
-    fn read(&mut self, log: &mut Log, chunks: usize) -> bool {
+    fn read(
+        &mut self,
+        mut log: Option<&mut Log>,
+        attached: &mut Attached,
+        chunks: usize,
+        held: Held,
+    ) -> bool {
         let mut chunk = [0; CHUNK];
         for _ in 0..chunks {
+            if held == Held::Stop && attached.is_full() {
+                return true;
+            }
             match rustix::io::read(&self.fd, &mut chunk) {
-                Ok(count) if count > 0 => self.lines.push(&chunk[..count], log),
+                Ok(count) if count > 0 => {
+                    let bytes = &chunk[..count];
+                    if let Some(log) = log.as_deref_mut() {
+                        self.lines.push(bytes, log);
+                    }
+                    attached.write(self.stream, bytes);
+                }
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return true,
                 // Zero is the end of a pipe, EIO that of a terminal whose other side nobody holds.
                 Ok(_) | Err(_) => {
-                    self.lines.finish(log);
+                    if let Some(log) = log {
+                        self.lines.finish(log);
+                    }
+                    attached.end(self.stream);
                     return false;
                 }
             }

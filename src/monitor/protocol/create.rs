@@ -20,7 +20,7 @@ pub struct CreateRequest {
     pub process: Process,
     /// Its standard streams.
     pub stdio: Stdio,
-    /// CRI log file; `None`: output is discarded (or belongs to the caller, see [`Stdio`]).
+    /// CRI log file; `None`: only attached clients see the output.
     pub log: Option<LogFile>,
     /// Host ids that own the output pipes or the terminal, so that the process can reopen `/dev/stdout`.
     pub stdio_owner: (u32, u32),
@@ -126,8 +126,10 @@ pub enum Stdio {
         /// The pipe is closed after the first attached client has left.
         stdin_once: bool,
     },
-    /// A terminal. Without a log its master side comes with [`Created`](crate::monitor::protocol::Created) and is the caller's to read.
+    /// A terminal of the monitor's.
     Terminal(Option<TerminalSize>),
+    /// A terminal whose master side comes with [`Created`](crate::monitor::protocol::Created) and is the caller's; nothing is logged.
+    GivenTerminal(TerminalSize),
     /// The three first descriptors of the call, used as they are; nothing is logged.
     Given,
 }

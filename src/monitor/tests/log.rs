@@ -1,5 +1,6 @@
 //! The log file, written by a real container.
 
+use crate::monitor::protocol::{Stdio, TerminalSize};
 use crate::monitor::tests::fixture::Host;
 use std::fs;
 
@@ -66,7 +67,7 @@ async fn a_terminal_is_logged_and_resized() {
 
     container
         .client
-        .resize(crate::monitor::protocol::TerminalSize {
+        .resize(TerminalSize {
             width: 99,
             height: 33,
         })
@@ -82,10 +83,12 @@ async fn a_terminal_is_logged_and_resized() {
 }
 
 #[tokio::test]
-async fn a_terminal_without_a_log_belongs_to_the_caller() {
+async fn a_terminal_that_is_the_callers_is_handed_over() {
     let Some(host) = Host::new() else { return };
     let mut wanted = host.container("a", &["sh", "-c", "read line; echo got $line"]);
     wanted.terminal();
+    let (width, height) = (80, 24);
+    wanted.request.stdio = Stdio::GivenTerminal(TerminalSize { width, height });
     wanted.request.log = None;
     let mut container = wanted.create(&host).await.unwrap();
     let master = container.terminal.take().unwrap();

@@ -1,0 +1,54 @@
+//! A streaming client by hand, for what crictl does only on a terminal of its own: messages of a WebSocket.
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+/// A session's connection.
+pub(crate) struct Session(WebSocketStream<TcpStream>);
+
+impl Session {
+    /// Comes with a URL, and one protocol to choose from.
+    pub(crate) async fn open(url: &str, protocol: &str) -> Session {
+        let rest = url.strip_prefix("http://").unwrap();
+        let mut request = format!("ws://{rest}").into_client_request().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("Sec-WebSocket-Protocol", protocol.parse().unwrap());
+        let (address, _) = rest.split_once('/').unwrap();
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let (session, _) = tokio_tungstenite::client_async(request, tcp).await.unwrap();
+        Session(session)
+    }
+
+    /// Sends a message to a channel.
+    pub(crate) async fn send(&mut self, channel: u8, contents: &str) {
+        let message = [&[channel], contents.as_bytes()].concat();
+        self.0.send(Message::Binary(message.into())).await.unwrap();
+    }
+
+    /// The next message that is not empty, and its channel; `None`: the session is over, in good order.
+    pub(crate) async fn next(&mut self) -> Option<(u8, String)> {
+        loop {
+            match self.0.next().await?.unwrap() {
+                Message::Binary(message) if message.len() > 1 => {
+                    return Some((message[0], String::from_utf8_lossy(&message[1..]).into_owned()));
+                }
+                Message::Close(frame) => assert_eq!(u16::from(frame.unwrap().code), 1000),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until a channel has said so.
+    pub(crate) async fn says(&mut self, channel: u8, text: &str) {
+        let mut said = String::new();
+        while !said.contains(text) {
+            let (of, more) = self.next().await.expect("the session goes on");
+            if of == channel {
+                said += &more;
+            }
+        }
+    }
+}
