@@ -218,7 +218,38 @@ fn freeze_and_kill(dir: &Path) -> io::Result<()> {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
     }
-    fs::write(&state, "THAWED")
+    thaw_below(dir)?;
+    leave_frozen_ancestors(dir)
+}
+
+/// Undoes whatever freeze there is in a v1 group, this one's and others', and in those below it.
+fn thaw_below(dir: &Path) -> io::Result<()> {
+    match fs::write(dir.join("freezer.state"), "THAWED") {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    children(dir).iter().try_for_each(|child| thaw_below(child))
+}
+
+/// Below a frozen v1 group nobody dies. The freeze is somebody else's, and goes on; killed processes leave it for the root,
+/// where all that they still do is to end.
+fn leave_frozen_ancestors(dir: &Path) -> io::Result<()> {
+    let read = |name| fs::read_to_string(dir.join(name)).unwrap_or_default();
+    // While the state is FREEZING some process is not stopped yet: it runs into the freeze or its death by itself.
+    if read("freezer.parent_freezing").trim() != "1" || read("freezer.state").trim() != "FROZEN" {
+        return Ok(());
+    }
+    let mut found = vec![];
+    collect(dir, &mut found);
+    let root = Path::new(ROOT).join("freezer/cgroup.procs");
+    for pid in found.into_iter().filter(|pid| crate::sys::proc::is_ending(*pid)) {
+        match fs::write(&root, pid.to_string()) {
+            // It has ended meanwhile.
+            Err(e) if e.raw_os_error() != Some(libc::ESRCH) => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// `cgroup.kill` since 5.14; before, one by one until nobody is left.

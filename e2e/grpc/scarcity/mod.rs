@@ -2,6 +2,7 @@
 //! on with all else, and when the shortage is over the same call succeeds and nothing is out of place.
 
 mod disk;
+mod frozen;
 mod full;
 mod logs;
 mod silent;
@@ -9,7 +10,7 @@ mod silent;
 use libtest_mimic::Trial;
 
 pub(crate) fn tests() -> Vec<Trial> {
-    [silent::tests(), full::tests(), logs::tests()]
+    [silent::tests(), full::tests(), logs::tests(), frozen::tests()]
         .into_iter()
         .flatten()
         .collect()
