@@ -80,20 +80,24 @@ impl Core {
         self.inner.tasks.spawn(async move {
             loop {
                 core.inner.store.untroubled().await;
-                let _operation = entry.operation.lock().await;
+                let operation = entry.operation.lock().await;
                 if core.inner.registry.find(&entry.id).is_err() {
                     return;
                 }
                 match core.store_record(&entry).await {
-                    Ok(()) => break,
+                    Ok(()) => {
+                        if let Some(live) = live {
+                            core.release(&entry, &live).await;
+                        }
+                        return;
+                    }
                     Err(error) => {
                         tracing::warn!(container = entry.id, %error, "end of container still not stored")
                     }
                 }
+                // A removal need not wait for the pause.
+                drop(operation);
                 tokio::time::sleep(STORE_AGAIN).await;
-            }
-            if let Some(live) = live {
-                core.release(&entry, &live).await;
             }
         });
     }
