@@ -202,7 +202,7 @@ impl MonitorClient {
 
     /// Runs a further process; returns when its command runs.
     ///
-    /// Cancel safety: the command may run on; its descriptors close with the monitor's copies.
+    /// Cancel safety: the command does not begin, or is killed as soon as the monitor hears of it.
     pub async fn exec(&self, request: ExecRequest, stdio: ExecStdio) -> Result<Exec, MonitorError> {
         Exec::begin(self.connection.clone(), request, stdio).await
     }
@@ -251,9 +251,21 @@ impl MonitorClient {
         self.done(AT_ONCE, Call::Resize(size)).await
     }
 
-    /// Removes the ended container; kills what is left of it first. The monitor ends after its answer.
+    /// Removes the ended container; kills what is left of it first. Returns when the monitor has ended.
     pub async fn delete(&self) -> Result<(), MonitorError> {
-        self.done(AT_WORK, Call::Delete).await
+        let deleting = async {
+            let mut answers = self.connection.begin(Call::Delete, vec![]).await?;
+            let answer = answers.next().await?.0;
+            Ok((answers, answer))
+        };
+        let deleted = tokio::time::timeout(AT_WORK, deleting).await;
+        let (mut answers, answer) = deleted.unwrap_or_else(|_| Err(self.connection.silent()))?;
+        match answer {
+            // It has nothing left to do, and a busy node may take its time to let it end: its socket closes with it.
+            Answer::Done => drop(tokio::time::timeout(AT_ONCE, answers.next()).await),
+            _ => return Err(MonitorError::Confused),
+        }
+        Ok(())
     }
 
     /// The container's end: holds `None` until it has exited. The sender goes with the connection, so `changed()`

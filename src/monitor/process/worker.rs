@@ -46,6 +46,7 @@ impl Worker {
                 let kept: Vec<RawFd> = keep.iter().copied().chain([theirs.as_raw_fd()]).collect();
                 let ready = fds::close_all_except(&kept)
                     .and_then(|()| signal::reset())
+                    .and_then(|()| processes::set_name(c"coracle-worker"))
                     .and_then(|()| processes::die_with(monitor));
                 let outcome = ready
                     .map_err(failure::at("prepare a worker"))
