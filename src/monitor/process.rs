@@ -14,6 +14,7 @@ mod event_loop;
 mod exec;
 mod exit_file;
 mod failure;
+mod inbox;
 mod input;
 mod last_stage;
 mod life;

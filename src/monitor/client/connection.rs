@@ -24,8 +24,10 @@ type Waiting = HashMap<u64, mpsc::UnboundedSender<Reply>>;
 pub(super) struct Connection {
     shared: Arc<Shared>,
     next: AtomicU64,
-    /// The reading task; aborted on drop.
-    reader: AbortHandle,
+    /// Commands that nobody waits for any more.
+    forsaken: mpsc::UnboundedSender<Request>,
+    /// The task that reads, and takes back what is forsaken; aborted on drop.
+    task: AbortHandle,
     exited: watch::Receiver<Option<ExitRecord>>,
     oom_kills: watch::Receiver<u64>,
 }
@@ -63,18 +65,19 @@ impl Connection {
         });
         let (exited_in, exited) = watch::channel(None);
         let (oom_in, oom_kills) = watch::channel(0);
+        let (forsaken, queue) = mpsc::unbounded_channel();
         let watches = Watches {
             exited: exited_in,
             oom_kills: oom_in,
         };
         // Owned by the connection: aborted when it is dropped, over when the monitor closes.
         #[allow(clippy::disallowed_methods)]
-        let task = tokio::task::spawn(read_all(shared.clone(), watches));
-        let reader = task.abort_handle();
+        let task = tokio::task::spawn(serve(shared.clone(), watches, queue));
         Ok(Arc::new(Connection {
             shared,
             next: AtomicU64::new(1),
-            reader,
+            forsaken,
+            task: task.abort_handle(),
             exited,
             oom_kills,
         }))
@@ -95,16 +98,16 @@ impl Connection {
             id,
             replies,
         };
-        let packet = message::Packet::new(&Request { id, call }, fds)?;
-        let socket = &self.shared.socket;
-        match socket
-            .async_io(Interest::WRITABLE, || packet.send(socket.as_fd()))
-            .await
-        {
-            Ok(()) => Ok(answers),
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(self.shared.gone()),
-            Err(e) => Err(e.into()),
-        }
+        self.shared.send(&Request { id, call }, fds).await?;
+        Ok(answers)
+    }
+
+    /// Takes back a command of which nobody waits for the end: it does not begin, or is killed. Waits for nothing.
+    pub(super) fn forsake(&self, exec: u64) {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let call = Call::KillExec { exec };
+        // It fails when the connection has ended, and then the monitor knows.
+        let _ = self.forsaken.send(Request { id, call });
     }
 
     /// The error of a call that got no answer in time.
@@ -123,7 +126,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.reader.abort();
+        self.task.abort();
     }
 }
 
@@ -168,6 +171,16 @@ impl Shared {
         MonitorError::Gone(self.dir.clone())
     }
 
+    /// Sends a request whole, or not at all.
+    async fn send(&self, request: &Request, fds: Vec<OwnedFd>) -> Result<(), MonitorError> {
+        let packet = message::Packet::new(request, fds)?;
+        let send = || packet.send(self.socket.as_fd());
+        match self.socket.async_io(Interest::WRITABLE, send).await {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(self.gone()),
+            sent => Ok(sent?),
+        }
+    }
+
     async fn receive(&self) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
         let receive = || message::receive_text(self.socket.as_fd());
         let Some((text, fds)) = self.socket.async_io(Interest::READABLE, receive).await? else {
@@ -200,6 +213,21 @@ fn unknown_answer(text: &[u8]) -> Option<Message> {
         id,
         answer: Answer::Failed(failure),
     })
+}
+
+/// Serves a connection to its end.
+async fn serve(shared: Arc<Shared>, watches: Watches, mut forsaken: mpsc::UnboundedReceiver<Request>) {
+    let taking_back = async {
+        while let Some(request) = forsaken.recv().await {
+            // The end of the connection, which the reading finds too, takes back as well.
+            let _ = shared.send(&request, vec![]).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = read_all(shared.clone(), watches) => {}
+        () = taking_back => {}
+    }
 }
 
 async fn read_all(shared: Arc<Shared>, watches: Watches) {

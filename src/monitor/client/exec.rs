@@ -67,7 +67,15 @@ impl Exec {
             ExecStdio::Terminal => vec![],
         };
         let mut answers = connection.begin(Call::Exec(Box::new(request)), fds).await?;
-        match answers.next().await? {
+        let mut beginning = Beginning {
+            connection: &connection,
+            id: answers.id(),
+            heard: false,
+        };
+        let reply = answers.next().await;
+        beginning.heard = true;
+        drop(beginning);
+        match reply? {
             (Answer::ExecStarted { pid, warnings }, fds) => Ok(Exec {
                 pid,
                 warnings,
@@ -105,6 +113,21 @@ impl Exec {
         match self.connection.call(call, vec![]).await?.0 {
             Answer::Done => Ok(()),
             _ => Err(MonitorError::Confused),
+        }
+    }
+}
+
+/// A command that may not run yet; taken back if nobody waits until it does.
+struct Beginning<'a> {
+    connection: &'a Connection,
+    id: u64,
+    heard: bool,
+}
+
+impl Drop for Beginning<'_> {
+    fn drop(&mut self) {
+        if !self.heard {
+            self.connection.forsake(self.id);
         }
     }
 }

@@ -11,11 +11,13 @@ use crate::sys::fork::Death;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-/// How often an exec that was killed at its timeout is looked at until all its descendants are gone. The kernel tells
+/// How often an exec that was killed is looked at until all its descendants are gone. The kernel tells
 /// nobody of the death of a process that is not its child.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// How long that goes on: a process in the disk's hands may take for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often after that, while the command itself has not ended.
+const LOOK_SELDOM: Duration = Duration::from_secs(5);
 
 /// An open call.
 #[derive(Debug)]
@@ -57,6 +59,8 @@ pub(super) struct Running {
     pub(super) group: Option<ExecGroup>,
     pub(super) deadline: Option<Instant>,
     pub(super) killed_at: Option<Instant>,
+    /// It was killed because its time was up.
+    pub(super) timed_out: bool,
     /// 0 until the worker has reported.
     pub(super) pid: i32,
     pub(super) started: bool,
@@ -155,6 +159,7 @@ impl Call {
 impl Running {
     fn wakes_in(&self, now: Instant) -> Option<Duration> {
         match self.killed_at {
+            Some(killed_at) if now.duration_since(killed_at) > PATIENCE => Some(LOOK_SELDOM),
             Some(_) => Some(LOOK_AGAIN),
             None => self
                 .deadline
@@ -165,12 +170,18 @@ impl Running {
     /// Kills everything once the deadline has passed.
     pub(super) fn kill_if_late(&mut self, now: Instant) {
         if self.killed_at.is_none() && self.deadline.is_some_and(|deadline| deadline <= now) {
-            self.killed_at = Some(now);
-            self.kill();
+            self.timed_out = true;
+            self.kill_now(now);
         }
     }
 
-    pub(super) fn kill(&self) {
+    /// Kills everything, and again until nothing is left: its worker may be about to join the group.
+    pub(super) fn kill_now(&mut self, now: Instant) {
+        self.killed_at.get_or_insert(now);
+        self.kill();
+    }
+
+    fn kill(&self) {
         if let Some(group) = &self.group {
             let _ = group.kill();
         }

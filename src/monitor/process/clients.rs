@@ -12,6 +12,9 @@ pub(super) struct Clients {
     last: u64,
 }
 
+/// Most messages taken from a connection before they are handled: each may hold descriptors.
+const AT_ONCE: usize = 64;
+
 /// What came from a client: a message's text and its descriptors.
 pub(super) type Received = (u64, Vec<u8>, Vec<OwnedFd>);
 
@@ -39,21 +42,28 @@ impl Clients {
         self.open.iter().map(|(_, fd)| fd.as_fd())
     }
 
-    /// Takes one message from each ready connection; drops those that have closed. A daemon that died is not our end.
+    /// Tells whether a connection is open, as far as its messages have been taken.
+    pub(super) fn has(&self, client: u64) -> bool {
+        self.open.iter().any(|(id, _)| *id == client)
+    }
+
+    /// Takes what has come on each ready connection; drops those that have closed. A daemon that died is not our end.
+    ///
+    /// All at once: what was asked and taken back while nobody read is known to be so before it is begun.
     pub(super) fn receive(&mut self, ready: &[RawFd]) -> Vec<Received> {
         let mut received = vec![];
         self.open.retain(|(id, fd)| {
             if !ready.contains(&fd.as_raw_fd()) {
                 return true;
             }
-            match message::receive_text(fd.as_fd()) {
-                Ok(Some((text, fds))) => {
-                    received.push((*id, text, fds));
-                    true
+            for _ in 0..AT_ONCE {
+                match message::receive_text(fd.as_fd()) {
+                    Ok(Some((text, fds))) => received.push((*id, text, fds)),
+                    Err(e) => return e.kind() == io::ErrorKind::WouldBlock,
+                    Ok(None) => return false,
                 }
-                Err(e) => e.kind() == io::ErrorKind::WouldBlock,
-                Ok(None) => false,
             }
+            true
         });
         received
     }

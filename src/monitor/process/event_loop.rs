@@ -113,10 +113,9 @@ impl Monitor {
         if ready.contains(&self.listener.as_raw_fd()) {
             self.clients.accept(&self.listener);
         }
-        for (client, text, fds) in self.clients.receive(&ready) {
-            self.untrimmed = true;
-            self.receive(client, &text, fds);
-        }
+        let received = self.clients.receive(&ready);
+        self.untrimmed |= !received.is_empty();
+        self.receive_all(received);
         self.tell_detached();
         Ok(())
     }

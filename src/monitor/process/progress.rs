@@ -99,7 +99,7 @@ impl Monitor {
         let killed = running.killed_at.is_some();
         match call.outcome.take() {
             None => {}
-            // The worker had joined the group when its time was up.
+            // The worker had joined the group when that was killed.
             Some(Err(_)) if killed => {
                 running.pid = -1;
                 running.death = Some(Death {
@@ -160,7 +160,7 @@ impl Monitor {
         let (Some(death), true) = (running.death, running.is_gone(now)) else {
             return Some(call);
         };
-        let timed_out = running.killed_at.is_some();
+        let timed_out = running.timed_out;
         if !running.started {
             self.tell_started(&mut call, vec![], None);
         }
@@ -209,8 +209,10 @@ impl Monitor {
         };
         let exited = life.phase() == Phase::Exited;
         if !exited {
-            // Told again at each turn until its death is known; one that is dying does not mind.
+            // Told again at each turn until its death is known; one that is dying does not mind. One that is frozen
+            // hears the second only.
             let _ = life.signal(libc::SIGKILL);
+            let _ = life.signal_all(libc::SIGKILL);
         }
         match call.outcome.take() {
             Some(outcome) => {

@@ -30,11 +30,17 @@ struct Unknown {
 
 impl Monitor {
     /// Handles one message.
-    pub(super) fn receive(&mut self, client: u64, text: &[u8], fds: Vec<OwnedFd>) {
+    pub(super) fn receive(
+        &mut self,
+        client: u64,
+        request: io::Result<Request>,
+        text: &[u8],
+        fds: Vec<OwnedFd>,
+    ) {
         if let Some(life) = &mut self.life {
             life.exit_file.retry();
         }
-        let Request { id, call } = match message::decode(text) {
+        let Request { id, call } = match request {
             Ok(request) => request,
             Err(e) => {
                 match message::decode::<Unknown>(text) {
@@ -122,16 +128,17 @@ impl Monitor {
     }
 
     fn kill_exec(&mut self, client: u64, exec: u64) -> Result<Answer, Failure> {
-        let calls = self.calls.iter().filter(|c| c.client == client && c.id == exec);
-        let execs = calls.filter_map(|c| {
-            if let Kind::Exec(running) = &c.kind {
-                Some(running)
-            } else {
-                None
-            }
-        });
+        let now = Instant::now();
         // One that has ended meanwhile is as dead as it was to be.
-        execs.for_each(|running| running.kill());
+        for call in self
+            .calls
+            .iter_mut()
+            .filter(|c| c.client == client && c.id == exec)
+        {
+            if let Kind::Exec(running) = &mut call.kind {
+                running.kill_now(now);
+            }
+        }
         Ok(Answer::Done)
     }
 
@@ -228,6 +235,7 @@ impl Monitor {
             group: Some(group),
             deadline,
             killed_at: None,
+            timed_out: false,
             pid: 0,
             started: false,
             death: None,

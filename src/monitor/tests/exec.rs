@@ -1,10 +1,11 @@
 //! Further processes in a running container.
 
-use crate::monitor::client::{ExecStdio, MonitorError};
+use crate::monitor::client::{ExecStdio, MonitorClient, MonitorError};
 use crate::monitor::protocol::{FailureKind, TerminalSize};
 use crate::monitor::tests::fixture::{Host, LONG};
 use std::fs;
 use std::io::Read;
+use std::time::Duration;
 
 #[tokio::test]
 async fn an_exec_has_its_own_streams_and_exit_code() {
@@ -187,5 +188,36 @@ async fn many_execs_leave_no_descriptor_no_zombie_and_no_cgroup() {
         .filter(|e| e.path().is_dir())
         .count();
     assert!(groups <= 1, "{groups}");
+    container.delete().await;
+}
+
+#[tokio::test]
+async fn a_command_that_nobody_waits_for_does_not_begin() {
+    let Some(host) = Host::new() else { return };
+    let container = host.run("a", &["sleep", "1000"]).await;
+    let monitor = container.client.state().await.unwrap().monitor_pid;
+    let signal =
+        |signal| crate::sys::pidfd::signal(crate::sys::pidfd::open(monitor).unwrap(), signal).unwrap();
+    let another = MonitorClient::connect(&container.dir).await.unwrap();
+    signal(libc::SIGSTOP);
+
+    // One is given up, the other's daemon goes.
+    let given_up = container
+        .client
+        .exec_collect(container.request(&["touch", "/given-up"]));
+    let waited = tokio::time::timeout(Duration::from_millis(200), given_up).await;
+    let gone = another.exec_collect(container.request(&["touch", "/gone"]));
+    let gone = tokio::time::timeout(Duration::from_millis(200), gone).await;
+    assert!(waited.is_err() && gone.is_err());
+    drop(another);
+    // Taking back is a task's.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    signal(libc::SIGCONT);
+
+    let found = container.sh("sleep 1; ls /").await;
+    assert!(
+        found.contains("proc") && !found.contains("given-up") && !found.contains("gone"),
+        "{found}"
+    );
     container.delete().await;
 }
