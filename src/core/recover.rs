@@ -51,10 +51,11 @@ pub(super) async fn ask(dir: &Path) -> std::result::Result<(MonitorClient, State
 
 impl Core {
     pub(super) async fn recover(&self) -> Result<()> {
-        let records = self.inner.store.load::<ContainerRecord>()?;
+        let found = self.inner.store.take::<ContainerRecord>()?;
+        let records = found.records;
         let mut known: BTreeSet<String> = records.iter().map(|(id, _)| id.clone()).collect();
         // What has a record that cannot be read has an owner all the same.
-        known.extend(self.inner.store.peek::<ContainerRecord>()?.unreadable);
+        known.extend(found.unreadable);
         futures_util::stream::iter(records)
             .for_each_concurrent(SIDE_BY_SIDE, |(id, record)| self.recover_one(id, record))
             .await;

@@ -9,6 +9,7 @@ use redb::{Database, TableDefinition};
 use tokio::sync::watch;
 
 use super::room::Room;
+use super::salvage::Tables;
 use super::writer::Write;
 use super::{StateError, salvage};
 use crate::model::is_shortage;
@@ -68,8 +69,14 @@ struct Opened {
 }
 
 impl Base {
-    pub(super) fn open(path: &Path) -> Result<Base, StateError> {
-        let (database, room, damaged) = salvage::open(path)?;
+    /// Opens the file. The second value is what is in it.
+    pub(super) fn open(path: &Path) -> Result<(Base, Tables), StateError> {
+        let salvage::Whole {
+            database,
+            room,
+            damaged,
+            tables,
+        } = salvage::open(path)?;
         let base = Base {
             path: path.to_owned(),
             opened: RwLock::new(Some(Opened { database, room })),
@@ -78,7 +85,7 @@ impl Base {
         };
         // A full disk is no reason not to start.
         let _ = base.try_again();
-        Ok(base)
+        Ok((base, tables))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -146,7 +153,12 @@ impl Base {
         if opened.is_some() {
             return Ok(());
         }
-        let (database, room, damaged) = salvage::open(&self.path).map_err(Trouble::of_opening)?;
+        let salvage::Whole {
+            database,
+            room,
+            damaged,
+            ..
+        } = salvage::open(&self.path).map_err(Trouble::of_opening)?;
         *opened = Some(Opened { database, room });
         *self.damaged.lock().unwrap_or_else(PoisonError::into_inner) = damaged;
         Ok(())

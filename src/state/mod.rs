@@ -14,8 +14,8 @@ mod tests;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 use serde::Serialize;
@@ -25,6 +25,7 @@ use crate::model::{Error, Kind};
 use crate::sys::planted;
 use base::Base;
 pub use base::Trouble;
+use salvage::{Table, Tables};
 use writer::{Write, Writer};
 
 /// A value that is kept under a key.
@@ -113,7 +114,26 @@ pub struct Peek<T> {
 pub struct Store {
     base: Arc<Base>,
     writer: Arc<Writer>,
+    opened: Arc<Found>,
     quarantined: Arc<AtomicUsize>,
+}
+
+/// What the look through the whole file found when it was opened, until a table's owner takes or changes it: nothing is read
+/// twice.
+#[derive(Debug)]
+struct Found(Mutex<Tables>);
+
+impl Found {
+    fn take(&self, table: &str) -> Option<Table> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(table)
+    }
+
+    fn forget(&self, table: &str) {
+        drop(self.take(table));
+    }
 }
 
 impl Store {
@@ -122,13 +142,16 @@ impl Store {
     /// # Errors
     /// [`StateError::InUse`] when another process has it open.
     pub fn open(path: &Path) -> Result<Store, StateError> {
-        let base = Arc::new(Base::open(path)?);
+        let (base, found) = Base::open(path)?;
+        let base = Arc::new(base);
         let store = Store {
             writer: Arc::new(Writer::new(Arc::clone(&base))),
             base,
+            opened: Arc::new(Found(Mutex::new(found))),
             quarantined: Arc::default(),
         };
         let count = store.set_aside()?.len();
+        store.opened.forget("quarantine");
         store.quarantined.store(count, Ordering::Relaxed);
         Ok(store)
     }
@@ -163,12 +186,22 @@ impl Store {
     /// # Errors
     /// [`StateError::Read`] when the disk, not a record, is at fault.
     pub fn load<T: Record>(&self) -> Result<Vec<(String, T)>, StateError> {
+        Ok(self.take::<T>()?.records)
+    }
+
+    /// As [`Store::load`], and tells of what cannot be read, now and at earlier starts.
+    ///
+    /// # Errors
+    /// [`StateError::Read`].
+    pub fn take<T: Record>(&self) -> Result<Peek<T>, StateError> {
         let mut good = vec![];
         let mut bad = vec![];
-        for (key, bytes) in self.raw::<T>().map_err(|source| StateError::Read {
-            table: T::TABLE,
-            source,
-        })? {
+        let found = match self.opened.take(T::TABLE) {
+            Some(found) => found.into_iter().collect(),
+            None => self.raw::<T>()?,
+        };
+        let mut unreadable = self.quarantine_of::<T>()?;
+        for (key, bytes) in found {
             match decode::<T>(&key, &bytes) {
                 Ok(record) => good.push((key, record)),
                 Err(error) => {
@@ -189,8 +222,12 @@ impl Store {
                 self.base.forget();
             }
             self.quarantined.fetch_add(bad.len(), Ordering::Relaxed);
+            unreadable.extend(bad.into_iter().map(|(key, _)| key));
         }
-        Ok(good)
+        Ok(Peek {
+            records: good,
+            unreadable,
+        })
     }
 
     /// Reads every record of a type and moves none: a look beside the owner. Blocks.
@@ -198,25 +235,26 @@ impl Store {
     /// # Errors
     /// [`StateError::Read`] when the disk, not a record, is at fault.
     pub fn peek<T: Record>(&self) -> Result<Peek<T>, StateError> {
-        let failed = |source| StateError::Read {
-            table: T::TABLE,
-            source,
-        };
         let mut peek = Peek {
             records: vec![],
             unreadable: vec![],
         };
-        for (key, bytes) in self.raw::<T>().map_err(failed)? {
+        for (key, bytes) in self.raw::<T>()? {
             match decode::<T>(&key, &bytes) {
                 Ok(record) => peek.records.push((key, record)),
                 Err(_) => peek.unreadable.push(key),
             }
         }
-        let prefix = format!("{}/", T::TABLE);
-        let aside = self.set_aside()?;
-        let own = aside.iter().filter_map(|name| name.strip_prefix(&prefix));
-        peek.unreadable.extend(own.map(str::to_owned));
+        // After the records: what an owner moves meanwhile is met in one of the two, or in both.
+        peek.unreadable.extend(self.quarantine_of::<T>()?);
         Ok(peek)
+    }
+
+    /// Keys of a type's records in quarantine.
+    fn quarantine_of<T: Record>(&self) -> Result<Vec<String>, StateError> {
+        let aside = self.set_aside()?;
+        let own = |name: &String| name.strip_prefix(T::TABLE)?.strip_prefix('/').map(str::to_owned);
+        Ok(aside.iter().filter_map(own).collect())
     }
 
     /// The records in quarantine, as `table/key`. Blocks.
@@ -239,6 +277,7 @@ impl Store {
     /// # Errors
     /// [`StateError::Write`]: nothing was written.
     pub async fn put<T: Record>(&self, key: &str, record: &T) -> Result<(), StateError> {
+        self.opened.forget(T::TABLE);
         let bytes = serde_json::to_vec(record).map_err(|source| StateError::Encode {
             table: T::TABLE,
             key: key.to_owned(),
@@ -260,6 +299,7 @@ impl Store {
     /// # Errors
     /// [`StateError::Write`]: nothing was removed.
     pub async fn remove<T: Record>(&self, key: &str) -> Result<(), StateError> {
+        self.opened.forget(T::TABLE);
         self.writer
             .write(Write {
                 table: T::TABLE,
@@ -274,8 +314,12 @@ impl Store {
         self.writer.close().await;
     }
 
-    fn raw<T: Record>(&self) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
+    fn raw<T: Record>(&self) -> Result<Vec<(String, Vec<u8>)>, StateError> {
         self.table(TableDefinition::new(T::TABLE))
+            .map_err(|source| StateError::Read {
+                table: T::TABLE,
+                source,
+            })
     }
 
     fn table(

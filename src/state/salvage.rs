@@ -24,20 +24,33 @@ use crate::sys::panics::guarded;
 /// Between the name of the store and the date, in the name of a file that was set aside.
 const MARK: &str = ".damaged-";
 
-type Table = BTreeMap<String, Vec<u8>>;
+/// Raw records by their keys.
+pub(super) type Table = BTreeMap<String, Vec<u8>>;
+/// Tables by their names.
+pub(super) type Tables = BTreeMap<String, Table>;
+
+/// A database that is whole.
+pub(super) struct Whole {
+    pub(super) database: Database,
+    pub(super) room: Arc<Room>,
+    /// The files that were ever set aside and are still there.
+    pub(super) damaged: Vec<PathBuf>,
+    /// All that is in it.
+    pub(super) tables: Tables,
+}
 
 /// What was read of a file.
 #[derive(Debug, Default)]
 struct Read {
-    tables: BTreeMap<String, Table>,
+    tables: Tables,
     /// Tables of which something may be missing.
     partial: BTreeSet<String>,
     /// The list of tables itself could not be read.
     blind: bool,
 }
 
-/// Opens the database at `path`. The second value is the files that were ever set aside and are still there.
-pub(super) fn open(path: &Path) -> Result<(Database, Arc<Room>, Vec<PathBuf>), StateError> {
+/// Opens the database at `path`.
+pub(super) fn open(path: &Path) -> Result<Whole, StateError> {
     let failed = |source: redb::Error| StateError::Open {
         path: path.to_owned(),
         source,
@@ -53,7 +66,12 @@ pub(super) fn open(path: &Path) -> Result<(Database, Arc<Room>, Vec<PathBuf>), S
         Ok((mut database, room)) => match guarded(|| database.check_integrity()) {
             Ok(Ok(true)) => match read(&database) {
                 read if read.partial.is_empty() && !read.blind => {
-                    return Ok((database, room, set_aside(path)));
+                    return Ok(Whole {
+                        database,
+                        room,
+                        damaged: set_aside(path),
+                        tables: read.tables,
+                    });
                 }
                 read => {
                     forget(database);
@@ -157,11 +175,7 @@ fn walk(database: &Database, name: &str, records: &Mutex<Table>, backwards: bool
 }
 
 /// Puts a new file with what was read in the place of a damaged one, which is kept.
-fn replace(
-    path: &Path,
-    mut read: Read,
-    trouble: &str,
-) -> Result<(Database, Arc<Room>, Vec<PathBuf>), StateError> {
+fn replace(path: &Path, mut read: Read, trouble: &str) -> Result<Whole, StateError> {
     let failed = |error: io::Error| StateError::Open {
         path: path.to_owned(),
         source: redb::Error::Io(error),
@@ -191,7 +205,12 @@ fn replace(
         records,
         "record store is damaged: it is kept, and what can be read of it goes on in a new one"
     );
-    Ok((database, room, set_aside(path)))
+    Ok(Whole {
+        database,
+        room,
+        damaged: set_aside(path),
+        tables: read.tables,
+    })
 }
 
 /// Adds the records that only the raw bytes still have, the latest of each. One that had been removed may come back with
