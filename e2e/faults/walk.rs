@@ -49,7 +49,13 @@ const COURSES: [Course; 3] = [
 ];
 
 /// Points that no call of CRI leads to: a network of a container's own is what `coracle run` asks for.
-const ELSEWHERE: [&str; 1] = ["create.network"];
+const ELSEWHERE: [&str; 5] = [
+    "create.network",
+    "create.scope",
+    "teardown.scope",
+    "update.scope",
+    "zygote.placeholder",
+];
 
 /// One thing to try.
 #[derive(Clone, Copy, Debug)]

@@ -144,7 +144,7 @@ async fn a_container_lives_without_any_pod() {
     };
     let settings = core::Settings {
         run_dir: run,
-        cgroup_parent: parent.clone(),
+        cgroup_driver: coracle::sys::cgroup::Driver::Cgroupfs,
         pids_limit: 0,
         host: core::host(&parent).unwrap(),
     };

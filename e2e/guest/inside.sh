@@ -113,6 +113,8 @@ equal "its cgroup is gone" gone "$(test -d "$group" && echo "$group" || echo gon
 equal "no root file system is mounted" 0 "$(grep -c ' overlay ' /proc/mounts || true)"
 equal "no network namespace is pinned" 0 "$(grep -c '^nsfs ' /proc/mounts || true)"
 equal "no interface of the pod is left" 0 "$(ip -o link show type veth | wc -l)"
+# shellcheck source=e2e/guest/scopes.sh
+[ "$UNIT" != coracle ] || . ./scopes.sh
 systemctl stop "$UNIT" || fail "the daemon stops"
 equal "none of its processes is left" "" "$(pgrep -l "$UNIT")"
 equal "systemd saw it end well" success "$(systemctl show -p Result --value "$UNIT")"

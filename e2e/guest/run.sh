@@ -19,12 +19,15 @@ NODE=$(mktemp -d)
 trap leave_node EXIT
 job=$NODE/job
 fill_job "$job"
+# First without scopes, then with them: scopes.sh takes this away.
+mkdir -p "$job/files/etc/coracle/config.toml.d"
+echo 'cgroup_driver = "cgroupfs"' >"$job/files/etc/coracle/config.toml.d/50-driver.toml"
 mkdir "$NODE/out"
 {
 	echo 'cp -a files/. / && rm -r files'
 	echo '. ./inside.sh'
 } >"$job/start.sh"
-cp "$here/inside.sh" "$job/"
+cp "$here/inside.sh" "$here/scopes.sh" "$job/"
 
 say "running the guest"
 rc=0

@@ -49,7 +49,7 @@ impl Offline {
     ) -> std::result::Result<Attended, AppError> {
         make_run_directory(&config.run_dir)?;
         let zygote = Arc::new(start_zygote(config)?);
-        let settings = core_settings(config).map_err(AppError::Host)?;
+        let settings = core_settings(config)?;
         let core = Core::open(settings, self.images().clone(), self.records().clone(), zygote)
             .await
             .map_err(AppError::Core)?;

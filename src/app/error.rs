@@ -9,6 +9,7 @@ use crate::cri::server::{BindError, ServeError};
 use crate::model;
 use crate::state::StateError;
 use crate::streaming::ServerError;
+use crate::sys::systemd::SystemdError;
 use crate::sys::zygote::ZygoteError;
 
 /// Why a part could not be started.
@@ -44,6 +45,17 @@ pub enum AppError {
     /// `/proc`, `/sys` or the cgroup file system cannot be read.
     #[error("cannot tell what this machine has")]
     Host(#[source] io::Error),
+    /// systemd cannot be talked to.
+    #[error("cannot use systemd for cgroups (cgroup_driver)")]
+    Driver(#[source] SystemdError),
+    /// Its scopes are used on the unified hierarchy only.
+    #[error(
+        "cgroup_driver is systemd, and that takes cgroup v2: this machine has v1, where cgroupfs is the one to use"
+    )]
+    DriverNeedsV2,
+    /// A path that is no slice's.
+    #[error("cgroup_parent {} is not a slice, as the cgroup driver systemd needs one", .0.display())]
+    NoSlice(PathBuf),
     /// No zygote, no containers.
     #[error(transparent)]
     Zygote(ZygoteError),

@@ -7,6 +7,7 @@ pub mod lock;
 pub mod offline;
 
 mod attended;
+mod driver;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

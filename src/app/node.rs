@@ -1,6 +1,5 @@
 //! The parts of a daemon, opened in the order in which they need each other and closed the other way round.
 
-use std::io;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +7,7 @@ use std::time::Duration;
 
 use super::admin::AdminService;
 use super::check::{Daemon, Look};
+use super::driver;
 use super::error::AppError;
 use super::images::{image_root, open_images, open_records};
 use crate::cni::{self, Keeper, Network};
@@ -39,18 +39,16 @@ impl Node {
     /// Opens every part. Each finds what its predecessor left: images, then containers, then pods, since a pod is
     /// judged by its containers and a container by its image.
     pub(super) async fn open(config: &Config, zygote: Arc<Zygote>) -> Result<Node, AppError> {
+        let settings = core_settings(config)?;
+        let cgroup_driver = settings.cgroup_driver;
+        tracing::info!(driver = ?cgroup_driver, "cgroups");
         let streaming = Server::bind(streaming(&config.streaming)).await?;
         let records = open_records(config)?;
         let images = open_images(config, &records).await?;
         let (network, keeper) = Network::open(network(config)).await.map_err(AppError::Network)?;
-        let core = Core::open(
-            core_settings(config).map_err(AppError::Host)?,
-            images.clone(),
-            records.clone(),
-            Arc::clone(&zygote),
-        )
-        .await
-        .map_err(AppError::Core)?;
+        let core = Core::open(settings, images.clone(), records.clone(), Arc::clone(&zygote))
+            .await
+            .map_err(AppError::Core)?;
         let user_namespaces = user_namespaces(config, &core, Arc::clone(&zygote)).await;
         let adapter = Runtime::open(
             Arc::new(core.clone()),
@@ -61,6 +59,7 @@ impl Node {
             cri::Settings {
                 state_dir: config.state_dir.clone(),
                 run_dir: config.run_dir.clone(),
+                cgroup_driver,
                 urls: streaming.urls(),
             },
         )
@@ -143,12 +142,16 @@ fn streaming(settings: &config::Streaming) -> streaming::Options {
 }
 
 /// What the core is opened with.
-pub(super) fn core_settings(config: &Config) -> io::Result<core::Settings> {
-    let parent = text(&config.cgroup_parent);
+///
+/// # Errors
+/// The machine cannot be looked at, or has not what the settings ask for.
+pub(super) fn core_settings(config: &Config) -> Result<core::Settings, AppError> {
+    let cgroup_driver = driver::driver(config)?;
+    let parent = driver::parent(config, cgroup_driver)?;
     Ok(core::Settings {
         run_dir: config.run_dir.clone(),
-        host: core::host(&parent)?,
-        cgroup_parent: parent,
+        host: core::host(&parent).map_err(AppError::Host)?,
+        cgroup_driver,
         pids_limit: config.containers.pids_limit.into(),
     })
 }

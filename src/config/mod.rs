@@ -15,7 +15,9 @@ use std::path::PathBuf;
 
 pub use load::{DEFAULT_FILE, Overrides, load};
 pub use render::dump;
-pub use settings::{Cni, Config, Containers, Key, Log, LogFormat, LogLevel, Registry, Streaming};
+pub use settings::{
+    CgroupDriver, Cni, Config, Containers, Key, Log, LogFormat, LogLevel, Registry, Streaming,
+};
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]

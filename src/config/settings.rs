@@ -44,7 +44,12 @@ settings! {
         /// Group, by name or number, that may use the socket beside root; without it root alone may. Whoever may use the
         /// socket is root on the node.
         pub socket_group: Option<String>,
-        /// Parent of the cgroups of pods that name none, from the root of each hierarchy.
+        /// Who makes the cgroups of containers: `cgroupfs`, this daemon; `systemd`, the service manager, as scopes in
+        /// slices, which takes cgroup v2; `auto`, systemd where it is and the cgroups are of version 2, else this daemon.
+        /// A kubelet from 1.28 on asks which; an older one must be told the same.
+        pub cgroup_driver: CgroupDriver,
+        /// Parent of the cgroups of pods that name none, from the root of each hierarchy. With systemd `/a` is the slice
+        /// `a.slice`.
         pub cgroup_parent: PathBuf,
         /// Cgroup of the processes that watch over containers, from the root of each hierarchy. Never a pod's, so that
         /// no pod pays for them or takes them along when it is killed.
@@ -154,6 +159,19 @@ settings! {
     }
 }
 
+/// Who makes the cgroups of containers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupDriver {
+    /// systemd if it can.
+    #[default]
+    Auto,
+    /// The daemon.
+    Cgroupfs,
+    /// The service manager.
+    Systemd,
+}
+
 /// How severe an event must be to be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -202,6 +220,7 @@ impl Default for Config {
             run_dir: "/run/coracle".into(),
             socket: "/run/coracle/coracle.sock".into(),
             socket_group: None,
+            cgroup_driver: CgroupDriver::Auto,
             cgroup_parent: "/coracle".into(),
             monitor_cgroup: "/coracle/monitors".into(),
             log: Log {

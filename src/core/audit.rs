@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::record::{ContainerRecord, Observation};
-use super::{Core, failed};
+use super::{Core, failed, scope};
 use crate::model::audit::{Class, Finding, Thing};
 use crate::model::{Error, Result};
 use crate::monitor::audit::{Door, Process, door, processes};
 use crate::monitor::client::read_exit_record;
 use crate::state::Store;
 use crate::sys::cgroup::Cgroup;
-use crate::sys::{fs, mount, pidfd};
+use crate::sys::{fs, mount, pidfd, systemd};
 
 /// How long killed processes may take to leave their group.
 const DYING: Duration = Duration::from_secs(5);
@@ -268,7 +268,8 @@ impl Judge<'_> {
         let mut found: BTreeSet<&str> = BTreeSet::new();
         for group in &self.seen.groups {
             let path = group.path();
-            let id = path.rsplit('/').next().unwrap_or_default();
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let id = systemd::container_of(name).unwrap_or(name);
             let is_inside = |outer: &str| path.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
             let stray = is_id(id) && !owned.contains(path) && !self.is_owned(id);
             // What a container makes below its group is its own; of a stray group the outermost says enough.
@@ -322,7 +323,7 @@ pub fn repair(finding: &Finding) -> Result<()> {
         Thing::Process { pid, start_time } => pidfd::kill_exact(*pid, *start_time),
         Thing::Group(path) => Cgroup::new(path).and_then(|group| {
             group.kill()?;
-            group.remove(DYING)
+            scope::remove(&group, DYING)
         }),
         Thing::Path(path) => match finding.class {
             Class::Mount => mount::detach_if_mounted(path),

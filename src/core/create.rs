@@ -22,7 +22,6 @@ use crate::monitor::protocol::{CreateRequest, Created, Process, StagedTree, Stdi
 use crate::monitor::seccomp;
 use crate::monitor::{MonitorClient, MonitorError};
 use crate::spec::{self, Output, Volume};
-use crate::sys::cgroup::Cgroup;
 use crate::sys::zygote::PinRequest;
 use crate::sys::{mount, step};
 
@@ -124,9 +123,11 @@ impl Core {
         let found = lookup::find(&config, image, images).await?;
         let joined = lookup::namespaces(&mut config)?;
         let volumes = lookup::volumes(id, &config, image, images);
+        let cgroup_name = self.group_name(id, &mut config)?;
         let places = self.places(id, &config);
         let mut output = spec::generate(&spec::Input {
             id,
+            cgroup_name: &cgroup_name,
             config: &config,
             image: image.config.config().as_ref(),
             passwd: found.passwd.as_deref(),
@@ -185,7 +186,7 @@ impl Core {
         let process = self.process(&plan.output).await?;
         bundle::write(&dir, &plan.places, &plan.output.spec, &process)?;
         step("create.cgroup");
-        self.new_group(&plan.output.cgroup).await?;
+        let place = self.new_group(entry).await?;
         if plan.joined.own_network {
             step("create.network");
             plan.joined.descriptors.push(self.new_network(&dir).await?);
@@ -200,6 +201,7 @@ impl Core {
         descriptors.namespaces = namespaces;
         step("create.container");
         let (created, terminal) = monitor.create(request, descriptors).await.map_err(wrap)?;
+        drop(place);
         step("create.observation");
         let live = live(monitor, &created, process);
         let observation = Observation {
@@ -220,14 +222,6 @@ impl Core {
             );
         }
         Ok((live, terminal))
-    }
-
-    /// The cgroup, before libcontainer joins it: on version 1 its directories are bound into the container.
-    async fn new_group(&self, path: &str) -> Result<()> {
-        let group = path.to_owned();
-        let made = tokio::task::spawn_blocking(move || Cgroup::new(&group)?.create()).await;
-        let made = made.map_err(|e| Error::internal("cgroup").because(e))?;
-        made.map_err(|e| Error::internal(format!("cannot make cgroup {path}")).because(e))
     }
 
     /// A network namespace for this container alone, with its loopback up; the container is its only holder.

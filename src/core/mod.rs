@@ -27,6 +27,7 @@ mod record;
 mod recover;
 mod registry;
 mod remove;
+mod scope;
 mod service;
 mod start;
 mod stats;
@@ -46,6 +47,7 @@ use crate::image::Images;
 use crate::model::{Error, Result};
 use crate::spec::Host;
 use crate::state::Store;
+use crate::sys::cgroup::Driver;
 use crate::sys::zygote::Zygote;
 use registry::Registry;
 
@@ -60,8 +62,8 @@ const KILL: Duration = Duration::from_secs(2);
 pub struct Settings {
     /// Directory for what a reboot may take: bundles, sockets, observations. On tmpfs in production.
     pub run_dir: PathBuf,
-    /// Parent of the cgroups of containers that name none.
-    pub cgroup_parent: String,
+    /// Who makes the cgroups of containers.
+    pub cgroup_driver: Driver,
     /// Most processes a container may have; 0 is no limit.
     pub pids_limit: i64,
     /// What this machine has, for the specification.

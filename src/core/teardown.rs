@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::record::ContainerRecord;
-use super::{Core, failed};
+use super::{Core, failed, scope};
 use crate::model::{Error, Result};
 use crate::monitor::client::MAKING;
 use crate::monitor::{MonitorClient, MonitorError};
@@ -106,9 +106,7 @@ impl Core {
                 std::thread::sleep(LOOK_AGAIN);
                 group.kill()?;
             }
-            group
-                .remove(DYING)
-                .map_err(|e| io::Error::other(format!("cannot remove cgroup {path}: {e}")))
+            scope::remove(&group, DYING)
         });
         match removal.await {
             Ok(result) => result.map_err(|e| Error::internal("cgroup").because(e)),

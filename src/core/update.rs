@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Core;
 use super::registry::{Entry, Phase};
+use super::scope;
 use crate::model::{
     ContainerStatus, Error, HugepageLimit, Kind, LinuxContainerResources, Result,
     UpdateContainerResourcesRequest,
@@ -39,15 +40,16 @@ impl Core {
         if after == before {
             return Ok(());
         }
-        let change = self.limits(&after)?.changed_from(&self.limits(&before)?);
+        let (old, new) = (self.limits(&before)?, self.limits(&after)?);
+        let of = old.clone();
         step("update.cgroup");
-        let journal = blocking(entry, move |group| apply(group, &change)).await?;
+        let journal = blocking(entry, move |group| apply(group, &of, &new)).await?;
         entry.set_resources(after.clone());
         step("update.record");
         if let Err(error) = self.store_record(entry).await {
             entry.set_resources(before);
             blocking(entry, move |group| {
-                restore(group, journal);
+                restore(group, &old, journal);
                 Ok(())
             })
             .await?;
@@ -93,7 +95,7 @@ impl Core {
     }
 
     /// Limits in the kernel's terms, less what this machine cannot control.
-    fn limits(&self, from: &LinuxContainerResources) -> Result<Limits> {
+    pub(super) fn limits(&self, from: &LinuxContainerResources) -> Result<Limits> {
         let linux = resources(from, &self.inner.settings.host)?.linux;
         let (cpu, memory) = (linux.cpu().as_ref(), linux.memory().as_ref());
         let hugepages = linux.hugepage_limits().iter().flatten();
@@ -127,19 +129,33 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|e| Error::internal("update ended badly").because(e))?
 }
 
-/// All or nothing: what was set before the refused one goes back.
-fn apply(group: &Cgroup, limits: &Limits) -> Result<Journal> {
+/// All or nothing: what was set before the refused one goes back. The files come first: they make room where there is too
+/// little, and tell what the kernel thinks of it.
+fn apply(group: &Cgroup, old: &Limits, new: &Limits) -> Result<Journal> {
     let mut journal = Journal::default();
-    match group.update(limits, &mut journal) {
-        Ok(()) => Ok(journal),
+    let files = group.update(&new.changed_from(old), &mut journal);
+    let refusal = match files {
         Err(refusal) => {
-            restore(group, journal);
-            Err(refused(refusal))
+            restore_files(group, journal);
+            return Err(refused(refusal));
+        }
+        Ok(()) => scope::set_limits(group, new, &mut journal),
+    };
+    match refusal {
+        Ok(()) => Ok(journal),
+        Err(error) => {
+            restore(group, old, journal);
+            Err(error)
         }
     }
 }
 
-fn restore(group: &Cgroup, journal: Journal) {
+fn restore(group: &Cgroup, old: &Limits, journal: Journal) {
+    scope::restore_limits(group, old);
+    restore_files(group, journal);
+}
+
+fn restore_files(group: &Cgroup, journal: Journal) {
     if let Err(error) = journal.restore() {
         tracing::error!(cgroup = group.path(), %error, "limits not restored after an update that failed");
     }

@@ -15,6 +15,7 @@ use crate::cri::stats::Rates;
 use crate::model::{self, Result};
 use crate::state::Store;
 use crate::streaming::Urls;
+use crate::sys::cgroup::Driver;
 
 /// The adapter: CRI v1 over a container runtime `R` and an image store `I`, with pods kept by itself. Clones share it.
 pub struct Runtime<R, I, P, N> {
@@ -36,6 +37,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Need not survive a reboot; sandboxes have their files and pins in `sandboxes` below it.
     pub run_dir: PathBuf,
+    /// Who makes the cgroups of containers. The kubelet has to make its own the same way.
+    pub cgroup_driver: Driver,
     /// Where streaming requests wait for their clients.
     pub urls: Urls,
 }

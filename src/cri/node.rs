@@ -7,6 +7,7 @@ use crate::cri::sandbox::{Network, Pinner, Told};
 use crate::cri::v1alpha2::ApiVersion;
 use crate::cri::wire::v1;
 use crate::model::{self, NETWORK_READY, Result, RuntimeCondition, StatusRequest, VersionRequest};
+use crate::sys::cgroup::Driver;
 
 /// The version of the kubelet's runtime API. The kubelet insists on this answer.
 const KUBE_API_VERSION: &str = "0.1.0";
@@ -84,11 +85,15 @@ where
         .to_string()
     }
 
-    /// The kubelet must make its pods' cgroups the way the runtime makes its own: by writing to the file system.
-    pub(super) fn agreement() -> v1::RuntimeConfigResponse {
+    /// The kubelet must make its pods' cgroups the way the runtime makes its own.
+    pub(super) fn agreement(&self) -> v1::RuntimeConfigResponse {
+        let driver = match self.settings.cgroup_driver {
+            Driver::Cgroupfs => v1::CgroupDriver::Cgroupfs,
+            Driver::Systemd => v1::CgroupDriver::Systemd,
+        };
         v1::RuntimeConfigResponse {
             linux: Some(v1::LinuxRuntimeConfiguration {
-                cgroup_driver: v1::CgroupDriver::Cgroupfs as i32,
+                cgroup_driver: driver as i32,
             }),
         }
     }

@@ -24,7 +24,8 @@ where
         &self,
         request: v1::RunPodSandboxRequest,
     ) -> Result<v1::RunPodSandboxResponse> {
-        let config = convert::sandbox(request)?;
+        let mut config = convert::sandbox(request)?;
+        config.cgroup_parent = convert::cgroup_parent(config.cgroup_parent, self.settings.cgroup_driver)?;
         let pod_sandbox_id = self.sandboxes.run(config).await?;
         Ok(v1::RunPodSandboxResponse { pod_sandbox_id })
     }

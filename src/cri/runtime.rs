@@ -170,7 +170,7 @@ where
         &self,
         _: Request<v1::RuntimeConfigRequest>,
     ) -> Answer<v1::RuntimeConfigResponse> {
-        answer(Ok(Self::agreement()))
+        answer(Ok(self.agreement()))
     }
 
     // Not implemented yet; each says so by name.

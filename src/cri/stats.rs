@@ -15,6 +15,7 @@ use crate::model::{
     Result,
 };
 use crate::sys::clock::now;
+use crate::sys::systemd;
 use crate::sys::traffic::{self, Interface};
 
 impl<R, I, P, N> Runtime<R, I, P, N>
@@ -182,7 +183,7 @@ where
         containers: &HashMap<String, Vec<(Container, ContainerStats)>>,
     ) -> Result<Vec<Option<GroupStats>>> {
         let own = |record: &&Arc<Record>| !record.config.cgroup_parent.is_empty();
-        let path = |record: &Arc<Record>| convert::cgroup_parent(&record.config.cgroup_parent);
+        let path = |record: &Arc<Record>| systemd::expand(&record.config.cgroup_parent);
         let paths = records.iter().filter(own).map(path).collect();
         let mut read = self.containers.group_stats(paths).await?.into_iter();
         let groups = records.iter().map(|record| {

@@ -16,7 +16,7 @@ use crate::sys::zygote::{Zygote, ZygoteAnswer, ZygoteError, ZygoteOptions, Zygot
 use crate::sys::{fds, fork as processes, message, panics, pipe, proc, signal, step};
 use lean::Mounts;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 /// Starts the zygote; see [`ZygoteOptions`]. Any number of threads may run already.
@@ -63,6 +63,7 @@ fn serve() -> io::Result<()> {
             ZygoteRequest::Monitor { dir } => fork_monitor(&dir, fds.pop(), &mounts),
             ZygoteRequest::Pin(request) => in_worker(|| pin::pin(&request, &mounts).map(|()| (0, 0))),
             ZygoteRequest::Reaper(request) => in_worker(|| reaper::spawn(&request, &mounts)),
+            ZygoteRequest::Placeholder => fork_placeholder(fds.pop()),
             ZygoteRequest::Setup(_) => Err(io::ErrorKind::InvalidInput.into()),
         };
         let reply = reply.unwrap_or_else(|e| ZygoteAnswer::failed(&e));
@@ -122,6 +123,24 @@ fn fork_monitor(dir: &Path, connection: Option<OwnedFd>, mounts: &Mounts) -> io:
                 }
             };
             exit_now(code)
+        }
+    }
+}
+
+/// Whoever asked for it holds the other end of the pipe, and nobody else does: it cannot be left over.
+fn fork_placeholder(end: Option<OwnedFd>) -> io::Result<ZygoteAnswer> {
+    let end = end.ok_or(io::ErrorKind::InvalidInput)?;
+    step("zygote.placeholder");
+    match fork()? {
+        Fork::Parent(pid) => Ok(ZygoteAnswer {
+            pid,
+            ..ZygoteAnswer::default()
+        }),
+        Fork::Child => {
+            let _ = processes::set_name(c"coracle-holder");
+            let _ = fds::close_all_except(&[end.as_raw_fd()])
+                .and_then(|()| Ok(rustix::io::read(&end, &mut [0u8; 1][..])?));
+            exit_now(0)
         }
     }
 }

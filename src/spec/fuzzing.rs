@@ -41,6 +41,7 @@ pub fn translate(config: &ContainerConfig, image: &ImageConfig) {
         let binds: Vec<Source> = config.mounts.iter().enumerate().map(source).collect();
         let made = generate(&Input {
             id: "0123456789abcdef",
+            cgroup_name: "0123456789abcdef",
             config,
             image: Some(image),
             passwd: Some("root:x:0:0:root:/root:/bin/sh\nwww:x:33:33::/var/www:/bin/false\n"),

@@ -66,6 +66,8 @@ pub use signal::Signal;
 pub struct Input<'a> {
     /// The container's id.
     pub id: &'a str,
+    /// Name of its cgroup, below the parent that the configuration names.
+    pub cgroup_name: &'a str,
     /// What it is asked to be.
     pub config: &'a ContainerConfig,
     /// The `config` object of the image's configuration; absent is an image that says nothing.
@@ -307,7 +309,7 @@ fn cgroup_path(parent: &str, input: &Input<'_>) -> Result<String, SpecError> {
     }
     let parts = parent.split('/').filter(|p| !p.is_empty() && *p != ".");
     Ok(parts
-        .chain([input.id])
+        .chain([input.cgroup_name])
         .fold(String::new(), |path, part| path + "/" + part))
 }
 

@@ -17,7 +17,7 @@ pub mod update;
 
 use ancestors::{make_v1, make_v2, remove_above};
 pub use exec_group::ExecGroup;
-pub use hierarchy::{Version, controllers, version};
+pub use hierarchy::{Driver, Version, controllers, version};
 pub use reader::Reader;
 
 use std::fs::{self, File, OpenOptions};

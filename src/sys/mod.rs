@@ -32,6 +32,7 @@ pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod step;
+pub mod systemd;
 pub mod traffic;
 pub mod zygote;
 

@@ -6,7 +6,7 @@
 //!
 //! A zygote that has died is replaced by the next request. What it forked before does not notice.
 
-use crate::sys::{image, message, pidfd, socket};
+use crate::sys::{image, message, pidfd, pipe, socket};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -63,6 +63,8 @@ pub enum ZygoteRequest {
     Pin(PinRequest),
     /// Make a PID namespace with a reaper as its first process, and pin it.
     Reaper(ReaperRequest),
+    /// Fork a process that waits until nobody holds the other end of its one descriptor, a pipe.
+    Placeholder,
 }
 
 /// The zygote's answer to every request.
@@ -165,6 +167,20 @@ impl Reaper {
     }
 }
 
+/// A process that keeps a place for others, and ends with this value, or with whoever has it.
+#[derive(Debug)]
+pub struct Placeholder {
+    pid: i32,
+    _word: OwnedFd,
+}
+
+impl Placeholder {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        u32::try_from(self.pid).unwrap_or_default()
+    }
+}
+
 /// Why the zygote did not do what it was asked.
 #[derive(Debug, Error)]
 pub enum ZygoteError {
@@ -235,6 +251,16 @@ impl Zygote {
         Ok(Reaper {
             pid: answer.pid,
             start_time: answer.start_time,
+        })
+    }
+
+    /// Makes a process that does nothing but wait for its end.
+    pub fn placeholder(&self) -> Result<Placeholder, ZygoteError> {
+        let (end, word) = pipe::pair().map_err(ZygoteError::Lost)?;
+        let answer = self.ask(&ZygoteRequest::Placeholder, Some(end))?;
+        Ok(Placeholder {
+            pid: answer.pid,
+            _word: word,
         })
     }
 

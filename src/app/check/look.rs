@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::app::driver::slice;
 use crate::app::images::settings;
 use crate::app::node::text;
 use crate::cni::{self, Network, Stray};
@@ -23,6 +24,8 @@ pub(in crate::app) struct Look {
     pub(in crate::app) run_dir: PathBuf,
     pub(in crate::app) images: Settings,
     pub(in crate::app) cgroup_parent: String,
+    /// The slice that the parent stands for, with systemd.
+    pub(in crate::app) slice: Option<String>,
     pub(in crate::app) monitor_cgroup: String,
     pub(in crate::app) network: cni::Settings,
     pub(in crate::app) records: Store,
@@ -68,6 +71,7 @@ impl Look {
             run_dir: config.run_dir.clone(),
             images: settings(config),
             cgroup_parent: text(&config.cgroup_parent),
+            slice: slice(config),
             monitor_cgroup: text(&config.monitor_cgroup),
             network,
             records,
@@ -136,12 +140,14 @@ impl Look {
             Origin::Sandboxes,
             sandboxes::audit(&dir, &self.records, &reapers)?,
         );
+        let mut further_parents = sandboxes::claims(&self.records)?.cgroup_parents;
+        further_parents.extend(self.slice.clone());
         let scope = containers::Scope {
             run_dir: self.run_dir.clone(),
             image_root: self.images.root.clone(),
             cgroup_parent: self.cgroup_parent.clone(),
             monitor_cgroup: self.monitor_cgroup.clone(),
-            further_parents: sandboxes::claims(&self.records)?.cgroup_parents,
+            further_parents,
         };
         let under_way = || {
             self.daemon

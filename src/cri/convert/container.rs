@@ -8,7 +8,7 @@ use crate::model::{
     ContainerConfig, ContainerMetadata, Error, KeyValue, Kind, LinuxContainerConfig, LinuxContainerResources,
     Namespace, Namespaces, Result, Security,
 };
-use crate::sys::planted;
+use crate::sys::{planted, systemd};
 
 use super::image::required_image;
 use super::mounts::{devices, mounts};
@@ -150,25 +150,10 @@ fn linux(
             pid,
         },
         user: sandbox::user(sandbox.namespaces, dir),
-        cgroup_parent: cgroup_parent(&sandbox.cgroup_parent),
+        cgroup_parent: systemd::expand(&sandbox.cgroup_parent),
         // They were set when the namespaces were pinned.
         sysctls: Default::default(),
     })
-}
-
-/// A path as given; of a systemd slice's name the path that systemd gives it (systemd.slice(5): `a-b.slice` lies in
-/// `a.slice`).
-pub(in crate::cri) fn cgroup_parent(given: &str) -> String {
-    let Some(stem) = given.strip_suffix(".slice").filter(|stem| !stem.contains('/')) else {
-        return given.to_owned();
-    };
-    let mut path = String::new();
-    for (at, _) in stem.match_indices('-').chain([(stem.len(), "")]) {
-        path.push('/');
-        path.push_str(&stem[..at]);
-        path.push_str(".slice");
-    }
-    path
 }
 
 /// The log file's directory and its place below; without either there is no log.
@@ -222,20 +207,6 @@ fn envs(from: Vec<v1::KeyValue>) -> Result<Vec<KeyValue>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_slice_becomes_the_path_that_systemd_gives_it() {
-        let check = |given: &str, expected: &str| assert_eq!(cgroup_parent(given), expected);
-
-        check("", "");
-        check("/kubepods/burstable/pod1", "/kubepods/burstable/pod1");
-        check("kubepods.slice", "/kubepods.slice");
-        check(
-            "kubepods-burstable-pod1_2.slice",
-            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1_2.slice",
-        );
-        check("/a/b.slice", "/a/b.slice");
-    }
 
     #[test]
     fn a_log_file_lies_below_its_directory() {

@@ -16,11 +16,11 @@ mod user;
 #[cfg(test)]
 mod tests;
 
-pub(super) use container::{PidSource, cgroup_parent, container, metadata, pid_source};
+pub(super) use container::{PidSource, container, metadata, pid_source};
 pub(super) use filter::{container_filter, sandbox_matches, sandbox_state_filter, stats_filter};
 pub(super) use image::{auth, filesystem, image, image_spec, required_image};
 pub(super) use resources::resources;
-pub(super) use sandbox::{pod_resources, sandbox, sandbox_item, sandbox_status};
+pub(super) use sandbox::{cgroup_parent, pod_resources, sandbox, sandbox_item, sandbox_status};
 pub(super) use stats::{container_stats, network, sandbox_stats, together};
 pub(super) use status::{added_mounts, container_item, container_status};
 

@@ -7,6 +7,8 @@ use crate::cri::sandbox::{
 };
 use crate::cri::wire::v1;
 use crate::model::{Error, Result};
+use crate::sys::cgroup::Driver;
+use crate::sys::systemd;
 
 use super::filter::sandbox_state;
 use super::resources::resources;
@@ -106,6 +108,22 @@ fn hostname(from: String) -> Result<String> {
     match from.chars().find(|c| !plain(*c)) {
         Some(odd) => Err(Error::invalid(format!("config.hostname contains {odd:?}"))),
         None => Ok(from),
+    }
+}
+
+/// A parent in the driver's terms: with scopes the name of a slice, however it was given.
+///
+/// # Errors
+/// `InvalidArgument`: it is none.
+pub(in crate::cri) fn cgroup_parent(given: String, driver: Driver) -> Result<String> {
+    if driver == Driver::Cgroupfs || given.is_empty() {
+        return Ok(given);
+    }
+    match systemd::slice_of(&given) {
+        Some(slice) => Ok(slice.to_owned()),
+        None => Err(Error::invalid(format!(
+            "config.linux.cgroup_parent {given} is not a slice, and cgroup_driver is systemd: the kubelet must use the same"
+        ))),
     }
 }
 

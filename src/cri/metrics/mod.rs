@@ -5,7 +5,7 @@ mod table;
 use std::sync::Arc;
 
 use crate::cri::adapter::Runtime;
-use crate::cri::convert::{self, NAME_TAG};
+use crate::cri::convert::NAME_TAG;
 use crate::cri::runtime::Messages;
 use crate::cri::sandbox::{Network, Phase, Pinner, Record};
 use crate::cri::stats::by_sandbox;
@@ -13,6 +13,7 @@ use crate::cri::streams::{batched, fitting};
 use crate::cri::wire::v1;
 use crate::model::{self, Container, ContainerFilter, ContainerMetrics, ImageSpec, Result};
 use crate::sys::clock::now;
+use crate::sys::systemd;
 use crate::sys::traffic::Interface;
 use table::{BASE, CONTAINER, NETWORK, Row};
 
@@ -91,7 +92,7 @@ fn of_network(record: &Arc<Record>, interfaces: &[Interface]) -> Vec<v1::Metric>
     let key = &record.config.key;
     let base = [
         String::new(),
-        convert::cgroup_parent(&record.config.cgroup_parent),
+        systemd::expand(&record.config.cgroup_parent),
         String::new(),
         record.id.clone(),
         key.namespace.clone(),

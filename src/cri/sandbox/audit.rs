@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::model::audit::{Class, Finding, Thing};
 use crate::model::{Error, Result};
 use crate::state::Store;
+use crate::sys::systemd;
 use crate::sys::zygote::Reaper;
 use crate::sys::{fs, mount, pidfd};
 
@@ -37,7 +38,9 @@ pub(crate) fn claims(store: &Store) -> Result<Claims> {
     let records = store.peek::<Record>()?;
     for (id, record) in records.records {
         if !record.config.cgroup_parent.is_empty() {
-            claims.cgroup_parents.insert(record.config.cgroup_parent);
+            claims
+                .cgroup_parents
+                .insert(systemd::expand(&record.config.cgroup_parent));
         }
         if record.network == Attachment::Held {
             claims.attached.insert(id);

@@ -5,6 +5,7 @@ use tonic::{Code, Request};
 use super::requests::{namespaces, pod, refused, run_request, secured_pod};
 use super::support::TestNode;
 use crate::cri::wire::v1::{self, NamespaceMode as M, runtime_service_server::RuntimeService as _};
+use crate::sys::cgroup::Driver;
 
 const BAD: Code = Code::InvalidArgument;
 
@@ -356,4 +357,33 @@ async fn an_ambiguous_beginning_of_an_id() {
     let outcome = node.stop_pod(&twice[0][..1]).await;
 
     refused(outcome, BAD, "is the beginning of several ids");
+}
+
+#[tokio::test]
+async fn a_parent_that_is_no_slice_is_refused_where_systemd_makes_the_groups() {
+    let node = TestNode::driven_by(Driver::Systemd).await;
+    let in_group = |parent: &str| {
+        pod_with(|config| {
+            config.linux = Some(v1::LinuxPodSandboxConfig {
+                cgroup_parent: parent.to_owned(),
+                ..Default::default()
+            });
+        })
+    };
+
+    let outcome = node.adapter.run_pod_sandbox(run_request(in_group("/a/b"))).await;
+    let status = outcome.unwrap_err();
+
+    assert_eq!(status.code(), BAD);
+    assert!(
+        status.message().contains("cgroup_parent /a/b is not a slice"),
+        "{}",
+        status.message()
+    );
+    for slice in ["/a.slice/a-b.slice", "a-c.slice", "/d.slice", ""] {
+        let mut config = in_group(slice);
+        config.metadata.as_mut().unwrap().uid = format!("of {slice:?}").replace('/', "_");
+        let outcome = node.adapter.run_pod_sandbox(run_request(config)).await;
+        assert!(outcome.is_ok(), "{slice}: {outcome:?}");
+    }
 }

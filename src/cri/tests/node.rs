@@ -4,6 +4,7 @@ use tonic::Request;
 
 use super::support::TestNode;
 use crate::cri::wire::v1::{self, runtime_service_server::RuntimeService as _};
+use crate::sys::cgroup::Driver;
 
 async fn status(node: &TestNode) -> v1::StatusResponse {
     let request = v1::StatusRequest { verbose: true };
@@ -67,16 +68,21 @@ async fn a_node_without_a_network_says_why() {
 }
 
 #[tokio::test]
-async fn the_kubelet_is_told_to_write_cgroups_itself() {
-    let node = TestNode::new().await;
+async fn the_kubelet_is_told_who_makes_cgroups() {
+    let check = async |driver, expected| {
+        let node = TestNode::driven_by(driver).await;
 
-    let answer = node
-        .adapter
-        .runtime_config(Request::new(v1::RuntimeConfigRequest {}))
-        .await;
+        let answer = node
+            .adapter
+            .runtime_config(Request::new(v1::RuntimeConfigRequest {}))
+            .await;
 
-    let linux = answer.unwrap().into_inner().linux.unwrap();
-    assert_eq!(linux.cgroup_driver(), v1::CgroupDriver::Cgroupfs);
+        let linux = answer.unwrap().into_inner().linux.unwrap();
+        assert_eq!(linux.cgroup_driver(), expected);
+    };
+
+    check(Driver::Cgroupfs, v1::CgroupDriver::Cgroupfs).await;
+    check(Driver::Systemd, v1::CgroupDriver::Systemd).await;
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use crate::model::fake::Fake;
 use crate::model::{Error, ImageService as _, ImageSpec, PullImageRequest, Result};
 use crate::state::Store;
 use crate::streaming::Urls;
+use crate::sys::cgroup::Driver;
 
 /// An image that every node has.
 pub(super) const IMAGE: &str = "registry.example/busybox:1";
@@ -162,19 +163,29 @@ pub(super) struct TestNode {
 
 impl TestNode {
     pub(super) async fn new() -> TestNode {
+        TestNode::driven_by(Driver::Cgroupfs).await
+    }
+
+    pub(super) async fn driven_by(driver: Driver) -> TestNode {
         let fake = Arc::new(Fake::with_images([IMAGE]));
         let image = Some(ImageSpec::named(IMAGE));
         fake.pull_image(PullImageRequest { image, auth: None })
             .await
             .unwrap();
-        TestNode::open(tempfile::tempdir().unwrap(), fake, Arc::default()).await
+        TestNode::open(tempfile::tempdir().unwrap(), fake, Arc::default(), driver).await
     }
 
-    async fn open(dir: tempfile::TempDir, fake: Arc<Fake>, world: Arc<World>) -> TestNode {
+    async fn open(
+        dir: tempfile::TempDir,
+        fake: Arc<Fake>,
+        world: Arc<World>,
+        cgroup_driver: Driver,
+    ) -> TestNode {
         let store = Store::open(&dir.path().join("db")).unwrap();
         let settings = Settings {
             state_dir: dir.path().to_owned(),
             run_dir: dir.path().join("run"),
+            cgroup_driver,
             urls: Urls::new("http://127.0.0.1:1".to_owned()),
         };
         let (pinner, network) = (FakePinner(Arc::clone(&world)), FakeNetwork(Arc::clone(&world)));
@@ -207,7 +218,7 @@ impl TestNode {
         adapter.drain().await;
         store.close().await;
         drop((adapter, store));
-        TestNode::open(dir, fake, world).await
+        TestNode::open(dir, fake, world, Driver::Cgroupfs).await
     }
 
     pub(super) async fn run_pod(&self, name: &str) -> String {

@@ -61,6 +61,7 @@ impl Fixture {
         let binds: Vec<Source> = self.config.mounts.iter().enumerate().map(source).collect();
         generate(&Input {
             id: "0123456789abcdef",
+            cgroup_name: "0123456789abcdef",
             config: &self.config,
             image: Some(&self.image),
             passwd: Some(self.passwd),

@@ -13,6 +13,16 @@ pub enum Version {
     V2,
 }
 
+/// Who makes the groups of containers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Driver {
+    /// We do, as directories.
+    #[default]
+    Cgroupfs,
+    /// The service manager does, as scopes in slices.
+    Systemd,
+}
+
 /// The v1 controllers that containers join, as libcontainer does. Named hierarchies are left alone.
 const V1: [&str; 12] = [
     "cpu",

@@ -1,11 +1,12 @@
 //! Hearing of kills for want of memory.
 
 use crate::sys::cgroup::{Cgroup, Version};
+use crate::sys::systemd;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A descriptor to poll, readable after an OOM event, and the count of kills.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub struct OomWatch {
     source: Source,
     counter: PathBuf,
     seen: u64,
+    /// The same of the group above, and its count: a kill counts there too, and the file outlives ours.
+    above: Option<(PathBuf, u64)>,
 }
 
 #[derive(Debug)]
@@ -27,6 +30,7 @@ impl OomWatch {
     /// Watches a group, from its present count on. `Ok(None)`: the machine has no memory controller.
     pub fn new(cgroup: &Cgroup) -> io::Result<Option<OomWatch>> {
         let dir = cgroup.dir("memory");
+        let above = above(cgroup).map(|file| (file, 0));
         let (source, counter) = match cgroup.version() {
             Version::V1 if !dir.join("memory.oom_control").exists() => return Ok(None),
             Version::V2 if !dir.join("memory.events").exists() => return Ok(None),
@@ -34,6 +38,10 @@ impl OomWatch {
             Version::V2 => {
                 let notify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
                 notify.add_watch(&dir.join("memory.events"), AddWatchFlags::IN_MODIFY)?;
+                if let Some((above, _)) = &above {
+                    // Without it the count above is only older.
+                    let _ = notify.add_watch(above, AddWatchFlags::IN_MODIFY);
+                }
                 (Source::Notify(notify), dir.join("memory.events"))
             }
         };
@@ -41,8 +49,9 @@ impl OomWatch {
             source,
             counter,
             seen: 0,
+            above,
         };
-        watch.seen = watch.count();
+        watch.kills();
         Ok(Some(watch))
     }
 
@@ -56,20 +65,34 @@ impl OomWatch {
                 let _ = notify.read_events();
             }
         }
-        let count = self.count();
+        // First: what happens in between must not count here before it counts there.
+        let new_above = self.above.as_mut().map_or(0, |(file, seen)| {
+            let count = count(file).unwrap_or(*seen);
+            count.saturating_sub(std::mem::replace(seen, count))
+        });
+        let Some(count) = count(&self.counter) else {
+            return new_above.min(1);
+        };
         let new = count.saturating_sub(self.seen);
         self.seen = self.seen.max(count);
         new
     }
+}
 
-    /// Both files have a line `oom_kill N`.
-    fn count(&self) -> u64 {
-        let text = fs::read_to_string(&self.counter).unwrap_or_default();
-        text.lines()
-            .find_map(|l| l.strip_prefix("oom_kill "))
-            .and_then(|n| n.trim().parse().ok())
-            .unwrap_or(0)
-    }
+/// The file that counts for the group above a scope; the root has none. The service manager removes a scope as soon as its
+/// last process is dead, and may be there before us. What is new above then is as good as certainly the scope's, for it is
+/// looked at whenever it changes.
+fn above(cgroup: &Cgroup) -> Option<PathBuf> {
+    systemd::unit_of(cgroup.path())?;
+    let file = cgroup.dir("memory").parent()?.join("memory.events");
+    (cgroup.version() == Version::V2 && file.exists()).then_some(file)
+}
+
+/// Both versions' files have a line `oom_kill N`. `None`: the group is gone.
+fn count(file: &Path) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("oom_kill "));
+    Some(line.and_then(|n| n.trim().parse().ok()).unwrap_or(0))
 }
 
 impl AsFd for OomWatch {
@@ -82,7 +105,7 @@ impl AsFd for OomWatch {
 }
 
 /// cgroup-v1/memory.rst, section 10: `EVENT_FD FD_OF_memory.oom_control` into cgroup.event_control.
-fn v1_event(dir: &std::path::Path) -> io::Result<Source> {
+fn v1_event(dir: &Path) -> io::Result<Source> {
     let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
     let event = rustix::event::eventfd(0, flags)?;
     let control = File::open(dir.join("memory.oom_control"))?;

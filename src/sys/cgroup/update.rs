@@ -230,7 +230,7 @@ fn cpu_max(dir: &Path, limits: &Limits) -> Option<String> {
 }
 
 /// The conversion that the OCI runtimes have agreed on: 2..=262144 to 1..=10000.
-pub(super) fn weight(shares: u64) -> u64 {
+pub(in crate::sys) fn weight(shares: u64) -> u64 {
     1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
 }
 
