@@ -43,19 +43,17 @@ def crictl(*words, check=True):
 
 
 def processes():
-    """The daemon, the zygote and the monitors of this node: by executable and configuration, and by parent."""
-    own, parents = {}, {}
+    """The processes of this node, by number: what each is called."""
+    own = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                words = file.read().split(b"\0")
-            with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-                parents[int(pid)] = int(file.read().rsplit(")", 1)[1].split()[1])
+            with open(f"/proc/{pid}/comm", encoding="utf-8") as file:
+                name = file.read().strip()
             if os.stat(f"/proc/{pid}/ns/net").st_ino == os.stat("/proc/self/ns/net").st_ino:
-                own[int(pid)] = words
+                own[int(pid)] = name
         except OSError:
             pass
-    return own, parents
+    return own
 
 
 def count(pid, what):
@@ -99,12 +97,11 @@ class Node:
         self.start()
 
     def sample(self):
-        own, parents = processes()
-        # By name they are the executable's threads of life: the zygote is the daemon's child, monitors are the zygote's, or
-        # orphans of an earlier one.
-        named = {pid: words for pid, words in own.items() if words[0].endswith(b"coracle") or b"coracle" in words[0]}
-        zygotes = [pid for pid in named if parents[pid] == self.daemon.pid]
-        monitors = [pid for pid in named if pid != self.daemon.pid and pid not in zygotes]
+        own = processes()
+        zygotes = [pid for pid, name in own.items() if name == "coracle-zygote"]
+        monitors = [pid for pid, name in own.items() if name == "coracle-monitor"]
+        if not zygotes or not monitors:
+            sys.exit(f"of {len(own)} processes {len(zygotes)} are zygotes and {len(monitors)} monitors")
         with open(f"/proc/{self.daemon.pid}/mountinfo", encoding="utf-8") as file:
             mounts = len(file.readlines())
         with open("/proc/net/unix", encoding="utf-8") as file:
