@@ -45,7 +45,6 @@ TMPDIR=$(mktemp -d -p /dev/shm coracle-fuzz.XXXXXX)
 export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
 mkdir -p "$CACHE/results" "$CACHE/fuzz/crashes"
-commit=$(git -C "$ROOT" rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 for target in "${targets[@]}"; do
 	program=$CARGO_TARGET_DIR/$HOST/fuzz/$target
 	kept=$PACKAGE/corpus/$target found=$CACHE/fuzz/corpus/$target log=$CACHE/fuzz/$target.log
@@ -65,8 +64,7 @@ for target in "${targets[@]}"; do
 		-artifact_prefix="$CACHE/fuzz/crashes/$target-" "$found" "$kept" >"$log" 2>&1 </dev/null || status=$?
 	executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -n 1)
 	ran=$((SECONDS - started)) losses=$((status == 0 ? 0 : 1))
-	printf '{"suite":"fuzz","commit":"%s","date":"%s","seed":%s,"target":"%s","executions":%s,"seconds":%s,"losses":%s}\n' \
-		"$commit" "$(date -u +%FT%TZ)" "$seed" "$target" "${executions:-0}" "$ran" "$losses" >>"$CACHE/results/fuzz.jsonl"
+	record fuzz fuzz "\"seed\":$seed,\"target\":\"$target\",\"executions\":${executions:-0},\"seconds\":$ran,\"losses\":$losses"
 	if [ "$losses" = 0 ]; then
 		pass "fuzz $target: ${executions:-0} executions in $ran s, seed $seed"
 	else

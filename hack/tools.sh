@@ -56,9 +56,10 @@ build_kubelet() {
 	go build -trimpath -ldflags "$stamp" -o "$1/" k8s.io/kubernetes/cmd/kubelet
 }
 
-build_bench() { go build -trimpath -ldflags '-s -w' -o "$1/" .; }
-
-build_repeater() { go build -trimpath -ldflags '-s -w' -o "$1/" .; }
+# A tool of ours.
+build_own() { go build -trimpath -ldflags '-s -w' -o "$1/" .; }
+build_bench() { build_own "$1"; }
+build_repeater() { build_own "$1"; }
 
 # build NAME: unless it is there already.
 build() {

@@ -9,14 +9,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . e2e/harness/report.sh
 need_root
 need_rust
-hack/tools.sh cni-plugins cri-tools
-unpacked docker-registry >/dev/null
-CORACLE_CNI_BIN=$(hack/tools.sh --dir cni-plugins)
-CORACLE_E2E_LOGS=$CACHE/logs/cni-churn
-CORACLE_CACHE=$CACHE
-CORACLE_E2E_PODS=${1:-1000}
-rm -rf "$CORACLE_E2E_LOGS"
-export CORACLE_CACHE CORACLE_CNI_BIN CORACLE_E2E_LOGS CORACLE_E2E_PODS
+test_environment cni-churn
+export CORACLE_E2E_PODS=${1:-1000}
 
 log=$(mktemp) losses=0
 trap 'rm -f "$log"' EXIT
@@ -30,8 +24,5 @@ else
 	fail "no address is lost"
 	tail -n 60 "$log" >&2
 fi
-mkdir -p "$CACHE/results"
-printf '{"suite":"cni-churn","commit":"%s","date":"%s",%s,"losses":%s}\n' \
-	"$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)" "$(date -u +%FT%TZ)" \
-	"${figures:-\"pods\":0,\"calls\":0,\"failed\":0}" "$losses" >>"$CACHE/results/cni-churn.jsonl"
+record cni-churn cni-churn "${figures:-\"pods\":0,\"calls\":0,\"failed\":0},\"losses\":$losses"
 finish

@@ -4,8 +4,8 @@ compare.py --count REPORT: the number of specs that passed.
 
 PASSING lists the specs that must pass, one a line; it may only grow. NOT_YET lists those that need not, each with its
 reason. A spec of neither list, a listed one that did not run, and any skip outside NOT_YET fail: critest skips in
-silence what a runtime does not advertise. What the pattern EXCEPT matches was left out on purpose. Standard output gets a line "pass 1 NAME" or "fail 1 NAME" for each spec
-that counts; standard error says it to people."""
+silence what a runtime does not advertise. What the pattern EXCEPT matches was left out on purpose. Standard output gets
+a line "pass 1 NAME" or "fail 1 NAME" for each spec that counts; standard error says it to people."""
 
 import json
 import re

@@ -87,9 +87,8 @@ if [ -n "$kills" ]; then
 	lost=$(grep -c '^fail' "$NODE/judged" || true)
 	[ "$FAILED" = 0 ] || [ "$lost" != 0 ] || lost=1
 	repeated=$(python3 -c 'import json, sys; print(sum(json.load(open(sys.argv[1])).values()))' "$NODE/repeated.json")
-	mkdir -p "$CACHE/results"
-	printf '{"suite":"critest-kills","commit":"%s","date":"%s","seed":0,"kills":%s,"repeated":%s,"specs":%s,"losses":%s}\n' \
-		"$(git -C "$ROOT" rev-parse --short=12 HEAD 2>/dev/null || echo unknown)" "$(date -u +%FT%TZ)" "$(cat "$NODE/kills")" \
-		"$repeated" "$(python3 "$here/compare.py" --count "$NODE/report.json")" "$lost" | tee -a "$CACHE/results/critest.jsonl" >&2
+	kills=$(cat "$NODE/kills") specs=$(python3 "$here/compare.py" --count "$NODE/report.json")
+	say "$kills kills, $repeated calls made again, $specs specs passed, $lost lost"
+	record critest critest-kills "\"seed\":0,\"kills\":$kills,\"repeated\":$repeated,\"specs\":$specs,\"losses\":$lost"
 fi
 finish

@@ -13,15 +13,10 @@ need_rust
 if [ "${1-}" = --long ]; then
 	export CORACLE_FAULTS_LONG=1 CORACLE_FAULTS_KILLS=${CORACLE_FAULTS_KILLS:-500}
 fi
-hack/tools.sh cni-plugins
-unpacked docker-registry >/dev/null
-CORACLE_CNI_BIN=$(hack/tools.sh --dir cni-plugins)
-CORACLE_E2E_LOGS=$CACHE/logs/faults
-CORACLE_CACHE=$CACHE
+test_environment faults
 CORACLE_FAULTS_RESULTS=$CACHE/results/faults.jsonl
-CORACLE_COMMIT=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
-rm -rf "$CORACLE_E2E_LOGS"
-export CORACLE_CACHE CORACLE_CNI_BIN CORACLE_E2E_LOGS CORACLE_FAULTS_RESULTS CORACLE_COMMIT
+CORACLE_COMMIT=$(commit)
+export CORACLE_FAULTS_RESULTS CORACLE_COMMIT
 
 # One after the other: each has all processors to itself.
 cargo_tests "fault tests" --test faults -- --test-threads 1

@@ -12,6 +12,7 @@ use tonic::Code;
 use crate::harness::container::Made;
 use crate::harness::crictl::{TRANSPORTS, crictl, with_input};
 use crate::harness::daemon::{Daemon, alone, refused, shared};
+use crate::harness::node::descriptors;
 use crate::harness::pod::Pod;
 use crate::harness::websocket::Session;
 use crate::harness::{eventually, trials};
@@ -309,22 +310,6 @@ async fn a_client_that_does_not_read_holds_up_nobody_and_is_told() {
     pod.remove().await;
 }
 
-/// Descriptors that a process holds.
-fn descriptors(pid: i32) -> usize {
-    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
-}
-
-/// The monitor of a container.
-async fn monitor(container: &Made<'_>) -> i32 {
-    let pid = container.pid().await;
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let parent = status
-        .lines()
-        .find_map(|line| line.strip_prefix("PPid:"))
-        .unwrap();
-    parent.trim().parse().unwrap()
-}
-
 async fn a_container_that_reads_nothing_keeps_no_client_that_has_died() {
     let daemon = alone().await;
     let pod = Pod::run(&daemon, "attach-deaf").await;
@@ -363,7 +348,7 @@ async fn fifty_clients_leave_nothing_behind() {
     let daemon = alone().await;
     let pod = Pod::run(&daemon, "attach-crowd").await;
     let container = listening(&pod, "main", ECHO, false).await;
-    let monitor = monitor(&container).await;
+    let monitor = container.monitor().await;
     let before = (descriptors(daemon.pid()), descriptors(monitor));
 
     let mut crowd: Vec<Client> = (0..CROWD)

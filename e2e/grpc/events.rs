@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use tonic::{Code, Streaming};
 
 use crate::harness::daemon::Daemon;
+use crate::harness::node::descriptors;
 use crate::harness::pod::{Pod, host_network};
 use crate::harness::{eventually, trials};
 
@@ -227,10 +228,7 @@ async fn a_subscriber_that_reads_too_slowly_is_told_of_its_loss() {
 
 async fn subscribers_that_go_leave_nothing() {
     let daemon = Daemon::with_images("events-gone").await;
-    let descriptors = || {
-        let entries = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
-        entries.count()
-    };
+    let descriptors = || descriptors(daemon.pid());
     drop(subscribe(&daemon).await);
     let before = descriptors();
 

@@ -11,7 +11,7 @@ use tonic::Code;
 
 use crate::harness::crictl::{TRANSPORTS, crictl};
 use crate::harness::daemon::{Daemon, refused, shared};
-use crate::harness::node::node;
+use crate::harness::node::{descriptors, node};
 use crate::harness::pod::{Pod, host_network};
 use crate::harness::trials;
 
@@ -145,11 +145,6 @@ async fn a_port_that_nobody_listens_on_is_told() {
         assert!(!status.success(), "{transport}");
     }
     pod.remove().await;
-}
-
-/// Descriptors that a process holds.
-fn descriptors(pid: i32) -> usize {
-    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
 async fn a_thousand_connections_leave_nothing_behind() {

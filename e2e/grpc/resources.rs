@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 use tonic::Code;
 
 use crate::harness::container::Made;
-use crate::harness::daemon::{refused, shared};
+use crate::harness::daemon::shared;
 use crate::harness::node::{cgroups_below, hierarchies};
 use crate::harness::pod::{Pod, resources, security};
 use crate::harness::{eventually, trials};
@@ -65,6 +65,22 @@ async fn memory_limit(container: &Made<'_>) -> i64 {
         .unwrap()
 }
 
+/// Asks for other limits.
+async fn update(
+    container: &Made<'_>,
+    change: impl FnOnce(&mut v1::LinuxContainerResources),
+) -> Result<(), tonic::Status> {
+    let mut linux = v1::LinuxContainerResources::default();
+    change(&mut linux);
+    let request = v1::UpdateContainerResourcesRequest {
+        container_id: container.id.clone(),
+        linux: Some(linux),
+        ..Default::default()
+    };
+    let mut runtime = shared().await.runtime();
+    runtime.update_container_resources(request).await.map(drop)
+}
+
 async fn limits_are_those_of_the_cgroup() {
     let pod = Pod::run(shared().await, "limits").await;
     let container = pod
@@ -116,27 +132,15 @@ async fn limits_can_be_changed() {
         })
         .await;
     let created = pod.create("created", &["sleep", "infinity"]).await;
-    let change = async |container: &Made<'_>| {
-        let request = v1::UpdateContainerResourcesRequest {
-            container_id: container.id.clone(),
-            linux: Some(v1::LinuxContainerResources {
-                memory_limit_in_bytes: 128 * MEBI,
-                cpu_quota: 20_000,
-                cpu_period: 100_000,
-                ..Default::default()
-            }),
-            ..Default::default()
-        };
-        shared()
-            .await
-            .runtime()
-            .update_container_resources(request)
-            .await
-            .unwrap();
-    };
-
-    change(&running).await;
-    change(&created).await;
+    for container in [&running, &created] {
+        update(container, |limits| {
+            limits.memory_limit_in_bytes = 128 * MEBI;
+            limits.cpu_quota = 20_000;
+            limits.cpu_period = 100_000;
+        })
+        .await
+        .unwrap();
+    }
     created.start().await;
 
     for container in [&running, &created] {
@@ -155,22 +159,6 @@ async fn limits_can_be_changed() {
     let status = running.status().await.resources.unwrap().linux.unwrap();
     assert_eq!(status.cpu_shares, 512);
     pod.remove().await;
-}
-
-/// Asks for other limits.
-async fn update(
-    container: &Made<'_>,
-    change: impl FnOnce(&mut v1::LinuxContainerResources),
-) -> Result<(), tonic::Status> {
-    let mut linux = v1::LinuxContainerResources::default();
-    change(&mut linux);
-    let request = v1::UpdateContainerResourcesRequest {
-        container_id: container.id.clone(),
-        linux: Some(linux),
-        ..Default::default()
-    };
-    let mut runtime = shared().await.runtime();
-    runtime.update_container_resources(request).await.map(drop)
 }
 
 async fn memory_in_use_is_reclaimed_for_a_lower_limit_or_the_limit_is_refused() {
@@ -334,16 +322,10 @@ async fn limits_of_an_ended_container_cannot() {
     let pod = Pod::run(shared().await, "update-ended").await;
     let container = pod.start("main", &["true"]).await;
     let before = container.exited().await;
-    let request = v1::UpdateContainerResourcesRequest {
-        container_id: container.id.clone(),
-        linux: Some(v1::LinuxContainerResources {
-            memory_limit_in_bytes: 128 * MEBI,
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
 
-    let refusal = refused(shared().await.runtime().update_container_resources(request)).await;
+    let refusal = update(&container, |limits| limits.memory_limit_in_bytes = 128 * MEBI)
+        .await
+        .unwrap_err();
 
     assert_eq!(refusal.code(), Code::FailedPrecondition, "{refusal}");
     assert_eq!(container.status().await, before);

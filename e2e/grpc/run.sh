@@ -8,13 +8,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . e2e/harness/report.sh
 need_root
 need_rust
-hack/tools.sh cni-plugins cri-tools
-unpacked docker-registry >/dev/null
-CORACLE_CNI_BIN=$(hack/tools.sh --dir cni-plugins)
-CORACLE_E2E_LOGS=$CACHE/logs/grpc
-CORACLE_CACHE=$CACHE
-rm -rf "$CORACLE_E2E_LOGS"
-export CORACLE_CACHE CORACLE_CNI_BIN CORACLE_E2E_LOGS
-
+test_environment grpc
 cargo_tests "gRPC tests" --test grpc
 finish

@@ -98,8 +98,5 @@ if [ "$losses" = 0 ] && [ "$done" = "$cuts" ]; then
 else
 	fail "$done power cuts of a virtual machine: $losses losses, seed $seed"
 fi
-mkdir -p "$CACHE/results"
-printf '{"suite":"powercut","commit":"%s","date":"%s","seed":%s,"cuts":%s,"calls":%s,"losses":%s}\n' \
-	"$(git -C "$ROOT" rev-parse --short=12 HEAD 2>/dev/null || echo unknown)" "$(date -u +%FT%TZ)" "$seed" "$done" "$answered" "$losses" \
-	>>"$CACHE/results/powercut.jsonl"
+record powercut powercut "\"seed\":$seed,\"cuts\":$done,\"calls\":$answered,\"losses\":$losses"
 finish

@@ -49,5 +49,26 @@ cargo_tests() {
 	rm -f "$log"
 }
 
+# test_environment NAME: builds and exports what tests that start the daemon themselves need; their logs go to logs/NAME.
+test_environment() {
+	hack/tools.sh cni-plugins cri-tools
+	unpacked docker-registry >/dev/null
+	CORACLE_CNI_BIN=$(hack/tools.sh --dir cni-plugins)
+	CORACLE_E2E_LOGS=$CACHE/logs/$1
+	CORACLE_CACHE=$CACHE
+	rm -rf "$CORACLE_E2E_LOGS"
+	export CORACLE_CACHE CORACLE_CNI_BIN CORACLE_E2E_LOGS
+}
+
+# commit: that of the checkout.
+commit() { git -C "$ROOT" rev-parse --short=12 HEAD 2>/dev/null || echo unknown; }
+
+# record FILE SUITE FIELDS: adds a line to results/FILE.jsonl in the cache, for hack/reliability.sh. FIELDS are JSON, without
+# braces.
+record() {
+	mkdir -p "$CACHE/results"
+	printf '{"suite":"%s","commit":"%s","date":"%s",%s}\n' "$2" "$(commit)" "$(date -u +%FT%TZ)" "$3" >>"$CACHE/results/$1.jsonl"
+}
+
 # finish: the part's exit status.
 finish() { [ "$FAILED" = 0 ]; }

@@ -9,11 +9,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . e2e/harness/report.sh
 need_root
 need_rust
-hack/tools.sh cni-plugins
-CORACLE_CNI_BIN=$(hack/tools.sh --dir cni-plugins)
+test_environment planted
 PATH=$PATH:$(unpacked docker-registry)/usr/bin
-CORACLE_CACHE=$CACHE CORACLE_E2E_LOGS=$CACHE/logs/planted
-export CORACLE_CNI_BIN PATH CORACLE_CACHE CORACLE_E2E_LOGS
 readonly TABLE=e2e/planted/faults.tsv
 # A test that takes longer than this, in seconds, hangs.
 readonly PATIENCE=180
@@ -37,9 +34,9 @@ attempt() {
 say "building the tests with the faults in them"
 unit=$(program --lib) grpc='' log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+readonly names="$*"
 # asked NAME: whether a fault is to be planted.
 asked() { [ -z "$names" ] || [[ " $names " == *" $1 "* ]]; }
-readonly names="$*"
 if while IFS=$'\t' read -r name _ test _; do asked "$name" && echo "$test"; done <"$TABLE" | grep -qE '^(grpc|power) '; then
 	# With it comes the daemon.
 	grpc=$(program --test grpc)
@@ -76,7 +73,5 @@ while IFS=$'\t' read -r name file test what <&3; do
 	fi
 done 3<"$TABLE"
 [ "$faults" -gt 0 ] || die "no such fault"
-mkdir -p "$CACHE/results"
-printf '{"suite":"planted","commit":"%s","date":"%s","seed":0,"faults":%s,"losses":%s}\n' \
-	"$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)" "$(date -u +%FT%TZ)" "$faults" "$missed" >>"$CACHE/results/planted.jsonl"
+record planted planted "\"seed\":0,\"faults\":$faults,\"losses\":$missed"
 finish

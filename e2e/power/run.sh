@@ -38,8 +38,7 @@ for kind in "${kinds[@]}"; do
 		tail -n 20 "power-$kind.log" >&2
 	fi
 	result=$(tail -n 1 "power-$kind.log" | grep '^{"filesystem"' || echo '{"filesystem":"'"$kind"'","cuts":0,"calls":0,"losses":1}')
-	[ -n "${CORACLE_PLANTED-}" ] || printf '{"suite":"power","commit":"%s","date":"%s","seed":%s,%s\n' \
-		"$(git -C "$ROOT" rev-parse --short=12 HEAD 2>/dev/null || echo unknown)" "$(date -u +%FT%TZ)" "$seed" "${result#\{}" \
-		>>"$CACHE/results/power.jsonl"
+	result=${result#\{}
+	[ -n "${CORACLE_PLANTED-}" ] || record power power "\"seed\":$seed,${result%\}}"
 done
 finish

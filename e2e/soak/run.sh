@@ -24,6 +24,6 @@ else
 	tail -n 12 soak.log >&2
 fi
 result=$(tail -n 1 soak.log | grep '^{"minutes"' || echo '{"minutes":0,"pods":0,"restarts":0,"losses":1}')
-printf '{"suite":"soak","commit":"%s","date":"%s","seed":%s,%s\n' "$(git -C "$ROOT" rev-parse --short=12 HEAD 2>/dev/null || echo unknown)" \
-	"$(date -u +%FT%TZ)" "$seed" "${result#\{}" >>"$CACHE/results/soak.jsonl"
+result=${result#\{}
+record soak soak "\"seed\":$seed,${result%\}}"
 finish

@@ -14,6 +14,7 @@ use crate::model::{
 };
 use crate::monitor::protocol::{self, FIRST_NAMESPACE, ImageTree, Propagation, ReadOnly, Rlimit, StagedTree};
 use crate::spec::{self, DeviceNode, Output, Source, StagedMount, Volume};
+use crate::sys::cgroup::ranges;
 use crate::sys::{mount, namespace};
 
 /// Files and facts that a container's specification depends on.
@@ -97,13 +98,14 @@ fn find_on_host(config: &ContainerConfig) -> Result<Found> {
     })
 }
 
-/// Checks a list of processors or memory nodes, as `0-2,4` (cpuset(7), "List format"), against those that are online.
+/// Checks a list of processors or memory nodes against those that are online.
 fn online(field: &str, list: &str, file: &str) -> Result<()> {
     let refused = |problem: &str| Error::invalid(format!("linux.resources.{field} {list:?} {problem}"));
-    let asked = ranges(list).ok_or_else(|| refused("is not a list of numbers"))?;
+    let asked: Option<Vec<_>> = ranges(list).collect();
+    let asked = asked.ok_or_else(|| refused("is not a list of numbers"))?;
     // A kernel without NUMA has no such file, and one node.
     let online = std::fs::read_to_string(file).unwrap_or_else(|_| "0".to_owned());
-    let there = ranges(&online).unwrap_or_default();
+    let there: Vec<_> = ranges(&online).flatten().collect();
     let covered = |number: u32| {
         there
             .iter()
@@ -117,18 +119,6 @@ fn online(field: &str, list: &str, file: &str) -> Result<()> {
         ))),
         false => Ok(()),
     }
-}
-
-/// The ranges of a list, first and last of each.
-fn ranges(list: &str) -> Option<Vec<(u32, u32)>> {
-    let parts = list.trim().split(',').filter(|part| !part.is_empty());
-    parts
-        .map(|part| {
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-            (first <= last).then_some((first, last))
-        })
-        .collect()
 }
 
 /// CRI `Mount.host_path`: an error when it does not exist, and its target when it is a symbolic link.

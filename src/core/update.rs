@@ -133,21 +133,15 @@ async fn blocking<T: Send + 'static>(
 /// little, and tell what the kernel thinks of it.
 fn apply(group: &Cgroup, old: &Limits, new: &Limits) -> Result<Journal> {
     let mut journal = Journal::default();
-    let files = group.update(&new.changed_from(old), &mut journal);
-    let refusal = match files {
-        Err(refusal) => {
-            restore_files(group, journal);
-            return Err(refused(refusal));
-        }
-        Ok(()) => scope::set_limits(group, new, &mut journal),
-    };
-    match refusal {
-        Ok(()) => Ok(journal),
-        Err(error) => {
-            restore(group, old, journal);
-            Err(error)
-        }
+    if let Err(refusal) = group.update(&new.changed_from(old), &mut journal) {
+        restore_files(group, journal);
+        return Err(refused(refusal));
     }
+    if let Err(error) = scope::set_limits(group, new, &mut journal) {
+        restore(group, old, journal);
+        return Err(error);
+    }
+    Ok(journal)
 }
 
 fn restore(group: &Cgroup, old: &Limits, journal: Journal) {

@@ -173,8 +173,6 @@ where
         answer(Ok(self.agreement()))
     }
 
-    // Not implemented yet; each says so by name.
-
     type StreamPodSandboxesStream = Messages<v1::StreamPodSandboxesResponse>;
 
     async fn stream_pod_sandboxes(

@@ -112,6 +112,17 @@ impl Error {
     }
 }
 
+/// The kernel's numbers for what has run out, see [`is_shortage`].
+pub const SHORTAGES: [i32; 6] = [
+    libc::ENOSPC,
+    libc::EDQUOT,
+    libc::EMFILE,
+    libc::ENFILE,
+    libc::ENOMEM,
+    // No process more: nothing else that is judged by these is asked without waiting.
+    libc::EAGAIN,
+];
+
 /// Tells whether an error comes from something that has run out: room or inodes of a disk, a quota, descriptors,
 /// processes, memory.
 /// The same may succeed when there is some again.
@@ -119,17 +130,8 @@ pub fn is_shortage(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            let scarce = [
-                libc::ENOSPC,
-                libc::EDQUOT,
-                libc::EMFILE,
-                libc::ENFILE,
-                libc::ENOMEM,
-                // No process more: nothing else that gets here is asked without waiting.
-                libc::EAGAIN,
-            ];
             match (error.raw_os_error(), error.kind()) {
-                (Some(number), _) => return scarce.contains(&number),
+                (Some(number), _) => return SHORTAGES.contains(&number),
                 (
                     None,
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory,

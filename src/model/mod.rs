@@ -73,7 +73,7 @@ pub use container::{
     ReopenContainerLogRequest, StartContainerRequest, StopContainerRequest, UpdateContainerResourcesRequest,
     container_state_value,
 };
-pub use error::{Error, Kind, Result, is_shortage};
+pub use error::{Error, Kind, Result, SHORTAGES, is_shortage};
 pub use events::{Change, Observer, Transition};
 pub use exec::{ExecRequest, ExecResponse, Reader, Resizes, TerminalSize, Writer};
 pub use ids::{IdMapping, UserNamespace};

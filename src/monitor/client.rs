@@ -260,11 +260,11 @@ impl MonitorClient {
         };
         let deleted = tokio::time::timeout(AT_WORK, deleting).await;
         let (mut answers, answer) = deleted.unwrap_or_else(|_| Err(self.connection.silent()))?;
-        match answer {
-            // It has nothing left to do, and a busy node may take its time to let it end: its socket closes with it.
-            Answer::Done => drop(tokio::time::timeout(AT_ONCE, answers.next()).await),
-            _ => return Err(MonitorError::Confused),
+        if !matches!(answer, Answer::Done) {
+            return Err(MonitorError::Confused);
         }
+        // It has nothing left to do, and a busy node may take its time to let it end: its socket closes with it.
+        let _ = tokio::time::timeout(AT_ONCE, answers.next()).await;
         Ok(())
     }
 

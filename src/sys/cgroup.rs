@@ -10,6 +10,7 @@ pub mod devices;
 mod exec_group;
 mod held;
 mod hierarchy;
+mod list;
 pub mod oom;
 mod reader;
 pub mod stats;
@@ -18,6 +19,7 @@ pub mod update;
 use ancestors::{make_v1, make_v2, remove_above};
 pub use exec_group::ExecGroup;
 pub use hierarchy::{Driver, Version, controllers, version};
+pub use list::ranges;
 pub use reader::Reader;
 
 use std::fs::{self, File, OpenOptions};

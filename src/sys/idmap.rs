@@ -3,10 +3,9 @@
 //! A version says nothing of what a distribution has taken out or put in. Mounts are tried where nobody sees them, with a
 //! user namespace that is gone afterwards.
 
-use crate::sys::mount::{self, Attributes};
+use crate::sys::mount;
 use crate::sys::namespace;
 use crate::sys::zygote::{IdMapping, PinRequest, UserPin, Zygote};
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -35,21 +34,13 @@ pub fn probe(zygote: &Zygote, places: &Places) -> Result<(), String> {
     }
     let user = trial_namespace(zygote, &places.mounts.join(".trial"))
         .map_err(|why| format!("the kernel makes no user namespace: {why}"))?;
-    let memory = mount::detached("tmpfs").and_then(|tree| idmap(&tree, &user));
+    let memory = mount::detached("tmpfs").and_then(|tree| mount::idmap(&tree, &user));
     memory.map_err(|e| format!("the kernel cannot idmap tmpfs, as it can since 6.3: {e}"))?;
-    let layers = mount::clone_mount(&places.layers).and_then(|tree| idmap(&tree, &user));
+    let layers = mount::clone_mount(&places.layers).and_then(|tree| mount::idmap(&tree, &user));
     layers.map_err(|e| {
         let place = places.layers.display();
         format!("the file system of {place} cannot be idmapped: {e}")
     })
-}
-
-fn idmap(tree: &OwnedFd, user: &OwnedFd) -> io::Result<()> {
-    let attributes = Attributes {
-        idmap: Some(user),
-        ..Attributes::default()
-    };
-    mount::set_attributes(tree, attributes)
 }
 
 fn trial_namespace(zygote: &Zygote, pin: &Path) -> Result<OwnedFd, String> {

@@ -188,6 +188,16 @@ pub fn set_attributes(tree: impl AsFd, wanted: Attributes<'_>) -> io::Result<()>
     }
 }
 
+/// Shows the owners of a detached tree's files, with what is mounted below, as a user namespace knows them.
+pub fn idmap(tree: impl AsFd, user_namespace: &OwnedFd) -> io::Result<()> {
+    let attributes = Attributes {
+        idmap: Some(user_namespace),
+        recursive: true,
+        ..Attributes::default()
+    };
+    set_attributes(tree, attributes)
+}
+
 /// Returns every mount point of this namespace, in the order of mounting.
 pub fn points() -> io::Result<Vec<PathBuf>> {
     points_of("self")

@@ -1,5 +1,6 @@
 //! Pipes.
 
+use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -17,6 +18,19 @@ pub fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
 pub fn set_owner(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
     use rustix::fs::{Gid, Uid, fchown};
     Ok(fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?)
+}
+
+/// Writes to a descriptor that does not wait what it takes now; returns what is left.
+pub fn write_ready(fd: impl AsFd, mut bytes: &[u8]) -> io::Result<&[u8]> {
+    while !bytes.is_empty() {
+        match rustix::io::write(&fd, bytes) {
+            Err(Errno::INTR) => {}
+            Ok(0) | Err(Errno::AGAIN) => break,
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(bytes)
 }
 
 /// Lets a pipe hold so many bytes, as far as the kernel grants it.

@@ -96,6 +96,15 @@ impl<'a> Made<'a> {
         i32::try_from(info["pid"].as_i64().unwrap()).unwrap()
     }
 
+    /// The number of its monitor: the parent of its first process.
+    pub(crate) async fn monitor(&self) -> i32 {
+        let pid = self.pid().await;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let mut lines = status.lines();
+        let parent = lines.find_map(|line| line.strip_prefix("PPid:")).unwrap();
+        parent.trim().parse().unwrap()
+    }
+
     /// Waits until the container has ended.
     pub(crate) async fn exited(&self) -> v1::ContainerStatus {
         eventually("the container has exited", async || {

@@ -161,6 +161,11 @@ pub(crate) fn remove_cgroups(parent: &str) {
     }
 }
 
+/// How many descriptors a process has.
+pub(crate) fn descriptors(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
 /// The roots of all mounted cgroup hierarchies.
 pub(crate) fn hierarchies() -> Vec<PathBuf> {
     let root = PathBuf::from("/sys/fs/cgroup");

@@ -18,21 +18,13 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The monitor of a container: the parent of its first process.
-async fn monitor(container: &Made<'_>) -> Pid {
-    let pid = container.pid().await;
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let parent = stat.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap();
-    Pid::from_raw(parent.parse().unwrap())
-}
-
 async fn a_stopped_monitor_does_not_keep_the_daemon_from_starting() {
     let daemon = Daemon::with_images("stopped-monitor").await;
     let pod = Pod::run(&daemon, "stopped-monitor").await;
     let running = pod.idle("running").await;
     let created = pod.create("created", &["sleep", "infinity"]).await;
     let other = pod.idle("other").await;
-    let monitors = [monitor(&running).await, monitor(&created).await];
+    let monitors = [running.monitor().await, created.monitor().await].map(Pid::from_raw);
     let names = [&running, &created, &other].map(|made| (made.id.clone(), made.log.clone()));
     let (id, config) = (pod.id.clone(), pod.config.clone());
     for monitor in monitors {
@@ -89,7 +81,7 @@ async fn a_container_whose_monitor_is_stopped_is_killed_without_it() {
     let daemon = Daemon::with_images("killed-without").await;
     let pod = Pod::run(&daemon, "killed-without").await;
     let container = pod.idle("main").await;
-    let (pid, monitor) = (container.pid().await, monitor(&container).await);
+    let (pid, monitor) = (container.pid().await, Pid::from_raw(container.monitor().await));
     kill(monitor, Signal::SIGSTOP).unwrap();
 
     let stop = v1::StopContainerRequest {

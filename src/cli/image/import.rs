@@ -9,8 +9,7 @@ use tokio::io::AsyncReadExt;
 use super::short;
 use crate::app::admin::ARCHIVE_PIECE;
 use crate::app::admin::wire::{self, import_images_request::Part};
-use crate::cli::client::Admin;
-use crate::cli::client::During;
+use crate::cli::client::{Admin, During};
 use crate::cli::{CliError, print};
 
 pub(super) async fn import(admin: &mut Admin, file: PathBuf, name: Option<String>) -> Result<(), CliError> {

@@ -6,8 +6,7 @@ use indicatif::BinaryBytes;
 
 use super::short;
 use crate::app::admin::wire;
-use crate::cli::client::Admin;
-use crate::cli::client::During;
+use crate::cli::client::{Admin, During};
 use crate::cli::{CliError, print};
 
 pub(super) async fn list(admin: &mut Admin, quiet: bool) -> Result<(), CliError> {

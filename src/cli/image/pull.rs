@@ -3,8 +3,7 @@
 use super::progress::Bars;
 use crate::app::admin::wire::{self, pull_image_response::Answer};
 use crate::cli::CliError;
-use crate::cli::client::Admin;
-use crate::cli::client::During;
+use crate::cli::client::{Admin, During};
 
 /// Pulls `name`. Ctrl-C ends this process and with it the call; the daemon gives up a pull that nobody waits for.
 pub(in crate::cli) async fn pull(admin: &mut Admin, name: &str) -> Result<wire::Image, CliError> {

@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use crate::model::audit::{Class, Finding, Thing};
 use crate::model::{Error, Result};
 use crate::state::Store;
-use crate::sys::systemd;
 use crate::sys::zygote::Reaper;
-use crate::sys::{fs, mount, pidfd};
+use crate::sys::{fs, mount, pidfd, systemd};
 
 use super::debts::Debt;
 use super::namespaces::{Held, pins};

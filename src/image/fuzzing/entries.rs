@@ -58,6 +58,7 @@ const TARGETS: [&str; 16] = [
 ];
 /// When the first entry says that its file changed; each further one, a second later.
 pub(super) const FIRST_TIME: u64 = 1000;
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     File,

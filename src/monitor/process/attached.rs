@@ -6,6 +6,7 @@
 
 use crate::monitor::process::input::Input;
 use crate::monitor::protocol::Detachment;
+use crate::sys::pipe;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -65,20 +66,14 @@ impl To {
             self.rest.extend_from_slice(bytes);
             return true;
         }
-        let mut bytes = bytes;
-        while !bytes.is_empty() {
-            match rustix::io::write(&self.pipe, bytes) {
-                Ok(count) => bytes = &bytes[count..],
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    self.rest = bytes.to_vec();
-                    self.full_since.get_or_insert_with(Instant::now);
-                    return true;
-                }
-                Err(_) => return false,
+        match pipe::write_ready(&self.pipe, bytes) {
+            Ok([]) => self.full_since = None,
+            Ok(rest) => {
+                self.rest = rest.to_vec();
+                self.full_since.get_or_insert_with(Instant::now);
             }
+            Err(_) => return false,
         }
-        self.full_since = None;
         true
     }
 
@@ -146,6 +141,14 @@ impl Client {
             asked.is_ok() && polled[0].revents().contains(PollFlags::HUP)
         };
         !self.has_output() && self.stdin.as_ref().is_some_and(hung_up)
+    }
+
+    fn over(&self, how: Detachment) -> Over {
+        Over {
+            client: self.client,
+            call: self.call,
+            how,
+        }
     }
 }
 
@@ -266,16 +269,6 @@ impl Attached {
         if self.clients.is_empty() {
             // Given back: most containers never see a client.
             self.clients = vec![];
-        }
-    }
-}
-
-impl Client {
-    fn over(&self, how: Detachment) -> Over {
-        Over {
-            client: self.client,
-            call: self.call,
-            how,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Texts of failures: from the last stage's short report, and from an error's chain of causes.
 
+use crate::model::SHORTAGES;
 use crate::monitor::protocol::{Failure, FailureKind};
+use nix::errno::Errno;
 use std::error::Error;
 use std::fmt::Display;
 
@@ -57,8 +59,8 @@ pub(super) fn of(kind: FailureKind, text: impl Into<String>) -> Failure {
 
 /// Tells from the words whether something has run out: the engine's errors come from other processes, as texts.
 fn tells_shortage(text: &str) -> bool {
-    use nix::errno::Errno::{EAGAIN, EDQUOT, EMFILE, ENFILE, ENOMEM, ENOSPC};
-    [ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM, EAGAIN]
+    let errnos = SHORTAGES.map(Errno::from_raw);
+    errnos
         .iter()
         .any(|errno| text.contains(errno.desc()) || text.contains(&format!("{errno:?}")))
 }

@@ -1,7 +1,7 @@
 //! The container's standard input as the monitor holds it: kept open, and written to without ever waiting.
 
+use crate::sys::pipe;
 use rustix::event::PollFlags;
-use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// What writing to the container's input goes to.
@@ -80,19 +80,13 @@ impl Input {
     }
 
     /// Writes a piece; what does not fit is kept. Only while it [`takes`](Input::takes).
-    pub(super) fn put(&mut self, mut piece: &[u8]) {
-        while let (Some(to), false) = (&self.to, piece.is_empty()) {
-            match rustix::io::write(to, piece) {
-                Err(Errno::INTR) => {}
-                Ok(0) | Err(Errno::AGAIN) => {
-                    self.rest = piece.to_vec();
-                    return;
-                }
-                Ok(count) => piece = &piece[count..],
-                Err(_) if self.kind == Kind::Terminal => return,
-                // Nobody reads it any more.
-                Err(_) => self.close(),
-            }
+    pub(super) fn put(&mut self, piece: &[u8]) {
+        let Some(to) = &self.to else { return };
+        match pipe::write_ready(to, piece) {
+            Ok(rest) => self.rest = rest.to_vec(),
+            Err(_) if self.kind == Kind::Terminal => {}
+            // Nobody reads it any more.
+            Err(_) => self.close(),
         }
     }
 }

@@ -91,12 +91,7 @@ fn stage(
 
 /// Shows the owners of a tree's files as a user namespace knows them.
 fn idmap(tree: &OwnedFd, user: &OwnedFd) -> io::Result<()> {
-    let attributes = Attributes {
-        idmap: Some(user),
-        recursive: true,
-        ..Attributes::default()
-    };
-    mount::set_attributes(tree, attributes).map_err(|e| {
+    mount::idmap(tree, user).map_err(|e| {
         let text = format!("it, or a mount below it, is of a file system that cannot be idmapped: {e}");
         io::Error::new(e.kind(), text)
     })

@@ -4,6 +4,7 @@
 //! it was set; any other, somebody else's, as the kernel has it.
 
 use crate::sys::cgroup::Version;
+use crate::sys::cgroup::list::same;
 use crate::sys::cgroup::reader::Reader;
 use crate::sys::cgroup::update::{Limits, weight};
 
@@ -13,86 +14,81 @@ const SHARES: u64 = 1024;
 const WEIGHT: u64 = 100;
 const PERIOD: u64 = 100_000;
 
+/// What is read of a group, in the terms of [`Limits`].
+struct Held {
+    shares: Option<u64>,
+    quota: Option<i64>,
+    period: Option<u64>,
+    memory: Option<i64>,
+    /// Of memory and swap.
+    sum: Option<i64>,
+}
+
 impl Reader {
     /// The limits of the group, of which these were set. A file that is not there leaves what was set.
     pub fn held(&self, set: &Limits) -> Limits {
-        match self.cgroup.version() {
-            Version::V1 => v1(self, set),
-            Version::V2 => v2(self, set),
+        let (held, cpuset, hugetlb, limit) = match self.cgroup.version() {
+            Version::V1 => (v1(self, set), "cpuset", "hugetlb", "limit_in_bytes"),
+            Version::V2 => (v2(self, set), "", "", "max"),
+        };
+        let huge = |size: &str| self.number(hugetlb, &format!("hugetlb.{size}.{limit}"));
+        // Without a word there is no swap: the sum is what memory is.
+        let sum = held.sum.filter(|sum| Some(*sum) != held.memory);
+        Limits {
+            cpu_shares: held.shares,
+            cpu_quota: told(set.cpu_quota, held.quota, -1, |q| q),
+            cpu_period: told(set.cpu_period, held.period, PERIOD, |p| p),
+            // On version 1 these are the parent's without a word.
+            cpuset_cpus: listed(&set.cpuset_cpus, || self.text(cpuset, "cpuset.cpus")),
+            cpuset_mems: listed(&set.cpuset_mems, || self.text(cpuset, "cpuset.mems")),
+            memory: told(set.memory, held.memory, -1, pages),
+            memory_and_swap: told(set.memory_and_swap, sum, -1, pages),
+            hugepages: hugepages(set, huge),
+            unified: set.unified.clone(),
         }
     }
-}
 
-fn v1(reader: &Reader, set: &Limits) -> Limits {
-    let signed = |controller: &str, file: &str| reader.text(controller, file)?.trim().parse::<i64>().ok();
-    let bytes = |file: &str| {
-        reader.number("memory", file)?;
-        Some(reader.limit("memory", file).map_or(-1, |limit| limit as i64))
-    };
-    let memory = bytes("memory.limit_in_bytes");
-    let sum = bytes("memory.memsw.limit_in_bytes");
-    Limits {
-        cpu_shares: told(set.cpu_shares, reader.number("cpu", "cpu.shares"), SHARES, |s| s),
-        cpu_quota: told(set.cpu_quota, signed("cpu", "cpu.cfs_quota_us"), -1, |q| q),
-        cpu_period: told(
-            set.cpu_period,
-            reader.number("cpu", "cpu.cfs_period_us"),
-            PERIOD,
-            |p| p,
-        ),
-        // Without a word these are the parent's.
-        cpuset_cpus: listed(&set.cpuset_cpus, || reader.text("cpuset", "cpuset.cpus")),
-        cpuset_mems: listed(&set.cpuset_mems, || reader.text("cpuset", "cpuset.mems")),
-        memory: told(set.memory, memory, -1, pages),
-        // Without a word there is no swap: the sum is what memory is.
-        memory_and_swap: told(
-            set.memory_and_swap,
-            sum.filter(|sum| Some(*sum) != memory),
-            -1,
-            pages,
-        ),
-        hugepages: hugepages(set, |size| {
-            reader.number("hugetlb", &format!("hugetlb.{size}.limit_in_bytes"))
-        }),
-        unified: set.unified.clone(),
+    /// A limit of memory; -1 is none.
+    fn bytes(&self, controller: &str, file: &str) -> Option<i64> {
+        self.text(controller, file)?;
+        Some(self.limit(controller, file).map_or(-1, |limit| limit as i64))
     }
 }
 
-fn v2(reader: &Reader, set: &Limits) -> Limits {
-    let bytes = |file: &str| {
-        let text = reader.text("", file)?;
-        Some(reader.limit("", file).map_or(-1, |limit| limit as i64)).filter(|_| !text.is_empty())
-    };
+fn v1(reader: &Reader, set: &Limits) -> Held {
+    let quota = reader.text("cpu", "cpu.cfs_quota_us");
+    Held {
+        shares: told(set.cpu_shares, reader.number("cpu", "cpu.shares"), SHARES, |s| s),
+        quota: quota.and_then(|text| text.trim().parse().ok()),
+        period: reader.number("cpu", "cpu.cfs_period_us"),
+        memory: reader.bytes("memory", "memory.limit_in_bytes"),
+        sum: reader.bytes("memory", "memory.memsw.limit_in_bytes"),
+    }
+}
+
+fn v2(reader: &Reader, set: &Limits) -> Held {
     let max = reader.text("", "cpu.max").unwrap_or_default();
     let (quota, period) = max.trim().split_once(' ').unwrap_or_default();
-    let quota = match quota {
-        "max" => Some(-1),
-        number => number.parse().ok(),
-    };
-    let memory = bytes("memory.max");
-    let sum = bytes("memory.swap.max").map(|swap| match (swap, memory) {
-        (swap, Some(memory)) if swap >= 0 && memory >= 0 => swap + memory,
-        _ => -1,
-    });
-    Limits {
-        cpu_shares: shares(set.cpu_shares, reader.number("", "cpu.weight")),
-        cpu_quota: told(set.cpu_quota, quota, -1, |q| q),
-        cpu_period: told(set.cpu_period, period.parse().ok(), PERIOD, |p| p),
-        cpuset_cpus: listed(&set.cpuset_cpus, || reader.text("", "cpuset.cpus")),
-        cpuset_mems: listed(&set.cpuset_mems, || reader.text("", "cpuset.mems")),
-        memory: told(set.memory, memory, -1, pages),
-        memory_and_swap: told(
-            set.memory_and_swap,
-            sum.filter(|sum| Some(*sum) != memory),
-            -1,
-            pages,
-        ),
-        hugepages: hugepages(set, |size| reader.number("", &format!("hugetlb.{size}.max"))),
-        unified: set.unified.clone(),
+    let memory = reader.bytes("", "memory.max");
+    let sum = reader
+        .bytes("", "memory.swap.max")
+        .map(|swap| match (swap, memory) {
+            (swap, Some(memory)) if swap >= 0 && memory >= 0 => swap + memory,
+            _ => -1,
+        });
+    Held {
+        shares: shares(set.cpu_shares, reader.number("", "cpu.weight")),
+        quota: match quota {
+            "max" => Some(-1),
+            number => number.parse().ok(),
+        },
+        period: period.parse().ok(),
+        memory,
+        sum,
     }
 }
 
-/// What to tell of a value: as it was set if `become` of it is what is held, nothing if nobody has set it, else what is.
+/// What to tell of a value: as it was set if what becomes of that is what is held, nothing if nobody has set it, else what is.
 fn told<T: Copy + PartialEq>(
     set: Option<T>,
     held: Option<T>,
@@ -129,21 +125,10 @@ fn pages(bytes: i64) -> i64 {
 fn listed(set: &Option<String>, held: impl FnOnce() -> Option<String>) -> Option<String> {
     let set = set.as_ref()?;
     let held = held().map(|held| held.trim().to_owned()).unwrap_or_default();
-    match held.is_empty() || numbers(&held) == numbers(set) {
+    match held.is_empty() || same(&held, set) {
         true => Some(set.clone()),
         false => Some(held),
     }
-}
-
-/// The numbers of a list such as `0-2,4`, cpuset(7).
-fn numbers(list: &str) -> Option<std::collections::BTreeSet<u32>> {
-    let ranges = list.split(',').filter(|part| !part.trim().is_empty());
-    let range = |part: &str| {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
-    };
-    let ranges: Option<Vec<_>> = ranges.map(range).collect();
-    Some(ranges?.into_iter().flatten().collect())
 }
 
 /// Whole huge pages are limited.

@@ -30,6 +30,15 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Bytes of swap alone, as version 2 limits it.
+    pub(in crate::sys) fn swap(&self) -> Option<i64> {
+        let memory = self.memory.unwrap_or_default().max(0);
+        self.memory_and_swap.map(|sum| match sum {
+            ..0 => -1,
+            sum => (sum - memory).max(0),
+        })
+    }
+
     /// Those that are not as others are. Quota and period go together, and so do memory and swap.
     pub fn changed_from(&self, old: &Limits) -> Limits {
         fn new<T: Clone + PartialEq>(new: &T, old: &T) -> Option<T> {
@@ -166,14 +175,8 @@ fn v2(cgroup: &Cgroup, limits: &Limits, journal: &mut Journal) -> Result<(), Lim
     journal.put(&dir.join("cpuset.cpus"), limits.cpuset_cpus.as_ref())?;
     journal.put(&dir.join("cpuset.mems"), limits.cpuset_mems.as_ref())?;
     let swap_file = dir.join("memory.swap.max");
-    // Version 2 limits swap alone.
-    let swap = limits.memory_and_swap.filter(|_| swap_file.exists());
-    let swap = swap.map(|sum| match (sum, limits.memory) {
-        (-1, _) => "max".to_owned(),
-        (sum, Some(memory)) if memory > 0 => (sum - memory).max(0).to_string(),
-        (sum, _) => sum.to_string(),
-    });
-    journal.put(&swap_file, swap)?;
+    let swap = limits.swap().filter(|_| swap_file.exists());
+    journal.put(&swap_file, swap.map(or_max))?;
     if let Some(limit) = limits.memory.and_then(|limit| u64::try_from(limit).ok()) {
         make_room(&dir, limit)?;
     }

@@ -1,6 +1,7 @@
 //! Limits of a group as properties of its unit. The service manager writes the files of its units again whenever it
 //! reads its configuration again; what it does not know, it undoes.
 
+use crate::sys::cgroup::ranges;
 use crate::sys::cgroup::update::{Limits, weight};
 use crate::sys::systemd::Value;
 
@@ -16,13 +17,13 @@ const PERCENT: u64 = SECOND / 100;
 /// All properties that limits come to; what is not limited is said to be unlimited, so that an earlier limit goes.
 /// `tasks` is no part of what can be changed later: `None` leaves it alone, 0 is no limit.
 pub fn properties(limits: &Limits, tasks: Option<u64>) -> Vec<(&'static str, Value)> {
-    let memory = limits.memory.and_then(|bytes| u64::try_from(bytes).ok());
+    let bytes = |limit: Option<i64>| limit.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(NONE);
     let mut found = vec![
         ("CPUWeight", limits.cpu_shares.map_or(NONE, weight)),
         ("CPUQuotaPerSecUSec", quota(limits)),
         ("CPUQuotaPeriodUSec", limits.cpu_period.unwrap_or(NONE)),
-        ("MemoryMax", memory.unwrap_or(NONE)),
-        ("MemorySwapMax", swap(limits, memory)),
+        ("MemoryMax", bytes(limits.memory)),
+        ("MemorySwapMax", bytes(limits.swap())),
     ];
     found.extend(tasks.map(|tasks| ("TasksMax", if tasks == 0 { NONE } else { tasks })));
     // Given by the names of files, they come last there too.
@@ -60,12 +61,6 @@ fn quota(limits: &Limits) -> u64 {
     }
 }
 
-/// Swap alone, where the limits tell memory and swap together.
-fn swap(limits: &Limits, memory: Option<u64>) -> u64 {
-    let sum = limits.memory_and_swap.and_then(|bytes| u64::try_from(bytes).ok());
-    sum.map_or(NONE, |sum| sum.saturating_sub(memory.unwrap_or_default()))
-}
-
 /// The property that writes a file.
 fn property(file: &str) -> Option<&'static str> {
     Some(match file {
@@ -83,12 +78,9 @@ fn property(file: &str) -> Option<&'static str> {
 /// A list such as `0-2,4` as bits, the lowest first; no bit is no confinement.
 fn bits(list: &str) -> Vec<u8> {
     let mut bits = vec![];
-    for part in list.split(',').filter(|part| !part.trim().is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (Ok(first), Ok(last)) = (first.trim().parse::<u16>(), last.trim().parse::<u16>()) else {
-            continue;
-        };
-        for number in (first..=last).map(usize::from) {
+    for (first, last) in ranges(list).flatten() {
+        // More than any machine has: the files have refused it.
+        for number in (first..=last.min(u16::MAX.into())).map(|number| number as usize) {
             bits.resize(bits.len().max(number / 8 + 1), 0);
             bits[number / 8] |= 1 << (number % 8);
         }
