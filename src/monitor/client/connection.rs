@@ -176,7 +176,15 @@ impl Shared {
         let packet = message::Packet::new(request, fds)?;
         let send = || packet.send(self.socket.as_fd());
         match self.socket.async_io(Interest::WRITABLE, send).await {
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(self.gone()),
+            // Reset: it has died before it took the connection.
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                ) =>
+            {
+                Err(self.gone())
+            }
             sent => Ok(sent?),
         }
     }
