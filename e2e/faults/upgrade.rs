@@ -82,7 +82,7 @@ fn kind(of: &Value) -> String {
     of.as_str().or(fields.map(String::as_str)).unwrap().to_owned()
 }
 
-fn say(to: &OwnedFd, what: &Value) {
+fn say(to: &impl AsFd, what: &Value) {
     message::Packet::new(what, vec![])
         .unwrap()
         .send(to.as_fd())
@@ -152,7 +152,8 @@ async fn a_monitor_answers_daemons_of_versions_to_come() {
         .join("containers")
         .join(&container.id)
         .join("monitor.sock");
-    let monitor = socket::connect(&path).unwrap();
+    let monitor = UnixStream::from(socket::connect(&path).unwrap());
+    monitor.set_nonblocking(false).unwrap();
     let mut record = vec![];
     let mut ask = |call: Value| {
         say(&monitor, &json!({"id": 41, "call": call, "hurry": true}));
