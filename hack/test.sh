@@ -3,10 +3,9 @@
 #
 #   unit     format, lints, unit and documentation tests
 #   grpc     the daemon over gRPC: every call, good and bad input
-#   faults   processes killed at every step and at random, reboots; by name only; e2e/faults/run.sh --long: more of it
+#   faults   processes killed at every step and at random, reboots; e2e/faults/run.sh --long: more of it
 #   critest  Kubernetes' conformance suite for CRI runtimes, unmodified
-#   critest-kills  the same, while the daemon is killed every five seconds (by name only: a command that is run again after a
-#            kill may fail for that)
+#   critest-kills  the same, while the daemon is killed every five seconds
 #   crictl   the CRI client that operators use
 #   kubelet  a real kubelet with static pods
 #   cni-churn  a thousand pods while three calls of the network's plugins in ten fail (by name only)
@@ -24,7 +23,7 @@ set -euo pipefail
 
 readonly ALL=(unit grpc faults critest critest-kills crictl kubelet cni-churn power planted fuzz guest guest-cuts)
 # What a run without arguments does. The others are run by name until they have been green for a while.
-readonly DEFAULT=(unit grpc critest crictl kubelet guest)
+readonly DEFAULT=(unit grpc faults critest critest-kills crictl kubelet guest)
 
 case ${1-} in -h | --help)
 	sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Power cuts without a power switch: run.sh [CUTS] (10): so many on ext4 and on xfs each; run.sh --case layer: a few on ext4.
-# CORACLE_SEED repeats a run. See power.py.
+# Power cuts without a power switch: run.sh [CUTS [KIND]]: so many (10) on ext4 and on xfs each, or on KIND; run.sh --case
+# layer: a few on ext4. CORACLE_SEED repeats a run. See power.py.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=hack/lib.sh
@@ -15,6 +15,7 @@ enter_node "$here/run.sh" "$@"
 node_up
 
 cuts=${1:-10} kinds=(ext4 xfs)
+[ -z "${2-}" ] || kinds=("$2")
 if [ "$cuts" = --case ]; then cuts=4 kinds=(ext4); fi
 seed=${CORACLE_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
 
