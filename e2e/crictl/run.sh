@@ -14,7 +14,7 @@ enter_node "$here/run.sh" "$@"
 node_up
 start_runtime
 
-readonly IMAGE=registry.k8s.io/e2e-test-images/busybox:1.29-2
+readonly IMAGE=registry.k8s.io/e2e-test-images/busybox:1.29-2 SERVER=registry.k8s.io/e2e-test-images/nginx:1.14-2
 OUT=''
 
 crictl() { "$CRI_TOOLS/crictl" --runtime-endpoint "unix://$SOCKET" --timeout 20s "$@"; }
@@ -141,6 +141,56 @@ for transport in spdy websocket; do
 	check "exec -it by $transport tells the command's exit code" \
 		grep -q 'exit code 3' <<<"$(typing 'exit 3\n' exec -it -r "$transport" "$container" sh)"
 done
+
+# attach, to containers with a terminal, each of which ends when it has heard a line and has the client's size.
+for transport in spdy websocket; do
+	cat >"$NODE/attached.yaml" <<-END
+		metadata: {name: $transport, attempt: 0}
+		image: {image: $IMAGE}
+		command: [sh, -c, "until read -t 1 -r line; do echo waiting; done; until stty size | grep -q '^33 111'; do sleep 0.1; done; echo got \$line"]
+		stdin: true
+		tty: true
+		log_path: $transport.log
+		linux: {}
+	END
+	run "create makes a container with a terminal" create "$pod" "$NODE/attached.yaml" "$NODE/pod.yaml" || continue
+	attached=$OUT
+	run "start starts it" start "$attached" || continue
+	check "attach -it by $transport has the client's keys and size, and ends with the container" \
+		grep -q '^got one' <<<"$(typing 'one\n' attach -it -r "$transport" "$attached")"
+	check "the log has what attach by $transport has shown" grep -q 'stdout F got one' "$NODE/disk/logs/$transport.log"
+	refused "attach to an ended container says so" 'not running' attach -r "$transport" "$attached"
+	run "rm removes it" rm "$attached"
+done
+refused "attach -t to a container without a terminal says so" 'no terminal' attach -t "$container"
+
+# port-forward, to a web server.
+run "pull brings a web server" pull "$SERVER"
+cat >"$NODE/server.yaml" <<-END
+	metadata: {name: server, attempt: 0}
+	image: {image: $SERVER}
+	log_path: server.log
+	linux: {}
+END
+run "create makes a web server" create "$pod" "$NODE/server.yaml" "$NODE/pod.yaml"
+server=$OUT
+run "start starts it" start "$server"
+for transport in spdy websocket; do
+	crictl port-forward -r "$transport" "$pod" 18080:80 >"$NODE/forward.log" 2>&1 &
+	forward=$!
+	check "curl through port-forward by $transport reaches the server" \
+		curl --silent --show-error --fail --retry 30 --retry-delay 1 --retry-connrefused http://127.0.0.1:18080/
+	kill "$forward"
+	wait "$forward" || true
+done
+run "rm -f removes the web server" rm -f "$server"
+
+says "update prints the id" "^$container\$" update --memory 134217728 --cpu-quota 50000 --cpu-period 100000 "$container"
+holds "inspect shows the new limits" \
+	'(lambda r: int(r["memoryLimitInBytes"]) == 134217728 and int(r["cpuQuota"]) == 50000)(x["status"]["resources"]["linux"])' \
+	inspect "$container"
+refused "update refuses what no kernel takes" 'invalidargument|cpu' update --cpu-period 1 "$container"
+refused "checkpoint says by name that it is not there" 'unimplemented.*CheckpointContainer' checkpoint --export="$NODE/disk/checkpoint.tar" "$container"
 
 says "logs has what it wrote" '^to-stdout$' logs "$container"
 check "the log file is in CRI's format" grep -qE '^[0-9T:.-]+(Z|[+-][0-9:]+) stderr F to-stderr$' "$NODE/disk/logs/shell.log"

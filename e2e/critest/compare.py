@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""compare.py REPORT PASSING NOT_YET [EXCEPT]: judges a critest run by its JSON report.
-compare.py --count REPORT: the number of specs that passed.
+"""Judges a critest run by its JSON report.
 
 PASSING lists the specs that must pass, one a line; it may only grow. NOT_YET lists those that need not, each with its
 reason. A spec of neither list, a listed one that did not run, and any skip outside NOT_YET fail: critest skips in
-silence what a runtime does not advertise. What the pattern EXCEPT matches was left out on purpose. Standard output gets
-a line "pass 1 NAME" or "fail 1 NAME" for each spec that counts; standard error says it to people."""
+silence what a runtime does not advertise. Standard output gets a line "pass 1 NAME" or "fail 1 NAME" for each spec that
+counts; standard error says it to people."""
 
+import argparse
 import json
 import re
 import sys
@@ -33,22 +33,31 @@ def specs(path):
     return found
 
 
-def main(report, passing_path, not_yet_path, left_out=None):
+def main():
     """Runs the command line; returns the exit status."""
-    ran = specs(report)
-    passing = lines(passing_path)
-    if left_out:
-        ran = {name: state for name, state in ran.items() if not re.search(left_out, name)}
-        passing = [name for name in passing if not re.search(left_out, name)]
-    not_yet = dict(line.split("\t", 1) for line in lines(not_yet_path))
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("report")
+    parser.add_argument("passing")
+    parser.add_argument("not_yet")
+    parser.add_argument("--only", default="", help="pattern of the specs that were meant to run")
+    parser.add_argument("--but", default="$^", help="pattern of the specs that were left out on purpose")
+    parser.add_argument("--how", default="", help="how they ran, said with each name")
+    args = parser.parse_args()
+
+    def meant(name):
+        return re.search(args.only, name) and not re.search(args.but, name)
+
+    ran = {name: end for name, end in specs(args.report).items() if meant(name)}
+    passing = [name for name in lines(args.passing) if meant(name)]
+    not_yet = dict(line.split("\t", 1) for line in lines(args.not_yet))
     failed = 0
     for name in [*passing, *(name for name in ran if name not in passing and name not in not_yet)]:
         state, message = ran.get(name, ("not run", ""))
         if state == "passed" and name in passing:
-            print("pass 1", name)
+            print("pass 1", name, args.how)
             continue
         failed += 1
-        print("fail 1", name)
+        print("fail 1", name, args.how)
         known = "" if name in passing else " (in neither list)"
         print(f"FAIL  {name}: {state}{known}", *message.splitlines()[:8], sep="\n      ", file=sys.stderr)
     counts = {}
@@ -62,7 +71,4 @@ def main(report, passing_path, not_yet_path, left_out=None):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--count":
-        print(sum(state == "passed" for state, _ in specs(sys.argv[2]).values()))
-        sys.exit(0)
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main())

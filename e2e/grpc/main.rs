@@ -31,6 +31,7 @@ mod misbehaving_networks;
 mod misbehaving_registries;
 mod model;
 mod network;
+mod node;
 mod old_profiles;
 mod old_version;
 mod pods;
@@ -66,6 +67,7 @@ fn tests() -> Vec<Trial> {
     [
         pods::tests(),
         network::tests(),
+        node::tests(),
         check::tests(),
         check_deep::tests(),
         misbehaving_networks::tests(),

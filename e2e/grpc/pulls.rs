@@ -50,7 +50,7 @@ pub(crate) fn request(name: &str, auth: Option<v1::AuthConfig>) -> v1::PullImage
     }
 }
 
-async fn pull(daemon: &Daemon, name: &str) -> String {
+pub(crate) async fn pull(daemon: &Daemon, name: &str) -> String {
     daemon
         .images()
         .pull_image(request(name, None))

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+pub(crate) use coracle::cri::wire::v1 as own;
 use coracle::cri::wire::v1::image_service_client::ImageServiceClient;
 use coracle::cri::wire::v1::runtime_service_client::RuntimeServiceClient;
 use coracle::cri::wire::{MAX_MESSAGE_BYTES, v1};
