@@ -22,6 +22,7 @@ mod escapes;
 mod events;
 mod exec;
 mod forward;
+mod handlers;
 mod holes;
 mod hostile_images;
 mod image_volumes;
@@ -80,6 +81,7 @@ fn tests() -> Vec<Trial> {
         events::tests(),
         streaming::tests(),
         process::tests(),
+        handlers::tests(),
         resources::tests(),
         holes::tests(),
         escapes::tests(),

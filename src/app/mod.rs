@@ -11,6 +11,7 @@ mod driver;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod handlers;
 mod images;
 mod node;
 mod notify;

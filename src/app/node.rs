@@ -9,8 +9,9 @@ use super::admin::AdminService;
 use super::check::{Daemon, Look};
 use super::driver;
 use super::error::AppError;
+use super::handlers::{conf_dirs, handlers};
 use super::images::{image_root, open_images, open_records};
-use crate::cni::{self, Keeper, Network};
+use crate::cni::{self, Networks};
 use crate::config::{self, Config};
 use crate::core::{self, Core};
 use crate::cri::server::Services;
@@ -22,13 +23,13 @@ use crate::sys::idmap;
 use crate::sys::zygote::Zygote;
 
 /// CRI over the core, the image store, the zygote's namespaces and CNI plugins.
-type Adapter = Runtime<Core, Images, ZygotePinner, Network>;
+type Adapter = Runtime<Core, Images, ZygotePinner, Networks>;
 
 /// Everything that answers calls.
 pub(super) struct Node {
     records: Store,
     images: Images,
-    keeper: Keeper,
+    networks: Networks,
     core: Core,
     adapter: Adapter,
     admin: AdminService,
@@ -45,7 +46,7 @@ impl Node {
         let streaming = Server::bind(streaming(&config.streaming)).await?;
         let records = open_records(config)?;
         let images = open_images(config, &records).await?;
-        let (network, keeper) = Network::open(network(config)).await.map_err(AppError::Network)?;
+        let networks = Networks::open(network(config)).await.map_err(AppError::Network)?;
         let core = Core::open(settings, images.clone(), records.clone(), Arc::clone(&zygote))
             .await
             .map_err(AppError::Core)?;
@@ -54,13 +55,14 @@ impl Node {
             Arc::new(core.clone()),
             Arc::new(images.clone()),
             ZygotePinner::new(Arc::clone(&zygote), user_namespaces),
-            network.clone(),
+            networks.clone(),
             records.clone(),
             cri::Settings {
                 state_dir: config.state_dir.clone(),
                 run_dir: config.run_dir.clone(),
                 cgroup_driver,
                 urls: streaming.urls(),
+                handlers: handlers(config),
             },
         )
         .await
@@ -68,15 +70,15 @@ impl Node {
         let daemon = Daemon {
             core: core.clone(),
             images: images.clone(),
-            network,
+            networks: networks.clone(),
             zygote,
         };
-        let look = Look::new(config, self::network(config), records.clone(), Some(daemon));
+        let look = Look::new(config, network(config), records.clone(), Some(daemon));
         Ok(Node {
             admin: AdminService::new(images.clone(), image_root(&config.state_dir)).checked_by(look),
             records,
             images,
-            keeper,
+            networks,
             core,
             streaming: streaming.serve(adapter.clone()),
             adapter,
@@ -100,7 +102,7 @@ impl Node {
         self.streaming.stop().await;
         self.adapter.drain().await;
         self.core.close().await;
-        self.keeper.stop().await;
+        self.networks.stop().await;
         self.images.close().await;
         self.records.close().await;
     }
@@ -123,6 +125,7 @@ async fn user_namespaces(config: &Config, core: &Core, zygote: Arc<Zygote>) -> R
 pub(super) fn network(config: &Config) -> cni::Settings {
     cni::Settings {
         conf_dir: config.cni.conf_dir.clone(),
+        further_conf_dirs: conf_dirs(config),
         plugin_dirs: config.cni.bin_dirs.clone(),
         cache_dir: config.state_dir.join("cni"),
         template: config.cni.conf_template.clone(),

@@ -50,10 +50,11 @@ pub fn audit<E: From<io::Error>>(
     settings: &Settings,
     claims: impl FnOnce() -> Result<BTreeSet<String>, E>,
 ) -> Result<Vec<Stray>, E> {
-    let conf = conflist::load(&settings.conf_dir)
-        .ok()
-        .and_then(|found| found.conf);
-    let reserved = conf.iter().flat_map(reserved).collect::<Vec<_>>();
+    let dirs = [&settings.conf_dir]
+        .into_iter()
+        .chain(&settings.further_conf_dirs);
+    let confs: Vec<NetworkConf> = dirs.filter_map(|dir| conflist::load(dir).ok()?.conf).collect();
+    let reserved = reserved(&confs);
     let entries = entries(&settings.cache_dir)?;
     let claimed = claims()?;
 
@@ -67,9 +68,7 @@ pub fn audit<E: From<io::Error>>(
         .into_iter()
         .filter(|held| !known.contains(held.id.as_str()) && !claimed.contains(&held.id));
     let unknown: Vec<Reserved> = unknown.collect();
-    if let Some(conf) = &conf {
-        strays.extend(pairs_on_bridges(conf)?.into_iter().map(Stray::Link));
-    }
+    strays.extend(pairs_on_bridges(&confs)?.into_iter().map(Stray::Link));
     if unknown.is_empty() {
         return Ok(strays);
     }
@@ -147,28 +146,30 @@ struct Reserved {
     ifname: String,
 }
 
-fn reserved(conf: &NetworkConf) -> Vec<Reserved> {
-    let dirs: BTreeSet<PathBuf> = plugins(conf)
-        .filter_map(|plugin| {
+fn reserved(confs: &[NetworkConf]) -> Vec<Reserved> {
+    // Two configurations may be of one network.
+    let dirs: BTreeSet<(PathBuf, &str)> = confs
+        .iter()
+        .flat_map(|conf| plugins(conf).map(move |plugin| (conf, plugin)))
+        .filter_map(|(conf, plugin)| {
             let ipam = plugin.get("ipam")?;
             (ipam.get("type")?.as_str()? == "host-local").then_some(())?;
             let dir = ipam.get("dataDir").and_then(Value::as_str).unwrap_or(HOST_LOCAL);
-            Some(Path::new(dir).join(conf.name()))
+            Some((Path::new(dir).join(conf.name()), conf.name()))
         })
         .collect();
     let files = dirs
         .iter()
-        .filter_map(|dir| fs::read_dir(dir).ok())
-        .flatten()
-        .flatten();
-    let read = |file: fs::DirEntry| {
+        .filter_map(|(dir, network)| Some((fs::read_dir(dir).ok()?, network)))
+        .flat_map(|(files, network)| files.flatten().map(move |file| (file, network)));
+    let read = |(file, network): (fs::DirEntry, &&str)| {
         let address = file.file_name().into_string().ok()?;
         // Its other files are no addresses.
         let ip = address.parse().ok()?;
         let text = fs::read_to_string(file.path()).ok()?;
         let mut lines = text.lines().map(str::trim);
         Some(Reserved {
-            network: conf.name().to_owned(),
+            network: (*network).to_owned(),
             address,
             ip,
             id: lines.next()?.to_owned(),
@@ -178,10 +179,12 @@ fn reserved(conf: &NetworkConf) -> Vec<Reserved> {
     files.filter_map(read).collect()
 }
 
-/// Pairs with one end on a bridge of the configuration and the other end here as well. The plugin makes the pair in
+/// Pairs with one end on a bridge of a configuration and the other end here as well. The plugin makes the pair in
 /// the other namespace, so that this is no stage of its work.
-fn pairs_on_bridges(conf: &NetworkConf) -> io::Result<Vec<String>> {
-    let bridges: BTreeSet<&str> = plugins(conf)
+fn pairs_on_bridges(confs: &[NetworkConf]) -> io::Result<Vec<String>> {
+    let bridges: BTreeSet<&str> = confs
+        .iter()
+        .flat_map(plugins)
         .filter(|plugin| plugin.get("type").and_then(Value::as_str) == Some("bridge"))
         .map(|plugin| plugin.get("bridge").and_then(Value::as_str).unwrap_or(BRIDGE))
         .collect();

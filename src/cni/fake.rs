@@ -49,6 +49,7 @@ impl Fake {
     pub(super) fn settings(&self) -> Settings {
         Settings {
             conf_dir: self.path("conf"),
+            further_conf_dirs: Default::default(),
             plugin_dirs: vec![self.path("bin")],
             cache_dir: self.path("cache"),
             template: None,

@@ -11,6 +11,7 @@
 //! | `result` | what `ADD` answers, in each version of the format |
 //! | `cache` | attachments on disk, so that `DEL` works after a restart and without the configuration |
 //! | `network`, `attach`, `collect` | the handle, and its verbs; `request` and `error` are what goes in and comes out |
+//! | `networks` | several handles, one a directory of configurations |
 //! | `audit` | what plugins hold for nobody |
 //! | `watch`, `keeper` | directories watched, and the task that keeps the handle's view current |
 //! | `template` | a configuration generated from address ranges |
@@ -28,6 +29,7 @@ mod fake;
 pub mod fuzzing;
 mod keeper;
 mod network;
+mod networks;
 mod request;
 mod result;
 mod template;
@@ -41,6 +43,7 @@ pub use error::NetworkError;
 pub use exec::{ExecError, PluginReport, Verb};
 pub use keeper::Keeper;
 pub use network::{Network, PluginVersions, Settings, Status};
+pub use networks::Networks;
 pub use request::{
     AddRequest, Attachment, Bandwidth, Capabilities, Cidr, DelRequest, DnsConfig, PortMapping, Protocol,
     RequestError,

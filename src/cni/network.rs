@@ -1,7 +1,8 @@
 //! The handle: what is loaded, whether it is ready, and what the verbs and the keeper share. The verbs themselves are
 //! in `attach`.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ use crate::cni::{
 pub struct Settings {
     /// Configurations; the first valid one by file name is used. Need not exist.
     pub conf_dir: PathBuf,
+    /// Further directories of the same kind, each of a network of its own. See [`Networks`](crate::cni::Networks).
+    pub further_conf_dirs: BTreeSet<PathBuf>,
     /// Plugins' executables, first match first. Need not exist.
     pub plugin_dirs: Vec<PathBuf>,
     /// Attachments' entries; on storage that survives a reboot, made where missing.
@@ -89,7 +92,7 @@ pub(super) struct Shared {
     told: watch::Sender<Status>,
     /// Held shared by attaching and detaching, alone by collecting: the plugins must not be told that an attachment
     /// in the making is not valid.
-    pub(super) gate: RwLock<()>,
+    pub(super) gate: Arc<RwLock<()>>,
     /// Tells the keeper that plugins may have become unable.
     pub(super) doubt: Notify,
 }
@@ -123,6 +126,22 @@ impl Network {
     /// status.
     pub async fn open(settings: Settings) -> Result<(Self, Keeper), NetworkError> {
         let cache = Cache::open(settings.cache_dir.clone())?;
+        Ok(Self::with(settings, cache, Arc::default()))
+    }
+
+    /// Another network, of the configurations in `conf_dir`, with the same plugins and records.
+    pub(super) fn beside(&self, conf_dir: PathBuf) -> (Self, Keeper) {
+        let settings = Settings {
+            conf_dir,
+            template: None,
+            further_conf_dirs: BTreeSet::new(),
+            ..self.shared.settings.clone()
+        };
+        let gate = Arc::clone(&self.shared.gate);
+        Self::with(settings, self.shared.cache.clone(), gate)
+    }
+
+    fn with(settings: Settings, cache: Cache, gate: Arc<RwLock<()>>) -> (Self, Keeper) {
         let mut dirs = vec![settings.conf_dir.clone()];
         dirs.extend(settings.plugin_dirs.iter().cloned());
         // Watched first, loaded second: what changes in between is seen again.
@@ -137,13 +156,18 @@ impl Network {
             cache,
             told: watch::Sender::new(nothing.status()),
             view: ArcSwap::from_pointee(nothing),
-            gate: RwLock::new(()),
+            gate,
             doubt: Notify::new(),
             settings,
         });
         shared.reload();
         let keeper = Keeper::start(shared.clone(), watch);
-        Ok((Self { shared }, keeper))
+        (Self { shared }, keeper)
+    }
+
+    /// Returns the directory of its configurations.
+    pub fn conf_dir(&self) -> &Path {
+        &self.shared.settings.conf_dir
     }
 
     /// Returns whether namespaces can be attached, from memory: runs nothing, waits for nothing.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::ConfigError;
-use super::settings::{Config, leaves};
+use super::settings::{BUILT_IN, Config, leaves};
 
 /// The file that is read when none is named. It may be missing; a named one may not.
 pub const DEFAULT_FILE: &str = "/etc/coracle/config.toml";
@@ -46,6 +46,7 @@ pub fn load(file: Option<&Path>, overrides: Overrides) -> Result<Config, ConfigE
         source,
     })?;
     overrides.apply(&mut config);
+    config.runtimes.entry(BUILT_IN.to_owned()).or_default();
     config.validate()?;
     Ok(config)
 }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub use load::{DEFAULT_FILE, Overrides, load};
 pub use render::dump;
 pub use settings::{
-    CgroupDriver, Cni, Config, Containers, Key, Log, LogFormat, LogLevel, Registry, Streaming,
+    CgroupDriver, Cni, Config, Containers, Handler, Key, Log, LogFormat, LogLevel, Registry, Streaming,
 };
 
 /// What is wrong with a configuration.
@@ -52,7 +52,7 @@ pub enum ConfigError {
     #[error("{key} {reason}")]
     Invalid {
         /// The key, dotted.
-        key: &'static str,
+        key: String,
         /// What it must be, and what it is.
         reason: String,
     },

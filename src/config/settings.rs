@@ -2,6 +2,7 @@
 //!
 //! `settings!` keeps a field's documentation beside the field, so that it can be printed as well as read.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -19,13 +20,16 @@ pub struct Key {
 
 /// Declares a table of settings and `KEYS`, its fields with their documentation.
 macro_rules! settings {
-    ($(#[$outer:meta])* pub struct $name:ident { $($(#[doc = $docs:literal])+ pub $key:ident: $kind:ty,)+ }) => {
-        $(#[$outer])*
+    ($(#[doc = $about:literal])+ pub struct $name:ident { $($(#[doc = $docs:literal])+ pub $key:ident: $kind:ty,)+ }) => {
+        $(#[doc = $about])+
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(default)]
         pub struct $name { $($(#[doc = $docs])+ pub $key: $kind,)+ }
 
         impl $name {
+            /// The documentation of the table, a line each, as written.
+            #[allow(dead_code, reason = "most tables are told of by their keys alone")]
+            pub const DOCS: &[&str] = &[$($about),+];
             /// The fields of this table in the order of their declaration.
             pub const KEYS: &[Key] = &[$(Key { name: stringify!($key), docs: &[$($docs),+] }),+];
         }
@@ -54,6 +58,10 @@ settings! {
         /// Cgroup of the processes that watch over containers, from the root of each hierarchy. Never a pod's, so that
         /// no pod pays for them or takes them along when it is killed.
         pub monitor_cgroup: PathBuf,
+        /// The handler of pods that name none: one of the tables below `runtimes`. It answers to its own name as well.
+        pub default_runtime: String,
+        /// The handlers that a RuntimeClass can name, each a table of its own.
+        pub runtimes: BTreeMap<String, Handler>,
         /// What the daemon says about its work, on standard error.
         pub log: Log,
         /// Limits of every container.
@@ -86,6 +94,33 @@ settings! {
         /// Most processes and threads that a container may have; 0 is no limit. The kubelet's `podPidsLimit` holds for
         /// the pod as a whole, beside it.
         pub pids_limit: u32,
+    }
+}
+
+settings! {
+    /// Table `[runtimes.NAME]`: the handler NAME, as RuntimeClasses name it. `coracle` is always there. What a handler
+    /// says holds for the pods that are run after it was said: a pod keeps what it was run with, also when its handler
+    /// is no longer configured.
+    pub struct Handler {
+        /// Directory of the network configurations of its pods, in place of `cni.conf_dir`.
+        pub cni_conf_dir: Option<PathBuf>,
+        /// Annotations that its pods have unless they bring their own of the same name. They are told to network plugins
+        /// that ask for annotations, and written to the OCI configuration of containers; CRI calls answer what was asked for.
+        pub default_annotations: BTreeMap<String, String>,
+        /// Options of the overlay that the root of a container is: `volatile`, which never waits for the disk (what a
+        /// container wrote is lost if the machine crashes), and `index` and `xino`, each with `=on` or `=off`.
+        pub mount_options: Vec<String>,
+        /// Roots of containers are read-only, whether they ask for it or not.
+        pub read_only: bool,
+        /// Capabilities of a container that asks for no others, in place of the built-in set. Those that it adds and drops
+        /// are added to these and dropped from them.
+        pub default_capabilities: Option<Vec<String>>,
+        /// File with the system call filter that `RuntimeDefault` stands for, in place of the built-in one.
+        pub seccomp_profile: Option<PathBuf>,
+        /// AppArmor profile that `RuntimeDefault` stands for. Where AppArmor is off its containers are refused.
+        pub apparmor_profile: Option<String>,
+        /// Privileged containers get neither the devices of the host nor the right to use them.
+        pub privileged_without_host_devices: bool,
     }
 }
 
@@ -223,6 +258,8 @@ impl Default for Config {
             cgroup_driver: CgroupDriver::Auto,
             cgroup_parent: "/coracle".into(),
             monitor_cgroup: "/coracle/monitors".into(),
+            default_runtime: BUILT_IN.to_owned(),
+            runtimes: BTreeMap::from([(BUILT_IN.to_owned(), Handler::default())]),
             log: Log {
                 level: LogLevel::Info,
                 format: LogFormat::Text,
@@ -258,6 +295,25 @@ impl Default for Config {
                 idle_timeout_seconds: NonZeroU32::new(4 * 60 * 60).expect("it is not zero"),
                 creation_timeout_seconds: NonZeroU32::new(30).expect("30 is not zero"),
             },
+        }
+    }
+}
+
+#[allow(
+    clippy::derivable_impls,
+    reason = "every key's default is written here, beside the others"
+)]
+impl Default for Handler {
+    fn default() -> Handler {
+        Handler {
+            cni_conf_dir: None,
+            default_annotations: BTreeMap::new(),
+            mount_options: vec![],
+            read_only: false,
+            default_capabilities: None,
+            seccomp_profile: None,
+            apparmor_profile: None,
+            privileged_without_host_devices: false,
         }
     }
 }
@@ -299,9 +355,15 @@ impl Default for Streaming {
     }
 }
 
+/// The handler that is there without being configured.
+pub(super) const BUILT_IN: &str = "coracle";
+/// The table that there is any number of, each by a name of its own in the place of the last part.
+pub(super) const NAMED: &str = "runtimes.NAME";
+
 /// The tables of [`Config`] with their keys, as they are printed; the first has no name.
-pub(super) const TABLES: [(&str, &[Key]); 7] = [
+pub(super) const TABLES: [(&str, &[Key]); 8] = [
     ("", Config::KEYS),
+    (NAMED, Handler::KEYS),
     ("log", Log::KEYS),
     ("containers", Containers::KEYS),
     ("cni", Cni::KEYS),
@@ -310,11 +372,18 @@ pub(super) const TABLES: [(&str, &[Key]); 7] = [
     ("streaming", Streaming::KEYS),
 ];
 
+/// Whether a key of the first table stands for tables.
+pub(super) fn is_table(key: &Key) -> bool {
+    TABLES
+        .iter()
+        .any(|(name, _)| name.split('.').next() == Some(key.name))
+}
+
 /// Every key that takes a value, dotted.
 pub(super) fn leaves() -> impl Iterator<Item = (String, &'static Key)> {
     TABLES.into_iter().flat_map(|(table, keys)| {
         keys.iter()
-            .filter(move |key| !(table.is_empty() && TABLES.iter().any(|(name, _)| *name == key.name)))
+            .filter(move |key| !(table.is_empty() && is_table(key)))
             .map(move |key| match table {
                 "" => (key.name.to_owned(), key),
                 _ => (format!("{table}.{}", key.name), key),

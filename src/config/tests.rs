@@ -4,7 +4,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use super::settings::{TABLES, leaves};
+use super::settings::{NAMED, TABLES, is_table, leaves};
 use super::*;
 
 /// Loads `main` with `drop_ins` beside it; the error is the whole chain, without the directory.
@@ -118,6 +118,46 @@ fn values_that_cannot_be_used_are_refused_by_key() {
         ("[log]\nformat = 3", "cannot parse config.toml"),
         ("state_dir = ", "cannot parse config.toml"),
         (&long, "socket must be at most 107 bytes long, not 108"),
+        (
+            "default_runtime = 'rnuc'\n[runtimes.runc]",
+            r#"default_runtime must be a handler below runtimes (coracle, runc), not "rnuc""#,
+        ),
+        ("[runtimes.Kata]", "runtimes.\"Kata\" must be named by"),
+        ("[runtimes.a-]", "runtimes.\"a-\" must be named by"),
+        ("[runtimes.\"\"]", "runtimes.\"\" must be named by"),
+        (
+            "[runtimes.x]\ncni_conf_dir = 'net.d'",
+            "runtimes.x.cni_conf_dir must be an absolute path",
+        ),
+        (
+            "[runtimes.x]\nseccomp_profile = 'a.json'",
+            "runtimes.x.seccomp_profile must be an absolute path",
+        ),
+        (
+            "[runtimes.x]\nmount_options = ['volatile', 'metacopy=on']",
+            "runtimes.x.mount_options must be some of volatile, index=on, index=off, xino=on, xino=off, not \"metacopy=on\"",
+        ),
+        (
+            "[runtimes.x]\ndefault_capabilities = ['CAP_CHOWN', 'FLY']",
+            "runtimes.x.default_capabilities must be names of capabilities, such as CHOWN, not \"FLY\"",
+        ),
+        (
+            "[runtimes.x]\napparmor_profile = ''",
+            "runtimes.x.apparmor_profile must be the name of a loaded profile",
+        ),
+        (
+            "[runtimes.x.default_annotations]\n'' = 'y'",
+            "runtimes.x.default_annotations must have names",
+        ),
+        ("[runtimes.x]\nread_only = 'yes'", "cannot parse config.toml"),
+        (
+            "[runtimes.x]\nsnapshotter = 'overlayfs'",
+            "unknown keys in config.toml: runtimes.x.snapshotter",
+        ),
+        (
+            "[runtimes.x]\ncni_confdir = '/x'",
+            "runtimes.x.cni_confdir (did you mean runtimes.NAME.cni_conf_dir?)",
+        ),
     ] {
         check_refused(main, expected);
     }
@@ -185,8 +225,40 @@ fn keys_on_the_command_line_are_checked_as_those_in_files_are() {
 }
 
 #[test]
+fn the_built_in_handler_is_there_beside_those_of_the_files() {
+    let config = load_texts(
+        "default_runtime = 'strict'\n[runtimes.strict]\nread_only = true\nmount_options = ['volatile']\n",
+        &[(
+            "10-a.toml",
+            "[runtimes.strict]\nmount_options = []\n[runtimes.other]\n",
+        )],
+    )
+    .unwrap();
+
+    let strict = Handler {
+        read_only: true,
+        ..Handler::default()
+    };
+    let expected = [
+        ("coracle", Handler::default()),
+        ("other", Handler::default()),
+        ("strict", strict),
+    ];
+    let expected = expected.map(|(name, handler)| (name.to_owned(), handler));
+    assert_eq!(config.runtimes, expected.into());
+    assert_eq!(config.default_runtime, "strict");
+}
+
+#[test]
 fn what_is_dumped_loads_as_the_same() {
     let mut config = Config::default();
+    let handler = Handler {
+        default_annotations: [("example.com/a b".to_owned(), "\"quoted\"".to_owned())].into(),
+        default_capabilities: Some(vec!["CHOWN".to_owned()]),
+        apparmor_profile: Some("x".to_owned()),
+        ..Handler::default()
+    };
+    config.runtimes.insert("x-1".to_owned(), handler);
     config.registry.auth_file = Some("/etc/coracle/auth.json".into());
     config.log.format = LogFormat::Json;
 
@@ -234,12 +306,17 @@ fn reference() -> String {
         if !table.is_empty() {
             text += &format!("\n## `[{table}]`\n");
         }
-        for key in keys
-            .iter()
-            .filter(|key| !TABLES.iter().any(|(name, _)| *name == key.name))
-        {
+        if table == NAMED {
+            let docs: Vec<_> = Handler::DOCS.iter().map(|line| line.trim()).collect();
+            text += &format!("\n{}\n", docs.join("\n"));
+        }
+        let instance = match table {
+            NAMED => "runtimes.coracle",
+            _ => table,
+        };
+        for key in keys.iter().filter(|key| !(table.is_empty() && is_table(key))) {
             let docs: Vec<_> = key.docs.iter().map(|line| line.trim()).collect();
-            let value = default_of(table, key.name);
+            let value = default_of(instance, key.name);
             text += &format!(
                 "\n### `{}`\n\n{}\n\nDefault: `{value}`\n",
                 key.name,

@@ -3,11 +3,17 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
+use oci_spec::runtime::Capability;
+
 use super::ConfigError;
-use super::settings::Config;
+use super::settings::{Config, Handler};
 
 /// `sun_path` is 108 bytes with its closing zero (unix(7)).
 const LONGEST_SOCKET: usize = 107;
+/// A handler's name is a label of DNS (RFC 1123): a RuntimeClass can name no other.
+const LONGEST_NAME: usize = 63;
+/// The overlay's options that change nothing of what a container may do or see.
+const MOUNT_OPTIONS: [&str; 5] = ["volatile", "index=on", "index=off", "xino=on", "xino=off"];
 
 impl Config {
     /// Checks every value that could not be used later.
@@ -58,13 +64,85 @@ impl Config {
             let reason = "and streaming.tls_key must be set together".to_owned();
             return invalid("streaming.tls_certificate", reason);
         }
+        for (name, handler) in &self.runtimes {
+            handler_name(name)?;
+            handler.validate(&format!("runtimes.{name}"))?;
+        }
+        if !self.runtimes.contains_key(&self.default_runtime) {
+            let known: Vec<&str> = self.runtimes.keys().map(String::as_str).collect();
+            let reason = format!(
+                "must be a handler below runtimes ({}), not {:?}",
+                known.join(", "),
+                self.default_runtime
+            );
+            return invalid("default_runtime", reason);
+        }
         Ok(())
     }
 }
 
+impl Handler {
+    /// `table` is its dotted name.
+    fn validate(&self, table: &str) -> Result<(), ConfigError> {
+        let key = |name: &str| format!("{table}.{name}");
+        for (name, path) in [
+            ("cni_conf_dir", &self.cni_conf_dir),
+            ("seccomp_profile", &self.seccomp_profile),
+        ] {
+            path.as_ref().map_or(Ok(()), |path| absolute(&key(name), path))?;
+        }
+        let option = |option: &&String| !MOUNT_OPTIONS.contains(&option.as_str());
+        if let Some(other) = self.mount_options.iter().find(option) {
+            let reason = format!("must be some of {}, not {other:?}", MOUNT_OPTIONS.join(", "));
+            return invalid(&key("mount_options"), reason);
+        }
+        let capabilities = self.default_capabilities.iter().flatten();
+        if let Some(other) = capabilities.into_iter().find(|name| !is_capability(name)) {
+            let reason = format!("must be names of capabilities, such as CHOWN, not {other:?}");
+            return invalid(&key("default_capabilities"), reason);
+        }
+        let odd = |c: char| c.is_control() || c == '/';
+        if let Some(name) = &self.apparmor_profile
+            && (name.is_empty() || name.contains(odd))
+        {
+            let reason = format!("must be the name of a loaded profile, not {name:?}");
+            return invalid(&key("apparmor_profile"), reason);
+        }
+        if let Some(name) = self.default_annotations.keys().find(|name| name.is_empty()) {
+            let reason = format!("must have names, not {name:?}");
+            return invalid(&key("default_annotations"), reason);
+        }
+        Ok(())
+    }
+}
+
+fn handler_name(name: &str) -> Result<(), ConfigError> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let inner = |b: u8| plain(b) || b == b'-';
+    let bytes = name.as_bytes();
+    let ends = bytes.first().zip(bytes.last());
+    if ends.is_some_and(|(first, last)| plain(*first) && plain(*last))
+        && bytes.len() <= LONGEST_NAME
+        && bytes.iter().all(|b| inner(*b))
+    {
+        return Ok(());
+    }
+    let reason = format!(
+        "must be named by 1 to {LONGEST_NAME} lower case letters, digits and inner hyphens, as a RuntimeClass names it"
+    );
+    invalid(&format!("runtimes.{name:?}"), reason)
+}
+
+/// With or without `CAP_`, in either case.
+fn is_capability(name: &str) -> bool {
+    let upper = name.to_ascii_uppercase();
+    let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
+    bare.parse::<Capability>().is_ok()
+}
+
 /// Takes `/a/b`; neither `a/b` nor `/a/../b`, which mean different things to different readers, nor what TOML
 /// could not hold.
-fn absolute(key: &'static str, path: &Path) -> Result<(), ConfigError> {
+fn absolute(key: &str, path: &Path) -> Result<(), ConfigError> {
     let climbs = path.components().any(|part| part == Component::ParentDir);
     if path.is_absolute() && !climbs && path.to_str().is_some() {
         return Ok(());
@@ -75,6 +153,7 @@ fn absolute(key: &'static str, path: &Path) -> Result<(), ConfigError> {
     )
 }
 
-fn invalid(key: &'static str, reason: String) -> Result<(), ConfigError> {
+fn invalid(key: &str, reason: String) -> Result<(), ConfigError> {
+    let key = key.to_owned();
     Err(ConfigError::Invalid { key, reason })
 }

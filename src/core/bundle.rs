@@ -74,13 +74,13 @@ pub(super) fn limit_processes(spec: &mut Spec, limit: i64) {
     spec.set_linux(Some(linux));
 }
 
-/// A snapshot in the monitor's terms.
-pub(super) fn overlay(snapshot: &Snapshot, target: &Path) -> Overlay {
+/// A snapshot in the monitor's terms, mounted with further options of overlay's.
+pub(super) fn overlay(snapshot: &Snapshot, target: &Path, options: &[String]) -> Overlay {
     Overlay {
         lower: snapshot.lower.clone(),
         upper: Some(snapshot.upper.clone()),
         work: Some(snapshot.work.clone()),
         target: target.to_owned(),
-        options: vec![],
+        options: options.to_vec(),
     }
 }

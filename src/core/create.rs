@@ -305,7 +305,11 @@ impl Core {
             process,
             stdio,
             log: logged.then(|| entry.record.log_file()),
-            rootfs: Some(bundle::overlay(snapshot, &plan.places.rootfs)),
+            rootfs: Some(bundle::overlay(
+                snapshot,
+                &plan.places.rootfs,
+                &entry.record.config.mount_options,
+            )),
             staging: wants_staging.then(|| plan.places.staging.clone()),
             trees: self.staged(entry, plan)?,
             namespaces: 0,

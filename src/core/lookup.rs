@@ -73,6 +73,7 @@ fn find_on_host(config: &ContainerConfig) -> Result<Found> {
     }
     let security = config.linux.as_ref().map(|l| &l.security);
     let privileged = security.is_some_and(|s| s.privileged);
+    let all_devices = security.is_some_and(|s| s.privileged && !s.without_host_devices);
     let seccomp_profile = match security.map(|s| &s.seccomp) {
         Some(Profile::Localhost(path)) if !privileged => Some(profile(path)?),
         _ => None,
@@ -87,7 +88,7 @@ fn find_on_host(config: &ContainerConfig) -> Result<Found> {
         })
         .collect::<Result<_>>()?;
     let mut found = devices::asked(&config.devices)?;
-    if privileged {
+    if all_devices {
         found.extend(devices::all().map_err(|e| failed("list", Path::new("/dev"), e))?);
     }
     Ok(Found {

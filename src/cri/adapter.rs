@@ -4,12 +4,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cri::containers::Key;
 use crate::cri::events::Hub;
 use crate::cri::flights::Flights;
+use crate::cri::handlers::{self, Handlers};
 use crate::cri::sandbox::{Network, Parts, Pinner, Registry, Sandboxes};
 use crate::cri::stats::Rates;
 use crate::model::{self, Result};
@@ -24,6 +26,7 @@ pub struct Runtime<R, I, P, N> {
     pub(super) sandboxes: Sandboxes<R, P, N>,
     pub(super) creating: Flights<Key, String>,
     pub(super) settings: Arc<Settings>,
+    pub(super) handlers: handlers::Current,
     pub(super) events: Arc<Hub>,
     pub(super) rates: Arc<Rates>,
     tasks: TaskTracker,
@@ -41,6 +44,8 @@ pub struct Settings {
     pub cgroup_driver: Driver,
     /// Where streaming requests wait for their clients.
     pub urls: Urls,
+    /// The handlers at first; [`Runtime::set_handlers`] replaces them.
+    pub handlers: Handlers,
 }
 
 impl<R, I, P, N> Runtime<R, I, P, N>
@@ -65,6 +70,7 @@ where
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let registry = Arc::new(Registry::default());
         let events = Arc::new(Hub::new(Arc::clone(&registry)));
+        let handlers = Arc::new(ArcSwap::from_pointee(settings.handlers.clone()));
         let sandboxes = Sandboxes::open(Parts {
             store,
             containers: Arc::clone(&containers),
@@ -72,6 +78,7 @@ where
             network,
             registry,
             events: Arc::clone(&events),
+            handlers: Arc::clone(&handlers),
             dir: settings.run_dir.join("sandboxes"),
             tasks: tasks.clone(),
             stop: stop.clone(),
@@ -82,11 +89,17 @@ where
             sandboxes: sandboxes.await?,
             creating: Flights::new(tasks.clone()),
             settings: Arc::new(settings),
+            handlers,
             events,
             rates: Arc::default(),
             tasks,
             stop,
         })
+    }
+
+    /// Takes other handlers for the pods that come. Those there are keep what they were run with.
+    pub fn set_handlers(&self, handlers: Handlers) {
+        self.handlers.store(Arc::new(handlers));
     }
 
     /// Ends the streams that have no end of their own, each in good order. Called when no new calls are to come.
@@ -110,6 +123,7 @@ impl<R, I, P, N> Clone for Runtime<R, I, P, N> {
             sandboxes: self.sandboxes.clone(),
             creating: self.creating.clone(),
             settings: Arc::clone(&self.settings),
+            handlers: Arc::clone(&self.handlers),
             events: Arc::clone(&self.events),
             rates: Arc::clone(&self.rates),
             tasks: self.tasks.clone(),

@@ -65,6 +65,7 @@ where
         if record.phase != Phase::Ready {
             return Err(Error::precondition(format!("pod sandbox {sandbox} is not ready")));
         }
+        self.check_image_handler(&config, &record)?;
         let config = self.decode(config, &record).await?;
         if let Some(known) = self.known(&key).await? {
             return match known.state {
@@ -85,6 +86,19 @@ where
         let created = self.containers.create_container(request).await?;
         drop(gate);
         Ok(created.container_id)
+    }
+
+    /// An image for another handler than that of its sandbox is not what was meant.
+    fn check_image_handler(&self, config: &v1::ContainerConfig, sandbox: &Record) -> Result<()> {
+        let image = config.image.as_ref();
+        let named = image.map_or("", |image| image.runtime_handler.as_str());
+        let (own, handlers) = (&sandbox.config.runtime_handler, self.handlers.load());
+        match named.is_empty() || named == own || handlers.meant(named) == handlers.meant(own) {
+            true => Ok(()),
+            false => Err(Error::invalid(format!(
+                "config.image.runtime_handler {named} is not that of the pod sandbox, {own:?}"
+            ))),
+        }
     }
 
     async fn decode(&self, config: v1::ContainerConfig, sandbox: &Record) -> Result<ContainerConfig> {

@@ -61,10 +61,10 @@ where
 
 impl<R, I, P, N> Runtime<R, I, P, N>
 where
-    R: 'static,
+    R: model::RuntimeService + model::Stats + model::Events,
     I: model::ImageService + model::Filesystem,
-    P: 'static,
-    N: 'static,
+    P: Pinner,
+    N: Network,
 {
     async fn images_list(&self, request: v1::ListImagesRequest) -> Result<v1::ListImagesResponse> {
         let images = self.images_where(request.filter).await?.collect();
@@ -106,6 +106,7 @@ where
     }
 
     async fn image_pull(&self, request: v1::PullImageRequest) -> Result<v1::PullImageResponse> {
+        self.check_handler(request.image.as_ref())?;
         let request = PullImageRequest {
             image: Some(convert::required_image(request.image, "image")?),
             auth: request.auth.map(convert::auth),
@@ -114,6 +115,20 @@ where
         Ok(v1::PullImageResponse {
             image_ref: pulled.image_ref,
         })
+    }
+
+    /// A handler that an image is pulled for is configured, or a sandbox was run with it. What is asked of images that are
+    /// here holds for all handlers.
+    fn check_handler(&self, image: Option<&v1::ImageSpec>) -> Result<()> {
+        let named = image.map_or("", |image| image.runtime_handler.as_str());
+        let Err(unknown) = self.handlers.load().get(named).map(drop) else {
+            return Ok(());
+        };
+        let mut in_use = self.sandboxes.all().into_iter();
+        match in_use.any(|record| record.config.runtime_handler == named) {
+            true => Ok(()),
+            false => Err(unknown.within("image")),
+        }
     }
 
     async fn image_remove(&self, request: v1::RemoveImageRequest) -> Result<v1::RemoveImageResponse> {

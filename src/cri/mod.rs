@@ -14,6 +14,7 @@
 //! | `/etc/hosts` and the like, `/dev/shm` | `sandbox::files` | mounts |
 //! | log directory, cgroup parent | `convert::container` | parts of the configuration |
 //! | privileges of the pod | `convert::security` | plain security settings |
+//! | its handler (RuntimeClass) | `handlers`, kept in `sandbox::record` | parts of the configuration |
 
 mod adapter;
 pub mod client;
@@ -23,6 +24,7 @@ mod events;
 mod flights;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod handlers;
 mod images;
 mod metrics;
 mod node;
@@ -42,5 +44,6 @@ pub mod wire;
 mod tests;
 
 pub use adapter::{Runtime, Settings};
+pub use handlers::{Handler, Handlers};
 pub(crate) use sandbox::audit;
 pub use sandbox::{AttachRequest, Held, Network, PinRequest, Pinner, ZygotePinner};

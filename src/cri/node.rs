@@ -1,8 +1,11 @@
 //! The calls about the runtime itself: version, readiness, and what it agrees on with the kubelet.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use crate::cri::adapter::Runtime;
+use crate::cri::handlers::Handler;
 use crate::cri::sandbox::{Network, Pinner, Told};
 use crate::cri::v1alpha2::ApiVersion;
 use crate::cri::wire::v1;
@@ -44,12 +47,13 @@ where
         let mut conditions: Vec<RuntimeCondition> = answer.conditions;
         // The model's network is a container's own; the pods' is the adapter's.
         conditions.retain(|condition| condition.kind != NETWORK_READY);
-        conditions.push(network_condition(self.sandboxes.network().ready()));
+        conditions.push(network_condition(self.sandboxes.network().ready(None)));
         let told = self.sandboxes.debts_told();
         conditions.extend(debt_condition(&told));
         let mut info = answer.info;
         if verbose {
             info.insert("config".to_owned(), self.config_info());
+            info.insert("runtimeHandlers".to_owned(), self.handlers_info());
             info.insert(
                 "networkDebts".to_owned(),
                 json!(self.sandboxes.debts()).to_string(),
@@ -57,24 +61,50 @@ where
             info.insert("networkDebtCounts".to_owned(), json!(told).to_string());
         }
         let user_namespaces = self.sandboxes.user_namespaces();
+        let features = v1::RuntimeHandlerFeatures {
+            recursive_read_only_mounts: true,
+            user_namespaces,
+        };
         Ok(v1::StatusResponse {
             status: Some(v1::RuntimeStatus {
                 conditions: conditions.into_iter().map(condition).collect(),
             }),
             info,
-            runtime_handlers: vec![v1::RuntimeHandler {
-                name: String::new(),
-                features: Some(v1::RuntimeHandlerFeatures {
-                    recursive_read_only_mounts: true,
-                    user_namespaces,
-                }),
-            }],
+            runtime_handlers: self.handlers_with(features),
             features: Some(v1::RuntimeFeatures {
                 supplemental_groups_policy: true,
                 user_namespaces_host_network: user_namespaces,
                 mount_options: false,
             }),
         })
+    }
+
+    /// The default handler by no name, then all by theirs. What they can do is the node's.
+    fn handlers_with(&self, features: v1::RuntimeHandlerFeatures) -> Vec<v1::RuntimeHandler> {
+        let handlers = self.handlers.load();
+        let names = [""].into_iter().chain(handlers.all().map(|(name, _)| name));
+        let one = |name: &str| v1::RuntimeHandler {
+            name: name.to_owned(),
+            features: Some(features),
+        };
+        names.map(one).collect()
+    }
+
+    /// What each handler says, and whether its network is ready.
+    fn handlers_info(&self) -> String {
+        let handlers = self.handlers.load();
+        let one = |(name, handler): (&str, &Handler)| {
+            let network = self.sandboxes.network().ready(handler.cni_conf_dir.as_deref());
+            let told = json!({
+                "settings": handler,
+                "default": name == handlers.meant(""),
+                "networkReady": network.is_ok(),
+                "networkMessage": network.err().unwrap_or_default(),
+            });
+            (name.to_owned(), told)
+        };
+        let all: BTreeMap<String, serde_json::Value> = handlers.all().map(one).collect();
+        json!(all).to_string()
     }
 
     fn config_info(&self) -> String {

@@ -5,6 +5,7 @@ mod bad_containers;
 mod bad_pods;
 mod containers;
 mod events;
+mod handlers;
 mod images;
 mod node;
 mod pods;

@@ -65,9 +65,15 @@ pub struct ContainerConfig {
     /// Further: unstructured pairs, returned as given.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub annotations: BTreeMap<String, String>,
+    /// Further: pairs that the OCI configuration has beside `annotations`, which win. Returned nowhere.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub default_annotations: BTreeMap<String, String>,
     /// Further: the adapter's pairs.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tags: Tags,
+    /// Further: options of the overlay that is its root, such as `volatile`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub mount_options: Vec<String>,
     /// Further: name of the signal that asks the container to end (`SIGUSR1`); empty takes the image's, then SIGTERM.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub stop_signal: String,
@@ -101,9 +107,6 @@ pub struct ImageSpec {
     /// Further: unstructured pairs, returned as given.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub annotations: BTreeMap<String, String>,
-    /// Further: name of the runtime handler the image is for.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub runtime_handler: String,
     /// Further: what the caller keeps for a mounted image (CRI `ImageSpec.image_ref`), returned as given.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub image_ref: String,

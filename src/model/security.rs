@@ -11,6 +11,9 @@ pub struct Security {
     /// All capabilities, all devices, no masked paths, no seccomp filter, writable /sys.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub privileged: bool,
+    /// A privileged container has no more devices than another.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub without_host_devices: bool,
     /// Changes to the default capabilities.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub capabilities: Capabilities,
@@ -50,6 +53,9 @@ pub struct Security {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Capabilities {
+    /// The default set, in place of the runtime's own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub default: Option<Vec<String>>,
     /// Added to the default set.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub add: Vec<String>,

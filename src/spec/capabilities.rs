@@ -127,7 +127,10 @@ pub(super) fn sets(
     let drop = listed(&asked.drop, "drop")?;
     let ambient = listed(&asked.add_ambient, "add_ambient")?;
 
-    let mut base = mask(DEFAULT).expect("the default names are in the table");
+    let mut base = match &asked.default {
+        Some(names) => listed(names, "default")?,
+        None => mask(DEFAULT).expect("the default names are in the table"),
+    };
     if has_all(&asked.add) {
         base = available;
     }

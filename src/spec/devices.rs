@@ -110,8 +110,8 @@ pub(super) fn bound(devices: &[DeviceNode]) -> impl Iterator<Item = &DeviceNode>
 
 /// Access rules, in order: nothing, then what every container has, then the container's own. Anyone may make any
 /// node, since that alone gives no access.
-pub(super) fn rules(devices: &[DeviceNode], privileged: bool) -> Vec<LinuxDeviceCgroup> {
-    if privileged {
+pub(super) fn rules(devices: &[DeviceNode], all: bool) -> Vec<LinuxDeviceCgroup> {
+    if all {
         return vec![rule(true, LinuxDeviceType::A, None, None, "rwm")];
     }
     let mut rules = vec![

@@ -42,6 +42,7 @@ mod user;
 mod tests;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::Config as ImageConfig;
@@ -159,7 +160,7 @@ pub fn generate(input: &Input<'_>) -> Result<Output, SpecError> {
         .set_root(Some(root))
         .set_mounts(Some(mounts.mounts))
         .set_hostname(hostname)
-        .set_annotations(None)
+        .set_annotations(annotations(input.config))
         .set_process(Some(engine_process(&process)))
         .set_linux(Some(engine));
     Ok(Output {
@@ -191,9 +192,10 @@ fn engine_linux(
     let asked = linux.resources.clone().unwrap_or_default();
     let mut limits = resources::resources(&asked, input.host)?;
     warnings.append(&mut limits.warnings);
+    let all_devices = security.privileged && !security.without_host_devices;
     limits
         .linux
-        .set_devices(Some(devices::rules(input.devices, security.privileged)));
+        .set_devices(Some(devices::rules(input.devices, all_devices)));
     let hidden = |paths: &[String]| match security.privileged {
         true => Some(vec![]),
         false => Some(paths.to_vec()),
@@ -216,6 +218,16 @@ fn engine_linux(
         .set_readonly_paths(hidden(&readonly))
         .set_rootfs_propagation(Some(mounts::rootfs_propagation(staged).to_owned()));
     Ok(engine)
+}
+
+/// Told to readers of the specification: what the container was given, and what it has by default.
+fn annotations(config: &ContainerConfig) -> Option<HashMap<String, String>> {
+    let defaults = config.default_annotations.iter();
+    let all: HashMap<String, String> = defaults
+        .chain(&config.annotations)
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    Some(all).filter(|all| !all.is_empty())
 }
 
 /// Told to readers of the specification: the namespace is joined with its maps written.

@@ -89,6 +89,11 @@ impl Place {
         fs::write(file, toml).unwrap();
     }
 
+    /// Takes back what [`Place::set`] set.
+    pub(crate) fn unset(&self) {
+        fs::remove_dir_all(self.config().with_extension("toml.d")).unwrap();
+    }
+
     /// Parent of the cgroups of this daemon's pods.
     pub(crate) fn cgroup_parent(&self) -> String {
         format!("{}/{}", node().cgroup_parent(), self.name)

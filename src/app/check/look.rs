@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::app::driver::slice;
 use crate::app::images::settings;
 use crate::app::node::text;
-use crate::cni::{self, Network, Stray};
+use crate::cni::{self, Networks, Stray};
 use crate::config::Config;
 use crate::core::{Core, audit as containers};
 use crate::cri::audit as sandboxes;
@@ -38,7 +38,7 @@ pub(in crate::app) struct Look {
 pub(in crate::app) struct Daemon {
     pub(in crate::app) core: Core,
     pub(in crate::app) images: Images,
-    pub(in crate::app) network: Network,
+    pub(in crate::app) networks: Networks,
     pub(in crate::app) zygote: Arc<Zygote>,
 }
 
@@ -218,7 +218,11 @@ impl Look {
                 .map(|claims| claims.attached)
                 .map_err(Failure)
         };
-        let strays = cni::audit(&self.network, claims).map_err(|Failure(error)| error)?;
+        let mut network = self.network.clone();
+        if let Some(daemon) = &self.daemon {
+            network.further_conf_dirs = daemon.networks.further_dirs();
+        }
+        let strays = cni::audit(&network, claims).map_err(|Failure(error)| error)?;
         let found = strays.into_iter().map(|stray| Found {
             finding: finding_of(&stray),
             origin: Origin::Network(stray),

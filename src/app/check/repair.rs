@@ -1,7 +1,7 @@
 //! Puts a finding right, by the layer that found it.
 
 use super::{Found, Look, Origin};
-use crate::cni::Network;
+use crate::cni::Networks;
 use crate::core::audit as containers;
 use crate::cri::audit as sandboxes;
 use crate::image::repair_at_rest;
@@ -16,11 +16,13 @@ impl Look {
             (Origin::Images, _, Some(daemon)) | (Origin::Containers, Class::Snapshot, Some(daemon)) => {
                 daemon.images.repair(&found.finding).await
             }
-            (Origin::Network(stray), _, Some(daemon)) => daemon.network.release(stray).await.map_err(refused),
+            (Origin::Network(stray), _, Some(daemon)) => {
+                daemon.networks.release(stray).await.map_err(refused)
+            }
             (Origin::Network(stray), _, None) => {
-                let (network, keeper) = Network::open(self.network.clone()).await.map_err(refused)?;
-                let released = network.release(stray).await.map_err(refused);
-                keeper.stop().await;
+                let networks = Networks::open(self.network.clone()).await.map_err(refused)?;
+                let released = networks.release(stray).await.map_err(refused);
+                networks.stop().await;
                 released
             }
             _ => {

@@ -68,6 +68,7 @@ fn settings(root: &Path, plugins: &Path, version: &str) -> Settings {
     std::fs::write(root.join("conf/10.conflist"), text.to_string()).unwrap();
     Settings {
         conf_dir: root.join("conf"),
+        further_conf_dirs: Default::default(),
         plugin_dirs: vec![plugins.to_owned()],
         cache_dir: root.join("cache"),
         template: None,

@@ -3,7 +3,8 @@
 use std::fs;
 
 use super::*;
-use crate::cni::fake::{ADDRESS, Fake, add, conflist};
+use crate::cni::Networks;
+use crate::cni::fake::{ADDRESS, Fake, add, conflist, del};
 
 /// Waits for a status, the name of the network that is ready or a part of the message; the limit is for what would
 /// otherwise wait for ever.
@@ -41,6 +42,34 @@ async fn a_configuration_that_comes_changes_and_goes_is_followed() {
     until(&network, Err("10.conflist is not valid JSON")).await;
     fs::remove_file(fake.path("conf/10.conflist")).unwrap();
     until(&network, Err("none there")).await;
+}
+
+#[tokio::test]
+async fn a_further_directory_is_a_network_of_its_own_that_comes_and_goes() {
+    let fake = Fake::new();
+    fake.plugin("a", ADDRESS);
+    fake.plugin("b", ADDRESS);
+    fake.conf("10.conflist", &conflist("1.0.0", &["a"]));
+    fs::create_dir(fake.path("other")).unwrap();
+    let other = conflist("1.0.0", &["b"]).replace("net", "other");
+    fs::write(fake.path("other/10.conflist"), other).unwrap();
+    let networks = Networks::open(fake.settings()).await.unwrap();
+    let dir = fake.path("other");
+    let unknown = networks.add(Some(&dir), &add("c")).await.unwrap_err();
+    assert!(matches!(unknown, NetworkError::NotConfigured { .. }), "{unknown}");
+
+    networks.have(&[dir.clone()].into());
+    until(&networks.of(Some(&dir)).unwrap(), Ok("other")).await;
+    networks.add(None, &add("a")).await.unwrap();
+    networks.add(Some(&dir), &add("b")).await.unwrap();
+    networks.have(&BTreeSet::new());
+
+    assert!(networks.of(Some(&dir)).is_err());
+    // By the record, though its network is not there any more.
+    networks.del(&del("b")).await.unwrap();
+    networks.del(&del("a")).await.unwrap();
+    assert_eq!(fake.calls(), ["a ADD", "b ADD", "b DEL", "a DEL"]);
+    networks.stop().await;
 }
 
 #[tokio::test]

@@ -89,7 +89,8 @@ pub(in crate::cri) fn container(
     }
     let metadata = metadata(&from)?;
     let image = required_image(from.image, "config.image")?;
-    let linux = linux(from.linux.unwrap_or_default(), &sandbox.config, dir, pid)?;
+    let mut linux = linux(from.linux.unwrap_or_default(), &sandbox.config, dir, pid)?;
+    linux.security.readonly_rootfs |= sandbox.config.handler.read_only;
     let modes: Modes = sandbox.config.namespaces;
     let asked = mounts(from.mounts, modes.user)?;
     let mut all = sandbox::mounts(dir, modes, linux.security.readonly_rootfs, &asked);
@@ -101,7 +102,7 @@ pub(in crate::cri) fn container(
     ];
     all.extend(asked);
     let (log_directory, log_path) = log(&sandbox.config.log_directory, from.log_path)?;
-    Ok(ContainerConfig {
+    let mut config = ContainerConfig {
         metadata: Some(metadata),
         image: Some(image),
         command: words(from.command, "config.command")?,
@@ -122,7 +123,10 @@ pub(in crate::cri) fn container(
         stop_signal: signal::name(from.stop_signal, "config.stop_signal")?,
         // The UTS namespace is the sandbox's; the name is for the environment.
         hostname: sandbox::hostname(&sandbox.config),
-    })
+        ..ContainerConfig::default()
+    };
+    sandbox.config.handler.add_to(&mut config);
+    Ok(config)
 }
 
 fn linux(

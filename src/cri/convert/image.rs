@@ -5,13 +5,13 @@ use crate::model::{AuthConfig, FilesystemUsage, Image, ImageSpec, Result};
 
 use super::{no_nul, not_empty, required};
 
-/// The model's name of an image.
+/// The model's name of an image. All handlers share one store, so that images are told of as no handler's: the kubelet
+/// compares what the lists of containers and of images say.
 pub(in crate::cri) fn image_spec(from: v1::ImageSpec) -> ImageSpec {
     ImageSpec {
         image: from.image,
         user_specified_image: from.user_specified_image,
         annotations: from.annotations,
-        runtime_handler: from.runtime_handler,
         image_ref: from.image_ref,
     }
 }
@@ -33,7 +33,7 @@ pub(super) fn spec_to_wire(from: ImageSpec) -> v1::ImageSpec {
         image: from.image,
         annotations: from.annotations,
         user_specified_image: from.user_specified_image,
-        runtime_handler: from.runtime_handler,
+        runtime_handler: String::new(),
         image_ref: from.image_ref,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path};
 
+use crate::cri::handlers::Handler;
 use crate::cri::sandbox::{
     Config, Dns, Key, Mode, Modes, PidMode, Port, Protocol, Record, Resources, check_sysctls,
 };
@@ -21,12 +22,11 @@ const HOSTNAME_MAX: usize = 64;
 /// The field most errors are about.
 const CONTEXT: &str = "config.linux.security_context";
 
-/// What a request asks a sandbox to be.
+/// What a request asks a sandbox to be. What its handler adds is not known here.
 ///
 /// # Errors
 /// `InvalidArgument` or `Unimplemented`, naming the field.
 pub(in crate::cri) fn sandbox(from: v1::RunPodSandboxRequest) -> Result<Config> {
-    let runtime_handler = handler(from.runtime_handler)?;
     let config = required(from.config, "config")?;
     let key = key(config.metadata)?;
     let linux = config.linux.unwrap_or_default();
@@ -51,7 +51,8 @@ pub(in crate::cri) fn sandbox(from: v1::RunPodSandboxRequest) -> Result<Config> 
         sysctls: linux.sysctls,
         namespaces,
         privileged: context.privileged,
-        runtime_handler,
+        runtime_handler: from.runtime_handler,
+        handler: Handler::default(),
         resources: pod_resources(linux.overhead, linux.resources, "config.linux.")?,
     })
 }
@@ -73,16 +74,6 @@ pub(in crate::cri) fn pod_resources(
         overhead: checked(overhead, "overhead")?,
         containers: checked(containers, "resources")?,
     })
-}
-
-/// There is one handler, and its name is empty.
-fn handler(named: String) -> Result<String> {
-    match named.is_empty() {
-        true => Ok(named),
-        false => Err(Error::invalid(format!(
-            "runtime_handler {named} is not configured"
-        ))),
-    }
 }
 
 fn key(from: Option<v1::PodSandboxMetadata>) -> Result<Key> {

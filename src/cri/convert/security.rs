@@ -39,6 +39,7 @@ pub(super) fn security(
     }
     Ok(Security {
         privileged: from.privileged,
+        without_host_devices: false,
         user: user(&from)?,
         group: group(&from)?,
         supplemental_groups: groups(&from.supplemental_groups)?,
@@ -110,6 +111,7 @@ fn capabilities(from: v1::Capability) -> Result<Capabilities> {
         }
     }
     Ok(Capabilities {
+        default: None,
         add: from.add_capabilities,
         drop: from.drop_capabilities,
         add_ambient: from.add_ambient_capabilities,

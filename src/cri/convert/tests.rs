@@ -31,6 +31,7 @@ fn sandbox(privileged: bool) -> Record {
         },
         privileged,
         runtime_handler: String::new(),
+        handler: Default::default(),
         resources: Default::default(),
     };
     let text = serde_json::json!({

@@ -38,6 +38,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cri::events::Hub;
 use crate::cri::flights::Flights;
+use crate::cri::handlers;
 use crate::cri::wire::v1::ContainerEventType;
 use crate::model::{self, ContainerFilter, Error, Result};
 use crate::state::Store;
@@ -78,6 +79,7 @@ impl<R, P, N> Clone for Sandboxes<R, P, N> {
 struct Shared<R, P, N> {
     registry: Arc<Registry>,
     events: Arc<Hub>,
+    handlers: handlers::Current,
     store: Store,
     containers: Arc<R>,
     pinner: P,
@@ -101,6 +103,7 @@ pub(super) struct Parts<R, P, N> {
     pub(super) registry: Arc<Registry>,
     /// Is told what happens to sandboxes.
     pub(super) events: Arc<Hub>,
+    pub(super) handlers: handlers::Current,
     pub(super) dir: PathBuf,
     /// Owns every task.
     pub(super) tasks: TaskTracker,
@@ -126,6 +129,7 @@ where
             network,
             registry,
             events,
+            handlers,
             dir,
             tasks,
             stop,
@@ -136,6 +140,7 @@ where
         let shared = Arc::new(Shared {
             registry,
             events,
+            handlers,
             store,
             containers,
             pinner,

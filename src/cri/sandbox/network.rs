@@ -1,6 +1,6 @@
 //! What a sandbox asks of the network, and the network's readiness.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -23,20 +23,21 @@ pub trait Network: Send + Sync + 'static {
     fn recorded(&self) -> impl Future<Output = Result<BTreeSet<String>>> + Send;
 
     /// Lets go of what no sandbox holds any more, where the network can tell. `valid` is called when nothing is being
-    /// attached or detached.
+    /// attached or detached, once for each network.
     ///
     /// # Errors
     /// `Unavailable`: that moment did not come.
     fn collect(
         &self,
-        valid: impl FnOnce() -> BTreeSet<String> + Send,
+        valid: impl Fn() -> BTreeSet<String> + Send + Sync,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Says why sandboxes cannot be attached, or that they can. From memory: runs nothing.
+    /// Says why sandboxes cannot be attached, or that they can: by the network of a directory of configurations, or of the
+    /// node. From memory: runs nothing.
     ///
     /// # Errors
     /// A text for a person.
-    fn ready(&self) -> std::result::Result<(), String>;
+    fn ready(&self, conf_dir: Option<&Path>) -> std::result::Result<(), String>;
 
     /// Takes the ranges that this node's addresses come from, as in `10.1.0.0/24`.
     ///
@@ -60,4 +61,8 @@ pub struct AttachRequest {
     pub(in crate::cri) dns: Option<Dns>,
     /// Its cgroup parent; may be empty.
     pub cgroup_parent: String,
+    /// Its annotations, those of its handler among them.
+    pub annotations: BTreeMap<String, String>,
+    /// Directory of the network configurations to use; absent is the node's.
+    pub conf_dir: Option<PathBuf>,
 }

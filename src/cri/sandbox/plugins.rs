@@ -1,8 +1,10 @@
 //! The network of a node: CNI plugins, asked in the adapter's words.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
+
+use serde_json::{Map, Value, json};
 
 use crate::cni::{self, AddRequest, Attachment, Capabilities, Cidr, DelRequest, RequestError};
 use crate::model::{Error, Kind, Result};
@@ -13,7 +15,10 @@ use super::record::{Dns, Port, Protocol};
 /// The interface that a sandbox's addresses are on.
 const INTERFACE: &str = "eth0";
 
-impl Network for cni::Network {
+/// The capability by which plugins ask for the annotations of a pod.
+const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
+
+impl Network for cni::Networks {
     async fn attach(&self, request: AttachRequest) -> Result<Vec<IpAddr>> {
         let attachment = attachment(&request.id)?;
         let add = AddRequest {
@@ -23,11 +28,16 @@ impl Network for cni::Network {
                 port_mappings: request.ports.into_iter().map(port).collect(),
                 dns: request.dns.map(dns),
                 cgroup_path: Some(request.cgroup_parent).filter(|path| !path.is_empty()),
+                others: others(&request.annotations),
                 ..Capabilities::default()
             },
             netns: request.netns,
         };
-        let result = self.add(&add).await.map_err(|error| refused("attach", error))?;
+        let dir = request.conf_dir.as_deref();
+        let result = self
+            .add(dir, &add)
+            .await
+            .map_err(|error| refused("attach", error))?;
         Ok(result.addresses(INTERFACE))
     }
 
@@ -40,7 +50,7 @@ impl Network for cni::Network {
     }
 
     async fn recorded(&self) -> Result<BTreeSet<String>> {
-        let recorded = self.attachments().await;
+        let recorded = self.main().attachments().await;
         let recorded = recorded.map_err(|error| refused("look through", error))?;
         Ok(recorded
             .iter()
@@ -48,14 +58,15 @@ impl Network for cni::Network {
             .collect())
     }
 
-    async fn collect(&self, valid: impl FnOnce() -> BTreeSet<String> + Send) -> Result<()> {
+    async fn collect(&self, valid: impl Fn() -> BTreeSet<String> + Send + Sync) -> Result<()> {
         // Ids of sandboxes are ours, and those of attachments too.
         let valid = || -> HashSet<Attachment> { valid().iter().flat_map(|id| attachment(id)).collect() };
         self.gc(valid).await.map_err(|error| refused("clean", error))
     }
 
-    fn ready(&self) -> std::result::Result<(), String> {
-        match self.status() {
+    fn ready(&self, conf_dir: Option<&Path>) -> std::result::Result<(), String> {
+        let network = self.of(conf_dir).map_err(|error| error.to_string())?;
+        match network.status() {
             cni::Status::Ready { .. } => Ok(()),
             cni::Status::NotReady { message } => Err(message),
         }
@@ -66,7 +77,7 @@ impl Network for cni::Network {
             ranges.iter().map(|range| range.parse()).collect();
         let ranges = ranges
             .map_err(|error| Error::invalid("runtime_config.network_config.pod_cidr").because(error))?;
-        let outcome = self.update_cidrs(&ranges).await;
+        let outcome = self.main().update_cidrs(&ranges).await;
         let outcome = outcome
             .map_err(|error| Error::internal("cannot write the network configuration").because(error))?;
         tracing::info!(?outcome, "took this node's address ranges");
@@ -90,6 +101,11 @@ fn args(request: &AttachRequest) -> Vec<(String, String)> {
     ];
     args.map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into()
+}
+
+fn others(annotations: &BTreeMap<String, String>) -> Map<String, Value> {
+    let told = (!annotations.is_empty()).then(|| (ANNOTATIONS.to_owned(), json!(annotations)));
+    told.into_iter().collect()
 }
 
 fn port(from: Port) -> cni::PortMapping {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cri::handlers::Handler;
 use crate::model::{IdMapping, LinuxContainerResources};
 use crate::state;
 
@@ -99,6 +100,10 @@ pub(in crate::cri) struct Config {
     pub(in crate::cri) privileged: bool,
     /// The handler that was named, empty or not.
     pub(in crate::cri) runtime_handler: String,
+    /// What that handler said when the sandbox was run. Records of earlier versions have none: then there was one
+    /// handler, which said nothing.
+    #[serde(default)]
+    pub(in crate::cri) handler: Handler,
     /// What the pod as a whole may use. Records of earlier versions have none.
     #[serde(default)]
     pub(in crate::cri) resources: Resources,

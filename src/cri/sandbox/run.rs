@@ -25,7 +25,8 @@ where
     /// is waited for.
     ///
     /// # Errors
-    /// `AlreadyExists`: one of the same identity was stopped and waits for its removal.
+    /// `AlreadyExists`: one of the same identity was stopped and waits for its removal. `InvalidArgument`: its handler is
+    /// not configured.
     ///
     /// Cancel safety: the sandbox is made all the same; the caller's retry gets it.
     pub(in crate::cri) async fn run(&self, config: Config) -> Result<String> {
@@ -42,7 +43,7 @@ where
     P: Pinner,
     N: Network,
 {
-    async fn run(self: Arc<Self>, config: Config) -> Result<String> {
+    async fn run(self: Arc<Self>, mut config: Config) -> Result<String> {
         let key = config.key.clone();
         if let Some(known) = self.registry.by_key(&key) {
             return match known.record.phase {
@@ -53,6 +54,7 @@ where
                 )),
             };
         }
+        config.handler = self.handlers.load().get(&config.runtime_handler)?.clone();
         if config.namespaces.user.is_some() {
             let refused = |why| {
                 let text =
@@ -186,6 +188,8 @@ fn attach_request(record: &Record, dir: &Path) -> AttachRequest {
         ports: record.config.ports.clone(),
         dns: record.config.dns.clone(),
         cgroup_parent: record.config.cgroup_parent.clone(),
+        annotations: record.config.handler.annotations(&record.config.annotations),
+        conf_dir: record.config.handler.cni_conf_dir.clone(),
     }
 }
 

@@ -12,7 +12,7 @@ use super::requests::{container, create_request, pod, run_request};
 
 use crate::cri::sandbox::Record;
 use crate::cri::wire::v1::{self, runtime_service_server::RuntimeService as _};
-use crate::cri::{AttachRequest, Held, Network, PinRequest, Pinner, Runtime, Settings};
+use crate::cri::{AttachRequest, Handlers, Held, Network, PinRequest, Pinner, Runtime, Settings};
 use crate::model::fake::Fake;
 use crate::model::{Error, ImageService as _, ImageSpec, PullImageRequest, Result};
 use crate::state::Store;
@@ -45,6 +45,8 @@ pub(super) struct WorldState {
     pub(super) requests: Vec<PinRequest>,
     pub(super) ranges: Vec<String>,
     pub(super) valid: BTreeSet<String>,
+    pub(super) conf_dirs: Vec<Option<PathBuf>>,
+    pub(super) annotations: Vec<BTreeMap<String, String>>,
     pub(super) waiting: bool,
 }
 
@@ -119,7 +121,10 @@ impl Network for FakeNetwork {
         if self.0.lock().waiting {
             self.0.permits.0.acquire().await.unwrap().forget();
         }
-        drop(self.0.enter("attach")?);
+        let mut state = self.0.enter("attach")?;
+        state.conf_dirs.push(request.conf_dir);
+        state.annotations.push(request.annotations);
+        drop(state);
         Ok(vec!["10.1.0.2".parse().unwrap(), "fd00::2".parse().unwrap()])
     }
 
@@ -133,14 +138,17 @@ impl Network for FakeNetwork {
         Ok(self.0.lock().attached.clone())
     }
 
-    async fn collect(&self, valid: impl FnOnce() -> BTreeSet<String> + Send) -> Result<()> {
+    async fn collect(&self, valid: impl Fn() -> BTreeSet<String> + Send + Sync) -> Result<()> {
         let valid = valid();
         self.0.enter("collect")?.valid = valid;
         self.0.collected.0.add_permits(1);
         Ok(())
     }
 
-    fn ready(&self) -> std::result::Result<(), String> {
+    fn ready(&self, conf_dir: Option<&Path>) -> std::result::Result<(), String> {
+        if let Some(dir) = conf_dir {
+            return Err(format!("no network configuration in {}", dir.display()));
+        }
         match self.0.lock().failing.contains("ready") {
             true => Err("no network configuration in /etc/cni/net.d".to_owned()),
             false => Ok(()),
@@ -187,6 +195,7 @@ impl TestNode {
             run_dir: dir.path().join("run"),
             cgroup_driver,
             urls: Urls::new("http://127.0.0.1:1".to_owned()),
+            handlers: Handlers::new("coracle", BTreeMap::new()),
         };
         let (pinner, network) = (FakePinner(Arc::clone(&world)), FakeNetwork(Arc::clone(&world)));
         let opened = Runtime::open(

@@ -57,6 +57,11 @@ fn lists_change_the_default_set_and_all_counts_first() {
         r#""capabilities":{"drop":["CHOWN"],"add":["CHOWN"]}"#,
         root(default & !set("CHOWN")),
     );
+    check(
+        r#""capabilities":{"default":["CHOWN","KILL"],"add":["NET_ADMIN"],"drop":["KILL"]}"#,
+        root(set("CHOWN NET_ADMIN")),
+    );
+    check(r#""capabilities":{"default":[]}"#, root(0));
     check(r#""privileged":true"#, root(all));
 }
 
