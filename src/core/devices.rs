@@ -25,18 +25,18 @@ pub(super) fn asked(devices: &[Device]) -> Result<Vec<DeviceNode>> {
     let mut found = vec![];
     for (n, device) in devices.iter().enumerate() {
         let refused =
-            |why: String| Error::invalid(format!("devices[{n}].host_path {:?} {why}", device.host_path));
+            |why: &str| Error::invalid(format!("devices[{n}].host_path {:?} {why}", device.host_path));
         // What the path names, also behind links; whether it is absolute, the specification checks.
         let source = std::fs::canonicalize(&device.host_path).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => refused("does not exist".into()),
-            _ => refused(format!("cannot be used: {e}")),
+            io::ErrorKind::NotFound => refused("does not exist"),
+            _ => refused("cannot be used").because(e),
         })?;
         let place = PathBuf::from(&device.container_path);
         let before = found.len();
         collect(&source, &place, &device.permissions, &[], &mut found)
-            .map_err(|e| refused(format!("cannot be used: {e}")))?;
+            .map_err(|e| refused("cannot be used").because(e))?;
         if found.len() == before {
-            return Err(refused("is no device".into()));
+            return Err(refused("is no device"));
         }
     }
     Ok(found)

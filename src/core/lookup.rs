@@ -104,8 +104,11 @@ fn online(field: &str, list: &str, file: &str) -> Result<()> {
     let refused = |problem: &str| Error::invalid(format!("linux.resources.{field} {list:?} {problem}"));
     let asked: Option<Vec<_>> = ranges(list).collect();
     let asked = asked.ok_or_else(|| refused("is not a list of numbers"))?;
-    // A kernel without NUMA has no such file, and one node.
-    let online = std::fs::read_to_string(file).unwrap_or_else(|_| "0".to_owned());
+    let online = match std::fs::read_to_string(file) {
+        // A kernel without NUMA has no such file, and one node.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "0".to_owned(),
+        other => other.map_err(|e| failed("read", Path::new(file), e))?,
+    };
     let there: Vec<_> = ranges(&online).flatten().collect();
     let covered = |number: u32| {
         there
@@ -124,13 +127,13 @@ fn online(field: &str, list: &str, file: &str) -> Result<()> {
 
 /// CRI `Mount.host_path`: an error when it does not exist, and its target when it is a symbolic link.
 fn bind(n: usize, path: &str) -> Result<PathBuf> {
-    let refused = |why: String| Error::invalid(format!("mounts[{n}].host_path {path:?} {why}"));
+    let refused = |why: &str| Error::invalid(format!("mounts[{n}].host_path {path:?} {why}"));
     if !path.starts_with('/') {
-        return Err(refused("is not an absolute path".into()));
+        return Err(refused("is not an absolute path"));
     }
     std::fs::canonicalize(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => refused("does not exist".into()),
-        _ => refused(format!("cannot be used: {error}")),
+        io::ErrorKind::NotFound => refused("does not exist"),
+        _ => refused("cannot be used").because(error),
     })
 }
 

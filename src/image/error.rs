@@ -83,6 +83,24 @@ pub(super) enum ImageError {
     /// Something that must be there is not.
     #[error("{0} is not in the store")]
     Missing(String),
+    /// A path in an image that cannot be followed or read.
+    #[error("path {path} of the image")]
+    Look {
+        /// The path.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A document of a file to import that cannot be read.
+    #[error("cannot import {path}: {document}")]
+    Document {
+        /// The file.
+        path: PathBuf,
+        /// The document in it.
+        document: String,
+        /// Why.
+        source: io::Error,
+    },
     /// A path in an image that cannot be used.
     #[error("path {path} of the image: {reason}")]
     Path {
@@ -103,39 +121,34 @@ impl ImageError {
     /// What it means to a caller.
     pub(super) fn kind(&self) -> Kind {
         match self {
+            // Whatever was being done when it ran out.
+            _ if is_shortage(self) => Kind::ResourceExhausted,
             ImageError::Name(_)
             | ImageError::Manifest(ManifestError::Refused(_) | ManifestError::Parse(_))
             | ImageError::Config { .. }
             | ImageError::Path { .. }
+            | ImageError::Look { .. }
+            | ImageError::Document { .. }
+            | ImageError::Import { .. }
             | ImageError::ContainerId(_)
             | ImageError::Hosts(_) => Kind::InvalidArgument,
-            ImageError::Import { .. } => Kind::InvalidArgument,
             ImageError::Manifest(ManifestError::NoPlatform(_)) | ImageError::Missing(_) => Kind::NotFound,
             ImageError::Manifest(ManifestError::TooLarge { .. }) => Kind::ResourceExhausted,
             ImageError::Registry(error) => error.kind(),
             ImageError::Layer { source, .. } => layer_kind(source),
-            ImageError::Disk { source, .. } => disk_kind(source),
             ImageError::Abandoned => Kind::Cancelled,
             ImageError::OtherSnapshot(_) => Kind::AlreadyExists,
             ImageError::State(error) => error.kind(),
-            ImageError::Mismatch { .. } | ImageError::Task(_) => Kind::Internal,
+            ImageError::Disk { .. } | ImageError::Mismatch { .. } | ImageError::Task(_) => Kind::Internal,
         }
     }
 }
 
 fn layer_kind(error: &UnpackError) -> Kind {
     match error {
-        UnpackError::Write { source, .. } => disk_kind(source),
         UnpackError::TooLarge { .. } => Kind::ResourceExhausted,
         UnpackError::Malformed(_) | UnpackError::Refused { .. } => Kind::InvalidArgument,
-        UnpackError::Read(_) => Kind::Internal,
-    }
-}
-
-fn disk_kind(error: &io::Error) -> Kind {
-    match is_shortage(error) {
-        true => Kind::ResourceExhausted,
-        false => Kind::Internal,
+        UnpackError::Write { .. } | UnpackError::Read(_) => Kind::Internal,
     }
 }
 

@@ -217,11 +217,15 @@ impl Archive {
     }
 
     fn tree(&self) -> Result<Tree, ImageError> {
-        Tree::open(&self.directory).map_err(|e| self.refuse(&e.to_string()))
+        Tree::open(&self.directory).map_err(|source| ImageError::Disk {
+            what: "open",
+            path: self.directory.clone(),
+            source,
+        })
     }
 
     fn hash(&self, path: &[u8]) -> Result<(Digest, u64), ImageError> {
-        let fail = |e: io::Error| self.refuse(&format!("{}: {e}", String::from_utf8_lossy(path)));
+        let fail = |source| self.unread(path, source);
         let mut file = open_regular(&self.tree()?, path).map_err(fail)?;
         let mut hash = super::digest::Hash::sha256();
         let mut buffer = vec![0; 128 << 10];
@@ -262,7 +266,7 @@ impl Archive {
 
     /// Reads a small file; none when it does not exist.
     fn read(&self, path: &[u8]) -> Result<Option<Vec<u8>>, ImageError> {
-        let fail = |e: io::Error| self.refuse(&format!("{}: {e}", String::from_utf8_lossy(path)));
+        let fail = |source| self.unread(path, source);
         let file = match open_regular(&self.tree()?, path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(fail)?,
@@ -277,6 +281,14 @@ impl Archive {
             return Err(ManifestError::TooLarge { what, limit }.into());
         }
         Ok(Some(bytes))
+    }
+
+    fn unread(&self, path: &[u8], source: io::Error) -> ImageError {
+        ImageError::Document {
+            path: self.path.clone(),
+            document: String::from_utf8_lossy(path).into_owned(),
+            source,
+        }
     }
 
     fn refuse(&self, reason: &str) -> ImageError {

@@ -1,6 +1,6 @@
 //! Looking into an image without mounting it, and what it takes to mount one beside a container's own.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::PathBuf;
 
 use rustix::fs::FileType;
@@ -54,10 +54,14 @@ impl Images {
 fn resolve(lower: &[PathBuf], path: &str) -> std::result::Result<Option<Found>, ImageError> {
     Directory::root(lower.iter().map(PathBuf::as_path))
         .and_then(|root| root.resolve(path.as_bytes()))
-        .map_err(|error| ImageError::Path {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })
+        .map_err(unseen(path))
+}
+
+fn unseen(path: &str) -> impl Fn(io::Error) -> ImageError {
+    |source| ImageError::Look {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 fn read_file(lower: &[PathBuf], path: &str) -> std::result::Result<Option<Vec<u8>>, ImageError> {
@@ -70,11 +74,11 @@ fn read_file(lower: &[PathBuf], path: &str) -> std::result::Result<Option<Vec<u8
         Some(Found::Other(leaf)) if leaf.kind() == FileType::RegularFile => leaf,
         Some(_) => return Err(refuse("it is not a regular file".to_owned())),
     };
-    let file = leaf.open().map_err(|e| refuse(e.to_string()))?;
+    let file = leaf.open().map_err(unseen(path))?;
     let mut bytes = Vec::new();
     file.take(MAX_READ + 1)
         .read_to_end(&mut bytes)
-        .map_err(|e| refuse(e.to_string()))?;
+        .map_err(unseen(path))?;
     if bytes.len() as u64 > MAX_READ {
         return Err(refuse("it is larger than 1 MiB".to_owned()));
     }

@@ -313,9 +313,19 @@ impl Snapshots {
             .and_then(|root| root.resolve(path.as_bytes()))
         {
             Ok(Some(Found::Directory(directory))) => Some(directory),
-            Ok(Some(Found::Other(_))) => return Err(volume_error(path, "it is not a directory".to_owned())),
+            Ok(Some(Found::Other(_))) => {
+                return Err(ImageError::Path {
+                    path: path.to_owned(),
+                    reason: "it is not a directory".to_owned(),
+                });
+            }
             Ok(None) => None,
-            Err(error) => return Err(volume_error(path, error.to_string())),
+            Err(source) => {
+                return Err(ImageError::Look {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
         };
         let staging = self.layers.stage()?;
         let made = fill_volume(staging.path(), from.as_ref(), &source);
@@ -343,13 +353,6 @@ fn fill_volume(staging: &Path, from: Option<&Directory>, to: &Path) -> io::Resul
     }
     step("image.volume.publish");
     fs::rename(target, to)
-}
-
-fn volume_error(path: &str, reason: String) -> ImageError {
-    ImageError::Path {
-        path: path.to_owned(),
-        reason,
-    }
 }
 
 /// The overlay lower directories of layers that are given lowest first: topmost first, none below an opaque root.

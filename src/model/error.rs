@@ -60,11 +60,19 @@ impl Error {
         }
     }
 
-    /// Adds the cause. An internal error whose cause is that something has run out is one of that kind.
+    /// Adds the cause. An internal error whose cause is that something has run out is one of that kind; so is a refusal that
+    /// comes from a look which could not be taken for want of descriptors or memory.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
         let source = source.into();
-        if self.kind == Kind::Internal && is_shortage(&*source) {
+        let exhausted = match self.kind {
+            Kind::Internal => is_shortage(&*source),
+            Kind::InvalidArgument | Kind::FailedPrecondition | Kind::Unavailable => {
+                has_run_out(&*source, &BLIND)
+            }
+            _ => false,
+        };
+        if exhausted {
             self.kind = Kind::ResourceExhausted;
         }
         self.source = Some(source);
@@ -123,19 +131,25 @@ pub const SHORTAGES: [i32; 6] = [
     libc::EAGAIN,
 ];
 
+/// Those that nothing in a request brings about. The others may be how the kernel refuses a value.
+const BLIND: [i32; 3] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+
 /// Tells whether an error comes from something that has run out: room or inodes of a disk, a quota, descriptors,
 /// processes, memory.
 /// The same may succeed when there is some again.
 pub fn is_shortage(error: &(dyn StdError + 'static)) -> bool {
+    has_run_out(error, &SHORTAGES)
+}
+
+fn has_run_out(error: &(dyn StdError + 'static), numbers: &[i32]) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<io::Error>() {
             match (error.raw_os_error(), error.kind()) {
-                (Some(number), _) => return SHORTAGES.contains(&number),
-                (
-                    None,
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory,
-                ) => return true,
+                (Some(number), _) => return numbers.contains(&number),
+                (None, io::ErrorKind::StorageFull) => return numbers.contains(&libc::ENOSPC),
+                (None, io::ErrorKind::QuotaExceeded) => return numbers.contains(&libc::EDQUOT),
+                (None, io::ErrorKind::OutOfMemory) => return numbers.contains(&libc::ENOMEM),
                 _ => {}
             }
             // What an error of this type wraps is not its source.
@@ -190,9 +204,24 @@ mod tests {
             assert_eq!(plain.kind(), kind, "{plain}");
             let wrapped = io::Error::other(io::Error::from_raw_os_error(number));
             assert_eq!(Error::internal("a").because(wrapped).kind(), kind);
-            let named = Error::invalid("a").because(io::Error::from_raw_os_error(number));
-            assert_eq!(named.kind(), Kind::InvalidArgument);
         }
+    }
+
+    #[test]
+    fn nobody_is_blamed_when_there_are_no_descriptors_to_look_with() {
+        for (number, kind) in [
+            (libc::EMFILE, Kind::ResourceExhausted),
+            (libc::ENFILE, Kind::ResourceExhausted),
+            (libc::ENOMEM, Kind::ResourceExhausted),
+            // How cpuset groups refuse a value.
+            (libc::ENOSPC, Kind::InvalidArgument),
+            (libc::EINVAL, Kind::InvalidArgument),
+        ] {
+            let named = Error::invalid("a").because(io::Error::from_raw_os_error(number));
+            assert_eq!(named.kind(), kind, "{named}");
+        }
+        let absent = Error::not_found("a").because(io::Error::from_raw_os_error(libc::EMFILE));
+        assert_eq!(absent.kind(), Kind::NotFound);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::cni::{self, AddRequest, Attachment, Capabilities, Cidr, DelRequest, RequestError};
-use crate::model::{Error, Kind, Result};
+use crate::model::{Error, Kind, Result, is_shortage};
 
 use super::network::{AttachRequest, Network};
 use super::record::{Dns, Port, Protocol};
@@ -130,12 +130,17 @@ fn dns(from: Dns) -> cni::DnsConfig {
 }
 
 fn refused(verb: &str, error: cni::NetworkError) -> Error {
-    let kind = match &error {
+    Error::new(kind_of(&error), format!("cannot {verb} the network")).because(error)
+}
+
+fn kind_of(error: &cni::NetworkError) -> Kind {
+    match error {
         cni::NetworkError::NotConfigured { .. }
         | cni::NetworkError::Busy
         | cni::NetworkError::Unsettled { .. } => Kind::Unavailable,
         cni::NetworkError::Request(_) => Kind::InvalidArgument,
+        // The undoing has failed for the same reason, or is tried again.
+        cni::NetworkError::Undo { add, .. } if is_shortage(&**add) => Kind::ResourceExhausted,
         _ => Kind::Internal,
-    };
-    Error::new(kind, format!("cannot {verb} the network")).because(error)
+    }
 }
