@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::Core;
 use super::record::End;
 use super::registry::{Entry, Live, Phase};
-use crate::model::Change;
+use super::start::kind_of;
+use crate::model::{Change, Kind};
 use crate::monitor::MonitorClient;
 use crate::monitor::client::read_exit_record;
 use crate::monitor::protocol::ExitRecord;
@@ -17,6 +18,9 @@ use crate::sys::step;
 
 /// How long a store that says it is well and refuses a record all the same is left alone.
 const STORE_AGAIN: Duration = Duration::from_secs(5);
+/// How long after it had no process to spare a monitor is asked to end again, the first time and at most.
+const RELEASE_AGAIN: Duration = Duration::from_secs(1);
+const RELEASE_SELDOM: Duration = Duration::from_secs(60);
 
 impl Core {
     /// Follows a living container to its end. The task ends with the container, or with its monitor.
@@ -64,7 +68,7 @@ impl Core {
         match self.store_record(entry).await {
             Ok(()) => {
                 if let Some(live) = live {
-                    self.release(entry, &live).await;
+                    self.release(entry, live.monitor).await;
                 }
             }
             Err(error) => {
@@ -87,7 +91,7 @@ impl Core {
                 match core.store_record(&entry).await {
                     Ok(()) => {
                         if let Some(live) = live {
-                            core.release(&entry, &live).await;
+                            core.release(&entry, live.monitor).await;
                         }
                         return;
                     }
@@ -115,12 +119,37 @@ impl Core {
         Ok(())
     }
 
-    async fn release(&self, entry: &Entry, live: &Live) {
+    async fn release(&self, entry: &Arc<Entry>, monitor: MonitorClient) {
         step("end.release");
-        if let Err(error) = live.monitor.delete().await {
+        if let Err(error) = monitor.delete().await {
             // Removal tries again, and says so if it cannot.
             tracing::warn!(container = entry.id, %error, "monitor of ended container not released");
+            if kind_of(&error) == Kind::ResourceExhausted {
+                self.release_later(entry, monitor);
+            }
         }
+    }
+
+    /// Lets a monitor go once it has what it takes, unless the container is removed before.
+    fn release_later(&self, entry: &Arc<Entry>, monitor: MonitorClient) {
+        let (core, entry) = (self.clone(), Arc::clone(entry));
+        self.inner.tasks.spawn(async move {
+            let mut pause = RELEASE_AGAIN;
+            loop {
+                tokio::time::sleep(pause).await;
+                pause = RELEASE_SELDOM.min(pause * 2);
+                let _operation = entry.operation.lock().await;
+                if core.inner.registry.find(&entry.id).is_err() {
+                    return;
+                }
+                match monitor.delete().await {
+                    Err(error) if kind_of(&error) == Kind::ResourceExhausted => {
+                        tracing::debug!(container = entry.id, %error, "monitor still not released");
+                    }
+                    _ => return,
+                }
+            }
+        });
     }
 
     /// The monitor is gone without a word: its record on disk tells, or nothing does.

@@ -57,6 +57,14 @@ impl Core {
                     format!("cannot start container {}: {text}", entry.id),
                 ))
             }
+            Err(MonitorError::Failed(failure)) if failure.kind == FailureKind::Exhausted => {
+                // Nothing was done: it can be started when there is what was missing.
+                live.started_at = 0;
+                if let Err(error) = self.observe_start(entry, &live) {
+                    tracing::warn!(container = entry.id, %error, "that the container did not start is not noted");
+                }
+                Err(monitor_error(&entry.id, "start", MonitorError::Failed(failure)))
+            }
             Err(error) if error.is_gone() => {
                 // The command may have run, and may have ended: nobody knows better than the record, if there is one.
                 entry.set_phase(Phase::Running(live));

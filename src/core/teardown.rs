@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::record::ContainerRecord;
+use super::start::kind_of;
 use super::{Core, failed, scope};
-use crate::model::{Error, Result};
+use crate::model::{Error, Kind, Result};
 use crate::monitor::client::MAKING;
 use crate::monitor::{MonitorClient, MonitorError};
 use crate::sys::cgroup::Cgroup;
@@ -32,38 +33,26 @@ impl Core {
         let mut failures = vec![];
         let dir = self.directory(id);
         step("teardown.monitor");
-        if let Err(error) = self.delete_monitor(&dir, monitor).await {
-            failures.push(error.to_string());
-        }
+        let released = self.delete_monitor(&dir, monitor).await;
+        let is_released = released.is_ok();
+        failures.extend(released.err().map(|e| Error::new(kind_of(&e), e.to_string())));
         step("teardown.cgroup");
         if !cgroup.is_empty() {
-            failures.extend(
-                self.remove_group(cgroup, dir.join(MAKING))
-                    .await
-                    .err()
-                    .map(|e| e.to_string()),
-            );
+            failures.extend(self.remove_group(cgroup, dir.join(MAKING)).await.err());
         }
         step("teardown.snapshot");
-        failures.extend(
-            self.inner
-                .images
-                .remove_snapshot(id)
-                .await
-                .err()
-                .map(|e| e.to_string()),
-        );
+        failures.extend(self.inner.images.remove_snapshot(id).await.err());
         step("teardown.directory");
         // A creation that was cut short may leave its network namespace pinned.
         let unpinned = mount::detach_if_mounted(&dir.join("net"));
-        failures.extend(unpinned.err().map(|e| e.to_string()));
-        let removed = [remove_tree(&self.engine_dir().join(id)).await, empty(&dir).await];
-        failures.extend(removed.into_iter().filter_map(|r| Some(r.err()?.to_string())));
+        failures.extend(unpinned.err().map(|e| failed("unmount", &dir.join("net"), e)));
+        failures.extend(remove_tree(&self.engine_dir().join(id)).await.err());
+        if is_released {
+            failures.extend(empty(&dir).await.err());
+        }
+        // Else its door is there, by which the next removal finds it.
         if !failures.is_empty() {
-            return Err(Error::internal(format!(
-                "cannot remove container {id}: {}",
-                failures.join("; ")
-            )));
+            return Err(all_of(id, &failures));
         }
         step("teardown.record");
         self.inner.store.remove::<ContainerRecord>(id).await?;
@@ -122,6 +111,20 @@ impl Core {
             tracing::error!(cgroup = path, %error, "processes of a lost container cannot be killed");
         }
     }
+}
+
+/// Every failure of a removal. If something has run out, that is what it failed of: the rest may be its consequence.
+fn all_of(id: &str, failures: &[Error]) -> Error {
+    let exhausted = |error: &Error| error.kind() == Kind::ResourceExhausted;
+    let kind = match failures.iter().any(exhausted) {
+        true => Kind::ResourceExhausted,
+        false => Kind::Internal,
+    };
+    let texts: Vec<String> = failures.iter().map(Error::to_string).collect();
+    Error::new(
+        kind,
+        format!("cannot remove container {id}: {}", texts.join("; ")),
+    )
 }
 
 /// Removes all that is in a directory, and keeps it: with the record it says that the container is of this boot.

@@ -267,7 +267,7 @@ pub enum FailureKind {
     Command,
     /// The engine or the kernel refused.
     Runtime,
-    /// There are too many already.
+    /// There are too many already: of the call's kind, or of processes. Nothing was done.
     Exhausted,
     /// The monitor does not know this call.
     Unsupported,

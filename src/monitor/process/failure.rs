@@ -1,10 +1,10 @@
 //! Texts of failures: from the last stage's short report, and from an error's chain of causes.
 
-use crate::model::SHORTAGES;
+use crate::model::{SHORTAGES, is_shortage};
 use crate::monitor::protocol::{Failure, FailureKind};
 use nix::errno::Errno;
 use std::error::Error;
-use std::fmt::Display;
+use std::io;
 
 /// What a failed last stage names in its text.
 #[derive(Clone, Debug, Default)]
@@ -57,17 +57,36 @@ pub(super) fn of(kind: FailureKind, text: impl Into<String>) -> Failure {
     }
 }
 
-/// Tells from the words whether something has run out: the engine's errors come from other processes, as texts.
+/// Tells from the words whether something has run out: the engine's errors come from other processes, as texts. The number
+/// is how the standard library tells, whose words for some are not ours.
 fn tells_shortage(text: &str) -> bool {
-    let errnos = SHORTAGES.map(Errno::from_raw);
-    errnos
-        .iter()
-        .any(|errno| text.contains(errno.desc()) || text.contains(&format!("{errno:?}")))
+    SHORTAGES.map(Errno::from_raw).iter().any(|errno| {
+        let number = format!("(os error {})", *errno as i32);
+        text.contains(&number) || text.contains(errno.desc()) || text.contains(&format!("{errno:?}"))
+    })
 }
 
 /// Names what failed before an error's own text.
-pub(super) fn at<E: Display>(what: &str) -> impl FnOnce(E) -> Failure {
-    move |e| of(FailureKind::Runtime, format!("{what}: {e}"))
+pub(super) fn at<E: Error + 'static>(what: &str) -> impl FnOnce(E) -> Failure {
+    move |e| {
+        let failure = of(FailureKind::Runtime, format!("{what}: {e}"));
+        Failure {
+            shortage: failure.shortage || is_shortage(&e),
+            ..failure
+        }
+    }
+}
+
+/// A process that is to do the work cannot be forked.
+pub(super) fn no_worker(error: io::Error) -> Failure {
+    let failure = at("fork")(error);
+    match failure.shortage {
+        true => Failure {
+            kind: FailureKind::Exhausted,
+            ..failure
+        },
+        false => failure,
+    }
 }
 
 /// The whole chain of causes in one line.
@@ -102,6 +121,9 @@ mod tests {
     fn a_shortage_is_told_from_the_words() {
         let full = std::io::Error::from_raw_os_error(libc::ENOSPC);
         assert!(at("make")(full).shortage);
+        let no_process = std::io::Error::from_raw_os_error(libc::EAGAIN);
+        let failure = no_worker(no_process);
+        assert_eq!((failure.kind, failure.shortage), (FailureKind::Exhausted, true));
         assert!(of(FailureKind::Runtime, "mount: ENOMEM").shortage);
         assert!(!of(FailureKind::Runtime, "mount: EPERM").shortage);
         assert!(!of(FailureKind::Command, "exec \"/ENOSPC\": permission denied").shortage);

@@ -231,10 +231,16 @@ impl Monitor {
             None if exited && call.work.is_none() => {
                 let life = self.life.as_ref()?;
                 match self.delete_worker(life) {
-                    Ok(work) => call.work = Some(work),
-                    Err(e) => call.outcome = Some(Err(failure::at("fork")(e))),
+                    Ok(work) => {
+                        call.work = Some(work);
+                        Some(call)
+                    }
+                    // At once: nothing that happens would bring this call up again.
+                    Err(e) => {
+                        self.answer(call.client, call.id, Err(failure::no_worker(e)));
+                        None
+                    }
                 }
-                Some(call)
             }
             None => Some(call),
         }

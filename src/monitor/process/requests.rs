@@ -192,7 +192,7 @@ impl Monitor {
         let keep = inputs.numbers();
         step("monitor.create");
         let work = Worker::spawn(&keep, || container::create(&engine, request, inputs))
-            .map_err(failure::at("fork"))?;
+            .map_err(failure::no_worker)?;
         self.open_call(client, id, work, None, Kind::Create(Box::new(creating)));
         Ok(())
     }
@@ -203,12 +203,13 @@ impl Monitor {
         if life.phase() != Phase::Created {
             return Err(phase("the container is not in the created state"));
         }
+        step("monitor.start");
+        let work = Worker::spawn(&[], || container::start(&life.engine)).map_err(failure::no_worker)?;
+        // Not before: the pipe is still needed if there is no worker.
         let stage = life
             .failure
             .take()
             .map(|pipe| StageReport::new(pipe, life.subject.clone()));
-        step("monitor.start");
-        let work = Worker::spawn(&[], || container::start(&life.engine)).map_err(failure::at("fork"))?;
         self.open_call(client, id, work, stage, Kind::Start);
         Ok(())
     }
@@ -361,7 +362,7 @@ fn exec_worker(
         .map(AsRawFd::as_raw_fd)
         .chain(fixed)
         .collect();
-    Worker::spawn(&keep, || exec::run(&target, request, stdio, failure)).map_err(failure::at("fork"))
+    Worker::spawn(&keep, || exec::run(&target, request, stdio, failure)).map_err(failure::no_worker)
 }
 
 type Sorted = (Option<[OwnedFd; 3]>, Vec<OwnedFd>, Vec<OwnedFd>);
