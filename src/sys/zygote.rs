@@ -151,9 +151,15 @@ pub struct Reaper {
 }
 
 impl Reaper {
-    /// Reads a note; `None` without one.
-    pub fn noted(path: &Path) -> Option<Reaper> {
-        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    /// Reads a note; `None` without one, or when it is none.
+    ///
+    /// # Errors
+    /// It cannot be read: there may be a reaper.
+    pub fn noted(path: &Path) -> io::Result<Option<Reaper>> {
+        match std::fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => Ok(serde_json::from_slice(&read?).ok()),
+        }
     }
 
     /// Kills the reaper, and with it what is left in the namespace. Doing so twice succeeds.
@@ -161,9 +167,10 @@ impl Reaper {
         pidfd::kill_exact(self.pid, self.start_time)
     }
 
-    /// Tells whether it still runs.
+    /// Tells whether it still runs, or may, when that cannot be found out.
     pub fn is_alive(&self) -> bool {
-        pidfd::open_exact(self.pid, self.start_time).is_ok()
+        let found = pidfd::open_exact(self.pid, self.start_time);
+        !found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 }
 
@@ -361,9 +368,12 @@ impl Drop for Zygote {
 
 impl Running {
     fn receive(&self) -> io::Result<ZygoteAnswer> {
-        match message::receive(self.socket.as_fd())? {
-            Some((answer, _)) => Ok(answer),
-            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        match message::receive(self.socket.as_fd()) {
+            Ok(Some((answer, _))) => Ok(answer),
+            Ok(None) => Err(io::ErrorKind::UnexpectedEof.into()),
+            // The number of this means "no process more" elsewhere.
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(io::ErrorKind::TimedOut.into()),
+            Err(e) => Err(e),
         }
     }
 

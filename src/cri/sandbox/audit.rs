@@ -4,6 +4,7 @@
 //! first thing of its sandbox and removed after the last.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::model::audit::{Class, Finding, Thing};
@@ -68,7 +69,11 @@ pub(crate) fn audit(dir: &Path, store: &Store, reapers: &[Reaper]) -> Result<Vec
         .into_iter()
         .filter(|point| point.starts_with(dir) && point != dir)
         .collect();
-    let noted: Vec<Reaper> = directories.iter().filter_map(|id| noted(&dir.join(id))).collect();
+    let noted: Vec<Reaper> = directories
+        .iter()
+        .filter_map(|id| noted(&dir.join(id)).transpose())
+        .collect::<io::Result<_>>()
+        .map_err(|e| Error::internal("cannot read the notes of reapers").because(e))?;
     let broken: BTreeSet<&String> = ready_before
         .iter()
         .filter(|(id, pins)| {

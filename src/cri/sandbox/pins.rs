@@ -13,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::model::{Error, IdMapping, Result};
+use crate::model::{Error, IdMapping, Result, is_shortage};
 use crate::sys::zygote::{self, Reaper, ReaperRequest, UserPin, Zygote};
 use crate::sys::{mount, namespace, step};
 
@@ -124,7 +124,10 @@ fn reaper(zygote: &Zygote, dir: &Path, user: Option<PathBuf>) -> Result<()> {
 }
 
 /// The reaper that was noted; `None` without one.
-pub(super) fn noted(dir: &Path) -> Option<Reaper> {
+///
+/// # Errors
+/// The note cannot be read.
+pub(super) fn noted(dir: &Path) -> io::Result<Option<Reaper>> {
     Reaper::noted(&dir.join(REAPER))
 }
 
@@ -135,9 +138,13 @@ fn release(dir: &Path) -> Result<()> {
         let failed = |error| Error::internal(format!("cannot release {}", path.display())).because(error);
         errors.extend(outcome.map_err(failed).err());
     };
-    if let Some(reaper) = noted(dir) {
-        step("adapter.release.reaper");
-        tell(reaper.stop(), dir.join(REAPER));
+    match noted(dir) {
+        Ok(None) => {}
+        Ok(Some(reaper)) => {
+            step("adapter.release.reaper");
+            tell(reaper.stop(), dir.join(REAPER));
+        }
+        Err(error) => tell(Err(error), dir.join(REAPER)),
     }
     for kind in KINDS {
         step("adapter.release.namespace");
@@ -148,23 +155,24 @@ fn release(dir: &Path) -> Result<()> {
     gather(errors)
 }
 
+/// What cannot be looked at for want of descriptors may be there: nothing is given up for it.
 pub(super) fn holds(held: &Held) -> bool {
+    let reaper_lives = || match noted(&held.dir) {
+        Ok(reaper) => reaper.is_some_and(|reaper| reaper.is_alive()),
+        Err(error) => is_shortage(&error),
+    };
     held.pins.iter().all(|pin| match *pin {
         "shm" => is_mount_point(&held.dir.join(pin)),
-        "pid" => {
-            is_namespace(&held.dir.join(pin)) && noted(&held.dir).is_some_and(|reaper| reaper.is_alive())
-        }
+        "pid" => is_namespace(&held.dir.join(pin)) && reaper_lives(),
         _ => is_namespace(&held.dir.join(pin)),
     })
 }
 
 /// A bound namespace is a file of nsfs; what the binding left behind is a file like any other.
 fn is_namespace(path: &Path) -> bool {
-    let Ok(file) = std::fs::File::open(path) else {
-        return false;
-    };
-    let own = std::fs::File::open("/proc/self/ns/net").and_then(|file| file.metadata());
-    own.is_ok_and(|own| file.metadata().is_ok_and(|file| file.dev() == own.dev()))
+    let device = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.dev());
+    let own = device(Path::new("/proc/self/ns/net"));
+    own.is_ok_and(|own| device(path).is_ok_and(|found| found == own))
 }
 
 fn is_mount_point(dir: &Path) -> bool {

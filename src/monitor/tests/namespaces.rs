@@ -161,7 +161,7 @@ async fn a_reaper_holds_a_pid_namespace_for_several_containers() {
             user: None,
         })
         .unwrap();
-    assert_eq!(Reaper::noted(&host.path("reaper.json")), Some(reaper));
+    assert_eq!(Reaper::noted(&host.path("reaper.json")).unwrap(), Some(reaper));
     let mut containers = vec![];
     for id in ["a", "b"] {
         let mut wanted = host.container(id, &["sleep", if id == "a" { "1111" } else { "2222" }]);

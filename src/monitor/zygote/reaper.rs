@@ -76,7 +76,7 @@ fn finish(
     }
     mounts.enter_host()?;
     // What a zygote that died here has left.
-    if let Some(earlier) = Reaper::noted(&request.note) {
+    if let Some(earlier) = Reaper::noted(&request.note)? {
         earlier.stop()?;
     }
     namespace::unpin(&request.path)?;
