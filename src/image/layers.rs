@@ -120,7 +120,7 @@ impl Layers {
         for leftover in fs::read_dir(root.join("staging")).map_err(fail(root))? {
             let path = leftover.map_err(fail(root))?.path();
             let hold = layers.live.hold(&path);
-            drop(Staging::new(path, layers.tasks.clone(), hold));
+            drop(Staging::new(hold, layers.tasks.clone()));
         }
         for half in layers.scan().map_err(fail(root))? {
             tracing::warn!(path = %half.display(), "half of a layer is removed");
@@ -250,7 +250,7 @@ impl Layers {
             path: path.clone(),
             source,
         })?;
-        Ok(Staging::new(path, self.tasks.clone(), hold))
+        Ok(Staging::new(hold, self.tasks.clone()))
     }
 
     /// Gives an unpacked layer its place. It is on disk, whole, when this returns. A layer with the same key wins.
@@ -346,7 +346,7 @@ impl Layers {
         step("image.discard");
         fs::rename(path, &trash)?;
         step("image.discarded");
-        drop(Staging::new(trash, self.tasks.clone(), hold));
+        drop(Staging::new(hold, self.tasks.clone()));
         Ok(())
     }
 

@@ -3,13 +3,14 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, openat, renameat_with, unlinkat};
 use rustix::io::Errno;
 use tokio_util::task::TaskTracker;
 
 use super::live::Hold;
+use crate::model::is_shortage;
 use crate::sys::step;
 
 /// Directories nested deeper are moved up before they are removed: a container may nest them without end, and a level
@@ -19,30 +20,29 @@ const MAX_DEPTH: usize = 64;
 /// A directory for unfinished work. Dropping it removes it in the background.
 #[derive(Debug)]
 pub(super) struct Staging {
-    path: PathBuf,
     tasks: TaskTracker,
+    /// There until it is dropped.
     hold: Option<Hold>,
 }
 
 impl Staging {
-    /// Takes charge of a directory, whose name is held. `tasks` owns the removal.
-    pub(super) fn new(path: PathBuf, tasks: TaskTracker, hold: Hold) -> Staging {
+    /// Takes charge of the directory whose name is held. `tasks` owns the removal.
+    pub(super) fn new(hold: Hold, tasks: TaskTracker) -> Staging {
         let hold = Some(hold);
-        Staging { path, tasks, hold }
+        Staging { tasks, hold }
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.hold.as_ref().map_or(Path::new(""), Hold::path)
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        let (path, hold) = (std::mem::take(&mut self.path), self.hold.take());
-        let sweep = move || {
-            sweep(&path);
-            drop(hold);
+        let Some(hold) = self.hold.take() else {
+            return;
         };
+        let sweep = move || sweep(hold);
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(self.tasks.spawn_blocking_on(sweep, &runtime)),
             Err(_) => sweep(),
@@ -50,13 +50,29 @@ impl Drop for Staging {
     }
 }
 
-fn sweep(path: &Path) {
+/// Removes what is held, and, if that succeeds, what could not be removed before for want of descriptors or memory.
+fn sweep(hold: Hold) {
     step("image.sweep");
-    match remove_tree(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(path = %path.display(), %error, "cannot remove leftover, next start tries again");
+    let live = hold.live().clone();
+    let mut todo = vec![hold];
+    let mut others_taken = false;
+    while let Some(hold) = todo.pop() {
+        let path = hold.path().display();
+        match remove_tree(hold.path()) {
+            Err(error) if is_shortage(&error) => {
+                tracing::warn!(%path, %error, "cannot remove leftover, the next removal tries again");
+                hold.wait();
+                todo.drain(..).for_each(Hold::wait);
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%path, %error, "cannot remove leftover, next start tries again");
+            }
+            _ if !others_taken => {
+                others_taken = true;
+                todo.extend(live.take_waiting());
+            }
+            _ => {}
         }
-        _ => {}
     }
 }
 
