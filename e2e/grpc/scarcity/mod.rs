@@ -4,14 +4,26 @@
 mod disk;
 mod frozen;
 mod full;
+mod group;
+mod images;
+mod limits;
 mod logs;
+mod memory;
 mod silent;
 
 use libtest_mimic::Trial;
 
 pub(crate) fn tests() -> Vec<Trial> {
-    [silent::tests(), full::tests(), logs::tests(), frozen::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        silent::tests(),
+        full::tests(),
+        logs::tests(),
+        frozen::tests(),
+        limits::tests(),
+        memory::tests(),
+        images::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
