@@ -19,11 +19,14 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("state", &["model", "sys"]),
     ("spec", &["model"]),
     ("monitor", &["model", "sys"]),
-    ("image", &["model", "sys", "state"]),
-    ("cni", &["sys"]),
-    ("core", &["model", "sys", "state", "spec", "image", "monitor"]),
+    ("image", &["model", "sys", "state", "telemetry"]),
+    ("cni", &["sys", "telemetry"]),
+    (
+        "core",
+        &["model", "sys", "state", "telemetry", "spec", "image", "monitor"],
+    ),
     ("streaming", &["model", "sys"]),
-    ("cri", &["model", "sys", "state", "cni", "streaming"]),
+    ("cri", &["model", "sys", "state", "telemetry", "cni", "streaming"]),
     ("app", ALL),
     ("cli", &["app", "config", "monitor", "model", "telemetry", "sys"]),
     ("main", &["app", "cli", "monitor"]),
@@ -56,10 +59,9 @@ const DOORS: &[(&[&str], &[&str])] = &[
     ),
     (&["redb"], &["src/state/"]),
     (&["humantime"], &["src/sys/clock.rs"]),
-    (
-        &["hyper", "tokio_rustls", "tokio_tungstenite"],
-        &["src/streaming/"],
-    ),
+    (&["tokio_rustls", "tokio_tungstenite"], &["src/streaming/"]),
+    (&["hyper"], &["src/streaming/", "src/telemetry/scrape.rs"]),
+    (&["prometheus_client"], &["src/telemetry/meters.rs"]),
 ];
 const UNSAFE_DOOR: &str = "src/sys/";
 

@@ -27,6 +27,7 @@ mod holes;
 mod hostile_images;
 mod image_volumes;
 mod logs;
+mod meters;
 mod metrics;
 mod misbehaving_networks;
 mod misbehaving_registries;
@@ -96,6 +97,7 @@ fn tests() -> Vec<Trial> {
         scarcity::tests(),
         stats::tests(),
         metrics::tests(),
+        meters::tests(),
         streams::tests(),
         model::tests(),
         old_version::tests(),

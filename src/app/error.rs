@@ -1,6 +1,7 @@
 //! Why the daemon, or what stands in for it, could not be put together.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::lock::LockError;
@@ -68,6 +69,15 @@ pub enum AppError {
     /// The streaming server cannot be.
     #[error(transparent)]
     Streaming(#[from] ServerError),
+    /// The address of metrics cannot be had.
+    #[error("cannot listen for metrics on {address} (metrics.address)")]
+    Metrics {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// Signals could not be listened to.
     #[error("cannot listen to signals")]
     Signals(#[source] io::Error),

@@ -15,6 +15,7 @@ mod handlers;
 mod images;
 mod node;
 mod notify;
+mod readings;
 mod serve;
 mod shutdown;
 

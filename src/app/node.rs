@@ -11,6 +11,7 @@ use super::driver;
 use super::error::AppError;
 use super::handlers::{conf_dirs, handlers};
 use super::images::{image_root, open_images, open_records};
+use super::readings::readings;
 use crate::cni::{self, Networks};
 use crate::config::{self, Config};
 use crate::core::{self, Core};
@@ -21,6 +22,7 @@ use crate::state::Store;
 use crate::streaming::{self, Certificate, Server, Serving};
 use crate::sys::idmap;
 use crate::sys::zygote::Zygote;
+use crate::telemetry::{Scrape, Scraping};
 
 /// CRI over the core, the image store, the zygote's namespaces and CNI plugins.
 type Adapter = Runtime<Core, Images, ZygotePinner, Networks>;
@@ -34,6 +36,7 @@ pub(super) struct Node {
     adapter: Adapter,
     admin: AdminService,
     streaming: Serving,
+    metrics: Option<Scraping>,
 }
 
 impl Node {
@@ -44,6 +47,7 @@ impl Node {
         let cgroup_driver = settings.cgroup_driver;
         tracing::info!(driver = ?cgroup_driver, "cgroups");
         let streaming = Server::bind(streaming(&config.streaming)).await?;
+        let metrics = metrics(config).await?;
         let records = open_records(config)?;
         let images = open_images(config, &records).await?;
         let networks = Networks::open(network(config)).await.map_err(AppError::Network)?;
@@ -74,7 +78,10 @@ impl Node {
             zygote,
         };
         let look = Look::new(config, network(config), records.clone(), Some(daemon));
+        let (containers, pods) = (core.clone(), adapter.clone());
+        let source = move || readings(containers.census(), pods.standing());
         Ok(Node {
+            metrics: metrics.map(|metrics| metrics.serve(source)),
             admin: AdminService::new(images.clone(), image_root(&config.state_dir)).checked_by(look),
             records,
             images,
@@ -99,6 +106,9 @@ impl Node {
 
     /// Finishes what is under way and writes what is to be written. Containers and their monitors go on.
     pub(super) async fn close(self) {
+        if let Some(metrics) = self.metrics {
+            metrics.stop().await;
+        }
         self.streaming.stop().await;
         self.adapter.drain().await;
         self.core.close().await;
@@ -106,6 +116,17 @@ impl Node {
         self.images.close().await;
         self.records.close().await;
     }
+}
+
+/// The server that metrics are asked of, if there is to be one.
+async fn metrics(config: &Config) -> Result<Option<Scrape>, AppError> {
+    let Some(address) = config.metrics.address else {
+        return Ok(None);
+    };
+    let bound = Scrape::bind(address).await;
+    bound
+        .map(Some)
+        .map_err(|source| AppError::Metrics { address, source })
 }
 
 /// Why there can be no pods in user namespaces, if there cannot.

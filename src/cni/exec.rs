@@ -20,6 +20,7 @@ pub(super) use error::excerpt;
 pub use error::{ExecError, PluginReport};
 
 use crate::sys::step;
+use crate::telemetry::{self, Stage};
 use process::{Output, Running};
 
 /// How often, and after what pause, a plugin is tried that is being written at this moment.
@@ -141,7 +142,13 @@ impl Run<'_> {
     ///
     /// [`ExecError`], of which `Reported` is the plugin's own.
     pub(super) async fn plugin(&self, plugin: &str, config: &Value) -> Result<Vec<u8>, ExecError> {
-        let started = Instant::now();
+        let (started, _underway) = (Instant::now(), telemetry::begin(Stage::Plugin));
+        let ran = self.run(started, plugin, config).await;
+        telemetry::plugin_ended(self.verb.as_str(), ran.is_ok(), started.elapsed());
+        ran
+    }
+
+    async fn run(&self, started: Instant, plugin: &str, config: &Value) -> Result<Vec<u8>, ExecError> {
         let file = self.path.find(plugin)?;
         let mut running = self.spawn(plugin, &file).await?;
         let input = serde_json::to_vec(config).expect("a JSON value has string keys");

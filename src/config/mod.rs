@@ -3,6 +3,7 @@
 //! Every key is documented once, on its field in [`settings`]; `config dump` and the reference in
 //! `docs/configuration.md` are made from that text. Reading files is [`load`]'s, printing [`render`]'s.
 
+mod defaults;
 mod load;
 mod render;
 mod settings;

@@ -1,4 +1,4 @@
-//! The keys: one struct a table, one documented field a key, one `Default` for all.
+//! The keys: one struct a table, one documented field a key. What they are by default is in `defaults`.
 //!
 //! `settings!` keeps a field's documentation beside the field, so that it can be printed as well as read.
 
@@ -74,6 +74,8 @@ settings! {
         pub images: Images,
         /// The server for the streams of exec, attach and port-forward.
         pub streaming: Streaming,
+        /// What Prometheus reads of the daemon.
+        pub metrics: Metrics,
     }
 }
 
@@ -194,6 +196,16 @@ settings! {
     }
 }
 
+settings! {
+    /// Table `[metrics]`.
+    pub struct Metrics {
+        /// Address and port to answer `GET /metrics` on, in the text format of OpenMetrics; without it there is none.
+        /// Anybody who reaches it may read what the node does, though no names: a loopback address is best, as
+        /// `127.0.0.1:9464`.
+        pub address: Option<SocketAddr>,
+    }
+}
+
 /// Who makes the cgroups of containers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -248,120 +260,13 @@ pub enum LogFormat {
     Json,
 }
 
-impl Default for Config {
-    fn default() -> Config {
-        Config {
-            state_dir: "/var/lib/coracle".into(),
-            run_dir: "/run/coracle".into(),
-            socket: "/run/coracle/coracle.sock".into(),
-            socket_group: None,
-            cgroup_driver: CgroupDriver::Auto,
-            cgroup_parent: "/coracle".into(),
-            monitor_cgroup: "/coracle/monitors".into(),
-            default_runtime: BUILT_IN.to_owned(),
-            runtimes: BTreeMap::from([(BUILT_IN.to_owned(), Handler::default())]),
-            log: Log {
-                level: LogLevel::Info,
-                format: LogFormat::Text,
-            },
-            containers: Containers { pids_limit: 0 },
-            cni: Cni {
-                conf_dir: "/etc/cni/net.d".into(),
-                bin_dirs: vec![
-                    "/opt/cni/bin".into(),
-                    "/usr/lib/cni".into(),
-                    "/usr/libexec/cni".into(),
-                ],
-                conf_template: None,
-                timeout_seconds: NonZeroU32::new(100).expect("100 is not zero"),
-            },
-            registry: Registry {
-                config_dir: "/etc/coracle/certs.d".into(),
-                auth_file: None,
-                max_parallel_layers: NonZeroUsize::new(3).expect("3 is not zero"),
-                progress_timeout_seconds: NonZeroU32::new(60).expect("60 is not zero"),
-            },
-            images: Images {
-                max_layer_bytes: NonZeroU64::new(64 << 30).expect("not zero"),
-                max_layer_entries: NonZeroU64::new(4_000_000).expect("not zero"),
-                max_layer_depth: NonZeroUsize::new(256).expect("not zero"),
-                max_layer_ratio: 1100,
-                max_document_bytes: NonZeroU64::new(4 << 20).expect("not zero"),
-            },
-            streaming: Streaming {
-                address: SocketAddr::from(([127, 0, 0, 1], 0)),
-                tls_certificate: None,
-                tls_key: None,
-                idle_timeout_seconds: NonZeroU32::new(4 * 60 * 60).expect("it is not zero"),
-                creation_timeout_seconds: NonZeroU32::new(30).expect("30 is not zero"),
-            },
-        }
-    }
-}
-
-#[allow(
-    clippy::derivable_impls,
-    reason = "every key's default is written here, beside the others"
-)]
-impl Default for Handler {
-    fn default() -> Handler {
-        Handler {
-            cni_conf_dir: None,
-            default_annotations: BTreeMap::new(),
-            mount_options: vec![],
-            read_only: false,
-            default_capabilities: None,
-            seccomp_profile: None,
-            apparmor_profile: None,
-            privileged_without_host_devices: false,
-        }
-    }
-}
-
-// A table that is given in part takes the rest from here, and so from the one `Default` above.
-impl Default for Log {
-    fn default() -> Log {
-        Config::default().log
-    }
-}
-
-impl Default for Containers {
-    fn default() -> Containers {
-        Config::default().containers
-    }
-}
-
-impl Default for Cni {
-    fn default() -> Cni {
-        Config::default().cni
-    }
-}
-
-impl Default for Registry {
-    fn default() -> Registry {
-        Config::default().registry
-    }
-}
-
-impl Default for Images {
-    fn default() -> Images {
-        Config::default().images
-    }
-}
-
-impl Default for Streaming {
-    fn default() -> Streaming {
-        Config::default().streaming
-    }
-}
-
 /// The handler that is there without being configured.
 pub(super) const BUILT_IN: &str = "coracle";
 /// The table that there is any number of, each by a name of its own in the place of the last part.
 pub(super) const NAMED: &str = "runtimes.NAME";
 
 /// The tables of [`Config`] with their keys, as they are printed; the first has no name.
-pub(super) const TABLES: [(&str, &[Key]); 8] = [
+pub(super) const TABLES: [(&str, &[Key]); 9] = [
     ("", Config::KEYS),
     (NAMED, Handler::KEYS),
     ("log", Log::KEYS),
@@ -370,6 +275,7 @@ pub(super) const TABLES: [(&str, &[Key]); 8] = [
     ("registry", Registry::KEYS),
     ("images", Images::KEYS),
     ("streaming", Streaming::KEYS),
+    ("metrics", Metrics::KEYS),
 ];
 
 /// Whether a key of the first table stands for tables.

@@ -22,6 +22,7 @@ use crate::monitor::MonitorError;
 use crate::monitor::client::{Exec, ExecStdio};
 use crate::monitor::protocol::{self, ExecExit, Failure, FailureKind, Process, TerminalSize};
 use crate::sys::pipe;
+use crate::telemetry::{self, Stage};
 
 /// How long outputs are waited for after the command has ended, when something it left behind holds the pipes open. What
 /// the command itself has written is in the pipe by then.
@@ -88,6 +89,7 @@ struct End {
 }
 
 async fn run(id: &str, live: &Live, mut request: ExecRequest, end: End) -> Result<ExecExit> {
+    let _underway = telemetry::begin(Stage::Exec);
     let command = request.cmd[0].clone();
     let timeout_ms = u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX);
     let asked = protocol::ExecRequest {

@@ -1,4 +1,5 @@
-//! The `info` of a verbose ContainerStatus: what a person debugging a container asks for.
+//! What is told of containers beside their status: the `info` of a verbose one, for a person who debugs a container, and
+//! how many there are.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,32 @@ use serde_json::{Value, json};
 use super::Core;
 use super::registry::{Entry, Phase};
 
+/// How many containers there are, by how far they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Made, and waiting for their start.
+    pub created: usize,
+    /// Running.
+    pub running: usize,
+    /// Ended, and not removed.
+    pub ended: usize,
+}
+
 impl Core {
+    /// Counts the containers, from memory.
+    pub fn census(&self) -> Census {
+        let mut census = Census::default();
+        for entry in self.inner.registry.all() {
+            match entry.phase() {
+                Phase::Creating => {}
+                Phase::Created(_) => census.created += 1,
+                Phase::Running(_) => census.running += 1,
+                Phase::Ended(_) => census.ended += 1,
+            }
+        }
+        census
+    }
+
     /// One JSON text under `info`, as `crictl inspect` shows it: pid, effective specification, image configuration.
     pub(super) fn info(&self, entry: &Entry) -> BTreeMap<String, String> {
         let pid = match entry.phase() {

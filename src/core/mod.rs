@@ -53,6 +53,7 @@ use registry::Registry;
 
 pub use create::Streams;
 pub use host::host;
+pub use info::Census;
 
 /// How long the death of killed commands is waited for.
 const KILL: Duration = Duration::from_secs(2);

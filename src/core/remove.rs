@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Core;
 use super::registry::{Entry, Phase};
 use crate::model::{Change, Kind, Result};
+use crate::telemetry::{self, Stage};
 
 impl Core {
     pub(super) async fn remove(&self, id: &str) -> Result<()> {
@@ -19,6 +20,7 @@ impl Core {
     }
 
     async fn remove_now(&self, entry: &Arc<Entry>) -> Result<()> {
+        let _underway = telemetry::begin(Stage::Remove);
         // Without the lock, which the observer needs to tell the end.
         if let Phase::Running(live) = entry.phase() {
             self.kill(entry, &live).await?;

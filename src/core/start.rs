@@ -12,6 +12,7 @@ use crate::monitor::MonitorError;
 use crate::monitor::protocol::{Failure, FailureKind};
 use crate::sys::clock::now;
 use crate::sys::step;
+use crate::telemetry::{self, Stage};
 
 /// The exit code of a container whose command could not be executed.
 pub(super) const START_ERROR: i32 = 128;
@@ -26,6 +27,7 @@ impl Core {
     }
 
     async fn start_now(&self, entry: &Arc<Entry>) -> Result<()> {
+        let _underway = telemetry::begin(Stage::Start);
         let _operation = entry.operation.lock().await;
         let Phase::Created(mut live) = entry.phase() else {
             let state = entry.state().name();

@@ -12,7 +12,7 @@ use crate::cri::containers::Key;
 use crate::cri::events::Hub;
 use crate::cri::flights::Flights;
 use crate::cri::handlers::{self, Handlers};
-use crate::cri::sandbox::{Network, Parts, Pinner, Registry, Sandboxes};
+use crate::cri::sandbox::{Network, Parts, Phase, Pinner, Registry, Sandboxes};
 use crate::cri::stats::Rates;
 use crate::model::{self, Result};
 use crate::state::Store;
@@ -46,6 +46,17 @@ pub struct Settings {
     pub urls: Urls,
     /// The handlers at first; [`Runtime::set_handlers`] replaces them.
     pub handlers: Handlers,
+}
+
+/// How many pods there are, and what is owed for those that were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Ready ones.
+    pub ready: usize,
+    /// Stopped ones, or such that are not whole.
+    pub not_ready: usize,
+    /// Attachments that could not be undone yet.
+    pub network_debts: usize,
 }
 
 impl<R, I, P, N> Runtime<R, I, P, N>
@@ -100,6 +111,17 @@ where
     /// Takes other handlers for the pods that come. Those there are keep what they were run with.
     pub fn set_handlers(&self, handlers: Handlers) {
         self.handlers.store(Arc::new(handlers));
+    }
+
+    /// Counts the pods, from memory.
+    pub fn standing(&self) -> Standing {
+        let all = self.sandboxes.all();
+        let ready = all.iter().filter(|record| record.phase == Phase::Ready).count();
+        Standing {
+            ready,
+            not_ready: all.len() - ready,
+            network_debts: self.sandboxes.debts().len(),
+        }
     }
 
     /// Ends the streams that have no end of their own, each in good order. Called when no new calls are to come.

@@ -18,6 +18,7 @@ use crate::cri::convert;
 use crate::cri::sandbox::{Record, Registry, TAG};
 use crate::cri::wire::v1::{self, ContainerEventType as Kind};
 use crate::model::{Change, ContainerFilter, ContainerStatus, Observer, Transition};
+use crate::telemetry;
 
 /// Events that a subscriber may be behind by.
 const QUEUE: usize = 1024;
@@ -82,7 +83,10 @@ impl Hub {
         let event = Arc::new(make());
         match held.as_mut() {
             Some(events) if events.len() < HELD => events.push(event),
-            Some(_) => *held = None,
+            Some(events) => {
+                telemetry::events_dropped(events.len() as u64 + 1);
+                *held = None;
+            }
             // An error says that the last subscriber has just gone.
             None => drop(self.ring.send(event)),
         }
@@ -111,6 +115,7 @@ impl Subscription {
         match received {
             Ok(event) => Some((Ok(Arc::unwrap_or_clone(event)), Some(this))),
             Err(RecvError::Lagged(lost)) => {
+                telemetry::events_dropped(lost);
                 let text = format!("{lost} events were read too late and lost; list everything anew");
                 Some((Err(Status::data_loss(text)), None))
             }

@@ -43,7 +43,7 @@ pub mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use adapter::{Runtime, Settings};
+pub use adapter::{Runtime, Settings, Standing};
 pub use handlers::{Handler, Handlers};
 pub(crate) use sandbox::audit;
 pub use sandbox::{AttachRequest, Held, Network, PinRequest, Pinner, ZygotePinner};

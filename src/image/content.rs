@@ -17,6 +17,7 @@ use super::error::ImageError;
 use super::manifest::Descriptor;
 use super::registry::{ByteStream, RegistryError, Repository, wait};
 use super::unpack::Tree;
+use crate::telemetry;
 
 /// A broken transfer goes on where it stopped; so often without a byte in between.
 const BROKEN_TRANSFERS: u32 = 5;
@@ -108,6 +109,9 @@ impl Content {
                         (offset, broken) = (offset + part.len() as u64, 0);
                         if offset > blob.size {
                             return Err(wrong_size(blob, format!("more than {}", blob.size)));
+                        }
+                        if matches!(self, Content::Repository(_)) {
+                            telemetry::pulled(part.len() as u64);
                         }
                         received(offset);
                         if !part.is_empty() && sender.send(part).await.is_err() {

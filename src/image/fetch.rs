@@ -20,6 +20,7 @@ use super::settle::settle;
 use super::staging::Staging;
 use super::unpack::{LayerFacts, Limits, Pending, Request, UnpackError, content, unpack};
 use crate::sys::planted;
+use crate::telemetry::{self, Stage};
 
 /// Parts of a blob that wait for the unpacker: about a megabyte.
 const PARTS_AHEAD: usize = 16;
@@ -143,6 +144,7 @@ impl Fetcher {
         wanted: &Wanted,
         progress: &watch::Sender<PullProgress>,
     ) -> Result<(Staging, LayerFacts, Pending), ImageError> {
+        let _underway = telemetry::begin(Stage::Layer);
         let staging = self.layers.stage()?;
         let (sender, receiver) = mpsc::channel(PARTS_AHEAD);
         let (limits, blob, diff_id) = (self.limits, wanted.blob.clone(), wanted.layer.diff_id.clone());

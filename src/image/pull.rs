@@ -1,6 +1,7 @@
 //! One pull from beginning to end: name to manifest, manifest to configuration and layers, layers to record.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use oci_spec::image::ImageConfiguration;
 use tokio::sync::watch;
@@ -20,6 +21,7 @@ use super::record::LayerRef;
 use super::registry::Repository;
 use super::{ImageRecord, PullProgress, Settings};
 use crate::sys::clock::now;
+use crate::telemetry::{self, Stage};
 
 /// Indexes within indexes are followed so far.
 const MAX_NESTING: usize = 3;
@@ -43,6 +45,18 @@ pub(super) struct Described {
 impl Puller {
     /// Pulls an image by its name.
     pub(super) async fn pull(
+        self,
+        name: Name,
+        keyring: Keyring,
+        progress: watch::Sender<PullProgress>,
+    ) -> Result<Arc<ImageRecord>, ImageError> {
+        let (began, _underway) = (Instant::now(), telemetry::begin(Stage::Pull));
+        let pulled = self.pull_now(name, keyring, progress).await;
+        telemetry::pull_ended(pulled.is_ok(), began.elapsed());
+        pulled
+    }
+
+    async fn pull_now(
         self,
         name: Name,
         keyring: Keyring,

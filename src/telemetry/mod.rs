@@ -1,9 +1,19 @@
 //! Logs: what `tracing` events look like and where they go. What is worth an event is each module's own affair.
+//!
+//! Meters, what is counted and timed, are in `meters`; the address they are scraped from is in `scrape`.
+
+mod meters;
+mod scrape;
 
 use std::io::{IsTerminal, stderr};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::TryInitError;
+
+pub use meters::{
+    Reading, Stage, Underway, begin, call_ended, events_dropped, plugin_ended, pull_ended, pulled,
+};
+pub use scrape::{Scrape, Scraping};
 
 /// The environment variable that overrides the configured level. As in `info,coracle::image=debug`.
 pub const LOG_VARIABLE: &str = "CORACLE_LOG";

@@ -4,6 +4,7 @@
 //! orderly end. What the services do is none of its business.
 
 mod connection;
+mod methods;
 mod outcome;
 mod socket;
 

@@ -1,5 +1,5 @@
-//! One span and one log line for each call: what was asked, how it ended, how long it took. Never what was in
-//! it.
+//! One span, one log line and one count for each call: what was asked, how it ended, how long it took. Never what was
+//! in it.
 //!
 //! A call ends when its status is known: in the head of an answer that has no body, in the trailers of one
 //! that has, or never, when its client went away. Answers of ordinary life (success, `NOT_FOUND` for what was
@@ -18,6 +18,9 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span};
+
+use super::methods;
+use crate::telemetry::{self, Stage, Underway};
 
 /// Logs the outcome of every call.
 #[derive(Clone, Copy, Debug)]
@@ -70,8 +73,10 @@ where
 /// A call under way. Its end is logged once, at the latest when it is dropped.
 struct Call {
     span: Span,
+    method: &'static str,
     began: Instant,
     ended: bool,
+    _underway: Underway,
 }
 
 impl Call {
@@ -79,8 +84,10 @@ impl Call {
         let span = tracing::info_span!("rpc", method = path.trim_start_matches('/'));
         Self {
             span,
+            method: methods::method(path),
             began: Instant::now(),
             ended: false,
+            _underway: telemetry::begin(Stage::Call),
         }
     }
 
@@ -90,6 +97,7 @@ impl Call {
         }
         let took = self.began.elapsed();
         let code = status.code();
+        telemetry::call_ended(self.method, methods::code(code), took);
         self.span.in_scope(|| match code {
             Code::Ok => tracing::debug!(?took, "call succeeded"),
             Code::NotFound | Code::Cancelled => {
