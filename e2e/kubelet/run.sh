@@ -1,5 +1,6 @@
 #!/bin/bash
-# A real kubelet with static pods: probes, restarts with back-off, adoption after its own restart, removal.
+# A real kubelet with static pods: probes, restarts with back-off, adoption after its own restart, then with figures and
+# events from the runtime, removal.
 # KUBELET_SECONDS says how long the pod is watched (120).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -105,13 +106,29 @@ fi
 
 before=$(value 'web["containerID"]')
 stop_kubelet
+# The second one has its figures from the runtime alone, and hears of containers by events.
+echo 'featureGates: {PodAndContainerStatsFromCRI: true, EventedPLEG: true}' >>"$NODE/kubelet.yaml"
 start_kubelet
 within 60 "a restarted kubelet adopts the pod" "ready(web) and web['containerID'] == '$before' and web['restartCount'] == 0"
 sleep 10
 within 5 "and leaves it alone" "ready(web) and web['containerID'] == '$before' and web['restartCount'] == 0"
 
-rm "$NODE/manifests/pod.yaml"
-within 60 "without its manifest the pod goes" 'not pods'
+limit=$((SECONDS + 60))
+while ! python3 -B "$here/observed.py" probed web 2>"$NODE/observed.log" && [ "$SECONDS" -lt "$limit" ]; do sleep 2; done
+check "its figures are complete and those of the cgroups, and it hears of events" python3 -B "$here/observed.py" probed web
+[ ! -s "$NODE/observed.log" ] || tail -n 3 "$NODE/observed.log" >&2
+
+cp "$here/apart.yaml" "$NODE/manifests/"
+within 60 "a pod in a user namespace writes to its volume" 'ready(own)'
+check "its root is an ordinary user, inside its volume's owner" \
+	python3 -c 'import glob, sys
+lines = open(glob.glob("/var/log/pods/default_apart-*/own/0.log")[0], encoding="utf-8").read().splitlines()
+first, outside, count = lines[0].split()[3:]
+owner = lines[-1].split()[5]
+sys.exit(not (first == "0" and int(outside) >= 65536 and count == "65536" and owner == "0"))'
+
+rm "$NODE"/manifests/*.yaml
+within 60 "without their manifests the pods go" 'not pods'
 listed() { "$CRI_TOOLS/crictl" --runtime-endpoint "unix://$SOCKET" "$@" -q 2>>"$NODE/crictl.log"; }
 # The kubelet's own clean-up of what it stopped runs once a minute.
 limit=$((SECONDS + 90))
