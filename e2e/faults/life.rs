@@ -355,9 +355,9 @@ impl<'a> Life<'a> {
             }
             // It broke with the daemon, and says so: a person tries again.
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
-            if !["transport error", "connect"]
-                .iter()
-                .any(|word| text.contains(word))
+            if !text.contains("transport error")
+                && !text.contains("(Unavailable)")
+                && !text.contains("connect")
             {
                 self.complain(format!("import: {text}"));
             }
