@@ -13,6 +13,7 @@
 #   planted  faults switched on one by one, each to be noticed by the test meant for it (by name only)
 #   fuzz     every fuzz target for 20 seconds (by name only)
 #   guest    the daemon as a systemd service in a virtual machine with cgroup v2
+#   guest-critest  critest on a node with AppArmor, cgroup v2 and systemd: that machine (by name only)
 #   guest-cuts  ten power cuts of that machine (by name only)
 #
 # The last line is the count: "N passed, N failed". Whatever is built or fetched is kept in ~/.cache/coracle
@@ -21,7 +22,7 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly ALL=(unit grpc faults critest critest-kills crictl kubelet cni-churn power planted fuzz guest guest-cuts)
+readonly ALL=(unit grpc faults critest critest-kills crictl kubelet cni-churn power planted fuzz guest guest-critest guest-cuts)
 # What a run without arguments does. The others are run by name until they have been green for a while.
 readonly DEFAULT=(unit grpc faults critest critest-kills crictl kubelet guest)
 

@@ -48,8 +48,10 @@ const COURSES: [Course; 3] = [
     Course::Images,
 ];
 
-/// Points that no call of CRI leads to: a network of a container's own is what `coracle run` asks for.
-const ELSEWHERE: [&str; 5] = [
+/// Points that no call of CRI leads to, or not on every machine: a network of a container's own is what `coracle run` asks
+/// for; scopes are systemd's, and profiles AppArmor's.
+const ELSEWHERE: [&str; 6] = [
+    "apparmor.load",
     "create.network",
     "create.scope",
     "teardown.scope",

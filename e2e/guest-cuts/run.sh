@@ -20,7 +20,7 @@ readonly PATIENCE=600
 readonly LOAD=60
 
 prepare_node
-need_guest
+need_guest bookworm
 cuts=${1:-10}
 seed=${CORACLE_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
 RANDOM=$seed

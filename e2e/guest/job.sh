@@ -2,10 +2,12 @@
 # What tests in the virtual machine share: the guest's image, and the directory that a job on it is given.
 # Sourced, never run; needs hack/lib.sh and e2e/harness/node.sh.
 
-# need_guest: makes the guest's image unless it is there; VMDIR is where.
+# need_guest SUITE [PACKAGES]: makes the guest's image, of that suite of Debian and with these packages too, unless it is
+# there; VMDIR is where.
 need_guest() {
+	export VM_SUITE=$1 VM_PKGS=${2-}
 	# What makes the image says when it is another one.
-	VMDIR=$CACHE/guest-$(sed -n '/^build()/,/^}/p' "$ROOT/hack/vm.sh" | sha256sum | cut -c1-12)
+	VMDIR=$CACHE/guest-$VM_SUITE-$({ sed -n '/^build()/,/^}/p' "$ROOT/hack/vm.sh" && echo "$VM_PKGS"; } | sha256sum | cut -c1-12)
 	export VMDIR
 	if [ ! -s "$VMDIR/root" ]; then
 		say "making the guest (kept in $VMDIR)"

@@ -13,7 +13,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/job.sh"
 
 prepare_node
-need_guest
+need_guest bookworm
 
 NODE=$(mktemp -d)
 trap leave_node EXIT

@@ -124,6 +124,9 @@ impl Core {
         let images = &self.inner.images;
         let found = lookup::find(&config, image, images).await?;
         let joined = lookup::namespaces(&mut config)?;
+        if let Some(linux) = &mut config.linux {
+            self.inner.apparmor.resolve(&mut linux.security).await?;
+        }
         let volumes = lookup::volumes(id, &config, image, images);
         let cgroup_name = self.group_name(id, &mut config)?;
         let places = self.places(id, &config);

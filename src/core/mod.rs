@@ -5,6 +5,7 @@
 //! task of the core's own, so that a caller who gives up leaves nothing half done; [`Core::close`] waits for them.
 //! Containers outlive the core: their monitors do, and [`Core::open`] finds them again.
 
+mod apparmor;
 mod attach;
 mod attended;
 pub mod audit;
@@ -49,6 +50,7 @@ use crate::spec::Host;
 use crate::state::Store;
 use crate::sys::cgroup::Driver;
 use crate::sys::zygote::Zygote;
+use apparmor::Apparmor;
 use registry::Registry;
 
 pub use create::Streams;
@@ -84,6 +86,7 @@ struct Inner {
     store: Store,
     zygote: Arc<Zygote>,
     registry: Registry,
+    apparmor: Apparmor,
     transitions: events::Transitions,
     /// Calls under way that their callers may give up on, and one observer a living container.
     tasks: TaskTracker,
@@ -105,6 +108,7 @@ impl Core {
         let (registry, tasks) = (Registry::default(), TaskTracker::new());
         let core = Core {
             inner: Arc::new(Inner {
+                apparmor: Apparmor::new(settings.host.apparmor),
                 settings,
                 images,
                 store,

@@ -195,7 +195,7 @@ pub(super) fn rlimits(host: &Host, warnings: &mut Vec<String>) -> Vec<Rlimit> {
     host.rlimits.iter().map(clamp).collect()
 }
 
-/// The AppArmor profile to change to; the runtime has none of its own, so its default is none.
+/// The AppArmor profile to change to. Which is the default, and that one is loaded, is the caller's business.
 pub(super) fn apparmor(
     profile: &Profile,
     privileged: bool,

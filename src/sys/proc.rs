@@ -129,6 +129,15 @@ pub fn set_exec_label(proc: Option<&OwnedFd>, module: &str, label: &str) -> io::
     Ok(())
 }
 
+/// The AppArmor profile of the caller; `None` when it has none, as on a machine without AppArmor.
+pub fn confinement() -> Option<String> {
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/self/attr/{file}"));
+    let label = read("apparmor/current").or_else(|_| read("current")).ok()?;
+    let label = label.trim_end();
+    let name = label.rsplit_once(" (").map_or(label, |(name, _)| name);
+    (!name.is_empty() && name != "unconfined").then(|| name.to_owned())
+}
+
 /// Opens `/proc`, to be used by descriptor where another may be mounted.
 pub fn open_proc() -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -27,6 +27,7 @@ pub const POINTS: &[&str] = &[
     "adapter.stop.network",
     "adapter.stop.record",
     "adapter.stop.release",
+    "apparmor.load",
     "create.cgroup",
     "create.container",
     "create.directory",
