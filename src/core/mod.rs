@@ -19,6 +19,7 @@ mod files;
 pub mod fuzzing;
 mod health;
 mod host;
+mod index;
 mod info;
 mod lookup;
 mod metrics;

@@ -6,8 +6,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use rpds::RedBlackTreeMapSync;
 
+use super::index::Index;
 use super::record::{ContainerRecord, End};
 use crate::model::{
     Container, ContainerFilter, ContainerState, ContainerStatus, Error, Kind, LinuxContainerResources, Result,
@@ -257,10 +257,10 @@ impl Entry {
     }
 }
 
-/// All containers, by id.
+/// All containers.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    entries: ArcSwap<RedBlackTreeMapSync<String, Arc<Entry>>>,
+    index: ArcSwap<Index>,
 }
 
 impl Registry {
@@ -269,13 +269,13 @@ impl Registry {
     /// # Errors
     /// `AlreadyExists`: the id is in use.
     pub(super) fn insert(&self, entry: Arc<Entry>) -> Result<()> {
-        let previous = self.entries.rcu(|all| match all.contains_key(&entry.id) {
-            true => Arc::clone(all),
-            false => Arc::new(all.insert(entry.id.clone(), Arc::clone(&entry))),
+        let previous = self.index.rcu(|index| match index.get(&entry.id) {
+            Some(_) => Arc::clone(index),
+            None => Arc::new(index.with(&entry)),
         });
-        match previous.contains_key(&entry.id) {
-            false => Ok(()),
-            true => {
+        match previous.get(&entry.id) {
+            None => Ok(()),
+            Some(_) => {
                 let text = format!("container {} exists", entry.id);
                 Err(Error::new(Kind::AlreadyExists, text))
             }
@@ -284,8 +284,8 @@ impl Registry {
 
     /// Takes a container out; false when there is none.
     pub(super) fn remove(&self, id: &str) -> bool {
-        let before = self.entries.rcu(|all| Arc::new(all.remove(id)));
-        before.contains_key(id)
+        let before = self.index.rcu(|index| index.without(id));
+        before.get(id).is_some()
     }
 
     /// Finds a container by its id, or by the unique beginning of it.
@@ -296,14 +296,11 @@ impl Registry {
         if id.is_empty() {
             return Err(Error::invalid("container_id is empty"));
         }
-        let all = self.entries.load();
-        if let Some(entry) = all.get(id) {
+        let index = self.index.load();
+        if let Some(entry) = index.get(id) {
             return Ok(Arc::clone(entry));
         }
-        let mut begins = all
-            .range(id.to_owned()..)
-            .map(|(_, e)| e)
-            .take_while(|e| e.id.starts_with(id));
+        let mut begins = index.beginning(id);
         match (begins.next(), begins.next()) {
             (Some(entry), None) => Ok(Arc::clone(entry)),
             (Some(_), Some(_)) => Err(Error::invalid(format!(
@@ -316,13 +313,8 @@ impl Registry {
     /// Takes those that match, without the ones still being made.
     pub(super) fn select(&self, filter: Option<&ContainerFilter>) -> Vec<Arc<Entry>> {
         let Some(filter) = filter else {
-            return self
-                .entries
-                .load()
-                .values()
-                .filter(|e| e.listed())
-                .cloned()
-                .collect();
+            let index = self.index.load();
+            return index.all().filter(|e| e.listed()).cloned().collect();
         };
         if !filter.id.is_empty() {
             let found = self.find(&filter.id).ok();
@@ -331,9 +323,10 @@ impl Registry {
                 .filter(|e| e.listed() && e.matches(filter))
                 .collect();
         }
-        self.entries
-            .load()
-            .values()
+        let index = self.index.load();
+        index
+            .candidates(filter)
+            .into_iter()
             .filter(|e| e.listed() && e.matches(filter))
             .cloned()
             .collect()
@@ -341,6 +334,6 @@ impl Registry {
 
     /// Everything, also what is still being made.
     pub(super) fn all(&self) -> Vec<Arc<Entry>> {
-        self.entries.load().values().cloned().collect()
+        self.index.load().all().cloned().collect()
     }
 }

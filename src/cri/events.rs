@@ -70,6 +70,11 @@ impl Hub {
         self.ending.cancel();
     }
 
+    /// Whether an event that is told now may be heard by anybody.
+    pub(super) fn is_heard(&self) -> bool {
+        self.held().is_some() || self.ring.receiver_count() > 0
+    }
+
     /// Tells of a sandbox. `statuses` are those of its containers; no container changes meanwhile.
     pub(super) fn tell(&self, record: &Record, kind: Kind, at: i64, statuses: Vec<ContainerStatus>) {
         self.publish(|| event(&record.id, kind, at, record, statuses));

@@ -8,6 +8,7 @@ mod group;
 mod images;
 mod limits;
 mod logs;
+mod many;
 mod memory;
 mod silent;
 
@@ -22,6 +23,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         limits::tests(),
         memory::tests(),
         images::tests(),
+        many::tests(),
     ]
     .into_iter()
     .flatten()

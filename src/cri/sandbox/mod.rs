@@ -290,6 +290,10 @@ impl<R, P, N> Shared<R, P, N> {
 impl<R: model::Events, P, N> Shared<R, P, N> {
     /// Tells subscribers what has happened to a sandbox.
     fn tell(&self, record: &Record, kind: ContainerEventType) {
+        // Statuses that nobody hears of are not gathered.
+        if !self.events.is_heard() {
+            return;
+        }
         let filter = ContainerFilter {
             tag_selector: [(TAG.to_owned(), record.id.clone())].into(),
             ..ContainerFilter::default()

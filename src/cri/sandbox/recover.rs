@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+
 use crate::cri::wire::v1::ContainerEventType;
 use crate::model::{self, Result};
 use crate::sys::planted;
@@ -11,6 +13,11 @@ use super::debts::Debt;
 use super::record::{Attachment, Phase, Record};
 use super::run::remove_dir;
 use super::{Network, Pinner, Sandboxes, Shared, blocking};
+
+/// Sandboxes looked at side by side: each is a thread for a moment.
+const LOOKS: usize = 16;
+/// Sandboxes repaired side by side: what they write goes to disk together.
+const REPAIRS: usize = 512;
 
 impl<R, P, N> Sandboxes<R, P, N>
 where
@@ -27,12 +34,20 @@ where
         // Containers that ended meanwhile are told of before the sandboxes that are not whole any more.
         let events = Arc::clone(&self.shared.events);
         self.shared.containers.observe(events);
-        for (_, record) in records {
-            let id = record.id.clone();
-            if let Err(error) = self.shared.recover(record).await {
-                tracing::warn!(sandbox = id, %error, "pod sandbox is not recovered");
-            }
-        }
+        let looked_at = |(_, record): (String, Record)| async {
+            let whole = record.phase != Phase::Ready || self.shared.is_whole(&record).await;
+            (record, whole)
+        };
+        futures_util::stream::iter(records)
+            .map(looked_at)
+            .buffer_unordered(LOOKS)
+            .for_each_concurrent(REPAIRS, async |(record, whole)| {
+                let id = record.id.clone();
+                if let Err(error) = self.shared.recover(record, whole).await {
+                    tracing::warn!(sandbox = id, %error, "pod sandbox is not recovered");
+                }
+            })
+            .await;
         if let Err(error) = self.shared.recover_attachments().await {
             tracing::warn!(%error, "network attachments are not looked through");
         }
@@ -46,10 +61,10 @@ where
     P: Pinner,
     N: Network,
 {
-    async fn recover(self: &Arc<Self>, record: Record) -> Result<()> {
+    async fn recover(self: &Arc<Self>, record: Record, whole: bool) -> Result<()> {
         let phase = match record.phase {
             Phase::Making if !planted("half-made") => return self.clean(record).await,
-            Phase::Ready if !self.is_whole(&record).await => {
+            Phase::Ready if !whole => {
                 tracing::info!(
                     sandbox = record.id,
                     "pod sandbox is gone from the kernel, not ready any more"
@@ -58,13 +73,13 @@ where
             }
             phase => phase,
         };
-        let changed = phase != record.phase;
+        if phase == record.phase {
+            return Ok(());
+        }
         let record = Record { phase, ..record };
         self.registry.put(record.clone());
-        if changed {
-            self.save(record.clone()).await?;
-            self.tell(&record, ContainerEventType::ContainerStoppedEvent);
-        }
+        self.save(record.clone()).await?;
+        self.tell(&record, ContainerEventType::ContainerStoppedEvent);
         Ok(())
     }
 
@@ -86,7 +101,7 @@ where
 
     async fn is_whole(&self, record: &Record) -> bool {
         let held = self.held(record);
-        let there = tokio::fs::try_exists(&held.dir).await.unwrap_or(false);
+        let there = tokio::fs::try_exists(&held.dir).await.unwrap_or(true);
         planted("reboot") || there && self.pinner.holds(held).await
     }
 
