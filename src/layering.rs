@@ -62,6 +62,7 @@ const DOORS: &[(&[&str], &[&str])] = &[
     (&["tokio_rustls", "tokio_tungstenite"], &["src/streaming/"]),
     (&["hyper"], &["src/streaming/", "src/telemetry/scrape.rs"]),
     (&["prometheus_client"], &["src/telemetry/meters.rs"]),
+    (&["serde_saphyr"], &["src/spec/cdi/mod.rs"]),
 ];
 const UNSAFE_DOOR: &str = "src/sys/";
 

@@ -15,9 +15,11 @@ mod harness;
 
 mod attach;
 mod attacks;
+mod cdi;
 mod check;
 mod check_deep;
 mod containers;
+mod devices;
 mod escapes;
 mod events;
 mod exec;
@@ -75,6 +77,8 @@ fn tests() -> Vec<Trial> {
         misbehaving_networks::tests(),
         misbehaving_registries::tests(),
         containers::tests(),
+        cdi::tests(),
+        devices::tests(),
         logs::tests(),
         exec::tests(),
         attach::tests(),

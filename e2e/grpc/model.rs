@@ -146,6 +146,7 @@ async fn a_container_lives_without_any_pod() {
         run_dir: run,
         cgroup_driver: coracle::sys::cgroup::Driver::Cgroupfs,
         pids_limit: 0,
+        device_dirs: vec![],
         host: core::host(&parent).unwrap(),
     };
     let zygote = Arc::new(zygote::spawn(options).unwrap());

@@ -11,10 +11,11 @@ use crate::spec;
 pub type Target = fn(&[u8]);
 
 /// Every fuzz target by name. The kept inputs of each are in `e2e/fuzz/corpus/<name>`.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("archive", image::fuzzing::archive),
     ("cni_result", cni::fuzzing::result),
     ("conflist", cni::fuzzing::configuration),
+    ("devices", spec::fuzzing::devices),
     ("frames", monitor::fuzzing::frame),
     ("hosts", image::fuzzing::hosts),
     ("inflate", image::fuzzing::packed),

@@ -177,6 +177,7 @@ pub(super) fn core_settings(config: &Config) -> Result<core::Settings, AppError>
         host: core::host(&parent).map_err(AppError::Host)?,
         cgroup_driver,
         pids_limit: config.containers.pids_limit.into(),
+        device_dirs: config.cdi.spec_dirs.clone(),
     })
 }
 

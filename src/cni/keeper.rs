@@ -13,8 +13,8 @@ use crate::cni::conflist::Injected;
 use crate::cni::error::chain;
 use crate::cni::exec::Run;
 use crate::cni::network::{Shared, Verdict};
-use crate::cni::watch::DirWatch;
 use crate::cni::{NetworkConf, Verb};
+use crate::sys::watch::DirWatch;
 
 /// How long a plugin may take over `STATUS`.
 const STATUS_DEADLINE: Duration = Duration::from_secs(10);

@@ -13,7 +13,7 @@
 //! | `network`, `attach`, `collect` | the handle, and its verbs; `request` and `error` are what goes in and comes out |
 //! | `networks` | several handles, one a directory of configurations |
 //! | `audit` | what plugins hold for nobody |
-//! | `watch`, `keeper` | directories watched, and the task that keeps the handle's view current |
+//! | `keeper` | the task that keeps the handle's view current |
 //! | `template` | a configuration generated from address ranges |
 
 mod attach;
@@ -34,7 +34,6 @@ mod request;
 mod result;
 mod template;
 mod version;
-mod watch;
 
 pub use audit::{Stray, audit};
 pub use cache::CacheError;

@@ -16,11 +16,11 @@ use crate::cni::cache::{Cache, write_durably};
 use crate::cni::error::chain;
 use crate::cni::exec::{PluginPath, Run};
 use crate::cni::keeper::Keeper;
-use crate::cni::watch::DirWatch;
 use crate::cni::{
     Cidr, NetworkConf, NetworkError, ResultError, TemplateError, TemplateOutcome, Verb, Version, conflist,
     template,
 };
+use crate::sys::watch::DirWatch;
 
 /// Where everything is.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 
 use super::settings::{
-    BUILT_IN, CgroupDriver, Cni, Config, Containers, Handler, Images, Log, LogFormat, LogLevel, Metrics,
+    BUILT_IN, Cdi, CgroupDriver, Cni, Config, Containers, Handler, Images, Log, LogFormat, LogLevel, Metrics,
     Registry, Streaming,
 };
 
@@ -35,6 +35,9 @@ impl Default for Config {
                 ],
                 conf_template: None,
                 timeout_seconds: NonZeroU32::new(100).expect("100 is not zero"),
+            },
+            cdi: Cdi {
+                spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
             },
             registry: Registry {
                 config_dir: "/etc/coracle/certs.d".into(),
@@ -96,6 +99,12 @@ impl Default for Containers {
 impl Default for Cni {
     fn default() -> Cni {
         Config::default().cni
+    }
+}
+
+impl Default for Cdi {
+    fn default() -> Cdi {
+        Config::default().cdi
     }
 }
 

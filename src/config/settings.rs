@@ -68,6 +68,8 @@ settings! {
         pub containers: Containers,
         /// Pod networks, made by CNI plugins.
         pub cni: Cni,
+        /// Devices that their vendors describe by the Container Device Interface.
+        pub cdi: Cdi,
         /// Where images come from.
         pub registry: Registry,
         /// What an image may be at most. One that exceeds a limit is not pulled, and the error names the key.
@@ -141,6 +143,16 @@ settings! {
         /// what they did is undone. Deleting a pod does not wait that long: after ten seconds the plugins are
         /// asked again in the background.
         pub timeout_seconds: NonZeroU32,
+    }
+}
+
+settings! {
+    /// Table `[cdi]`.
+    pub struct Cdi {
+        /// Directories of descriptions, `*.json` and `*.yaml`. Of a device that two directories have, the later one
+        /// counts; one that two files of a directory have cannot be used. They are watched, and may be missing. None:
+        /// no device is known.
+        pub spec_dirs: Vec<PathBuf>,
     }
 }
 
@@ -266,12 +278,13 @@ pub(super) const BUILT_IN: &str = "coracle";
 pub(super) const NAMED: &str = "runtimes.NAME";
 
 /// The tables of [`Config`] with their keys, as they are printed; the first has no name.
-pub(super) const TABLES: [(&str, &[Key]); 9] = [
+pub(super) const TABLES: [(&str, &[Key]); 10] = [
     ("", Config::KEYS),
     (NAMED, Handler::KEYS),
     ("log", Log::KEYS),
     ("containers", Containers::KEYS),
     ("cni", Cni::KEYS),
+    ("cdi", Cdi::KEYS),
     ("registry", Registry::KEYS),
     ("images", Images::KEYS),
     ("streaming", Streaming::KEYS),

@@ -43,6 +43,9 @@ impl Config {
         for directory in &self.cni.bin_dirs {
             absolute("cni.bin_dirs", directory)?;
         }
+        for directory in &self.cdi.spec_dirs {
+            absolute("cdi.spec_dirs", directory)?;
+        }
         if self.cni.bin_dirs.is_empty() {
             return invalid("cni.bin_dirs", "must name a directory".to_owned());
         }

@@ -122,7 +122,8 @@ impl Core {
     async fn plan(&self, id: &str, config: &ContainerConfig, image: &ImageRecord) -> Result<Plan> {
         let mut config = config.clone();
         let images = &self.inner.images;
-        let found = lookup::find(&config, image, images).await?;
+        let found = lookup::find(&config, image, images, &self.inner.described).await?;
+        found.brought.amend(&mut config);
         let joined = lookup::namespaces(&mut config)?;
         if let Some(linux) = &mut config.linux {
             self.inner.apparmor.resolve(&mut linux.security).await?;
@@ -142,6 +143,7 @@ impl Core {
             binds: &found.binds,
             volumes: &volumes,
             devices: &found.devices,
+            added: &found.brought.added,
             staging: &places.staging,
             seccomp_profile: found.seccomp_profile.as_deref(),
         })?;
@@ -149,6 +151,7 @@ impl Core {
         Ok(Plan {
             joined,
             volumes,
+            host_mounts: !found.brought.added.hooks.is_empty(),
             mounted: found.mounted,
             output,
             places,
@@ -319,6 +322,7 @@ impl Core {
             trees: self.staged(entry, plan)?,
             namespaces: 0,
             idmap: plan.joined.user,
+            host_mounts: plan.host_mounts,
         };
         Ok((request, descriptors))
     }
@@ -329,6 +333,8 @@ struct Plan {
     joined: Joined,
     volumes: Vec<Volume>,
     mounted: Mounted,
+    /// Its hooks find the host's files where they are.
+    host_mounts: bool,
     output: Output,
     places: Places,
     tty: bool,

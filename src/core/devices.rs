@@ -89,8 +89,8 @@ fn collect(
         major: i64::from(rustix::fs::major(meta.rdev())),
         minor: i64::from(rustix::fs::minor(meta.rdev())),
         mode: meta.mode() & 0o7777,
-        uid: meta.uid(),
-        gid: meta.gid(),
+        uid: Some(meta.uid()),
+        gid: Some(meta.gid()),
         access: access.to_owned(),
     });
     Ok(())

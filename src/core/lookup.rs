@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use super::cdi::{Brought, Described};
 use super::devices;
 use super::failed;
 use super::mounted::{self, Mounted};
@@ -29,6 +30,8 @@ pub(super) struct Found {
     /// The images that mounts name, by the number of the mount.
     pub(super) mounted: Mounted,
     pub(super) devices: Vec<DeviceNode>,
+    /// What described devices bring beside their nodes.
+    pub(super) brought: Brought,
     pub(super) seccomp_profile: Option<String>,
 }
 
@@ -36,13 +39,18 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// `InvalidArgument`, naming the field, when a path of the host is not there.
-pub(super) async fn find(config: &ContainerConfig, image: &ImageRecord, images: &Images) -> Result<Found> {
+pub(super) async fn find(
+    config: &ContainerConfig,
+    image: &ImageRecord,
+    images: &Images,
+    described: &Described,
+) -> Result<Found> {
     let passwd = text_file(images, image, "/etc/passwd").await?;
     let group = text_file(images, image, "/etc/group").await?;
     let mounted = mounted::find(config, images).await?;
-    let config = config.clone();
+    let (config, described) = (config.clone(), described.clone());
     // Paths of the host may lie on a network file system that hangs.
-    let on_host = tokio::task::spawn_blocking(move || find_on_host(&config)).await;
+    let on_host = tokio::task::spawn_blocking(move || find_on_host(&config, &described)).await;
     let found = on_host.map_err(|e| Error::internal("look-up ended badly").because(e))??;
     Ok(Found {
         passwd,
@@ -57,7 +65,7 @@ async fn text_file(images: &Images, image: &ImageRecord, path: &str) -> Result<O
     Ok(bytes.map(|b| String::from_utf8_lossy(&b).into_owned()))
 }
 
-fn find_on_host(config: &ContainerConfig) -> Result<Found> {
+fn find_on_host(config: &ContainerConfig, described: &Described) -> Result<Found> {
     let limits = config.linux.as_ref().and_then(|l| l.resources.as_ref());
     if let Some(limits) = limits {
         online(
@@ -88,12 +96,18 @@ fn find_on_host(config: &ContainerConfig) -> Result<Found> {
         })
         .collect::<Result<_>>()?;
     let mut found = devices::asked(&config.devices)?;
+    let user = config.linux.as_ref().and_then(|l| l.user.as_ref());
+    let mut brought = described.find(&config.described_devices, user)?;
     if all_devices {
         found.extend(devices::all().map_err(|e| failed("list", Path::new("/dev"), e))?);
     }
+    // Where two name one place the description counts, which knows the device best.
+    found.retain(|node| !brought.nodes.iter().any(|named| named.path == node.path));
+    found.append(&mut brought.nodes);
     Ok(Found {
         binds,
         devices: found,
+        brought,
         seccomp_profile,
         ..Found::default()
     })
@@ -232,8 +246,9 @@ fn same_path(a: &str, b: &str) -> bool {
 /// `InvalidArgument`, naming the path.
 pub(super) fn trees(staged: &[StagedMount]) -> Result<Vec<OwnedFd>> {
     let refused = |path: &Path, e| Error::invalid(format!("{} cannot be mounted", path.display())).because(e);
-    let made = |mount: &StagedMount| match &mount.source {
-        Source::Host(path) => Some(mount::clone_tree(path).map_err(|e| refused(path, e))),
+    let made = |staged: &StagedMount| match &staged.source {
+        Source::Host(path) if staged.recursive => Some(mount::clone_tree(path).map_err(|e| refused(path, e))),
+        Source::Host(path) => Some(mount::clone_mount(path).map_err(|e| refused(path, e))),
         Source::Sysfs => Some(mount::detached("sysfs").map_err(|e| refused(Path::new("sysfs"), e))),
         // Made by the worker.
         Source::Image(_) => None,

@@ -10,6 +10,7 @@ mod attach;
 mod attended;
 pub mod audit;
 mod bundle;
+pub mod cdi;
 mod create;
 mod devices;
 mod events;
@@ -52,6 +53,7 @@ use crate::state::Store;
 use crate::sys::cgroup::Driver;
 use crate::sys::zygote::Zygote;
 use apparmor::Apparmor;
+use cdi::Described;
 use registry::Registry;
 
 pub use create::Streams;
@@ -70,6 +72,8 @@ pub struct Settings {
     pub cgroup_driver: Driver,
     /// Most processes a container may have; 0 is no limit.
     pub pids_limit: i64,
+    /// Directories of descriptions of devices, the first one the least in rank.
+    pub device_dirs: Vec<PathBuf>,
     /// What this machine has, for the specification.
     pub host: Host,
 }
@@ -88,6 +92,7 @@ struct Inner {
     zygote: Arc<Zygote>,
     registry: Registry,
     apparmor: Apparmor,
+    described: Described,
     transitions: events::Transitions,
     /// Calls under way that their callers may give up on, and one observer a living container.
     tasks: TaskTracker,
@@ -107,6 +112,9 @@ impl Core {
         files::private_dir(&containers)
             .map_err(|e| Error::internal(format!("cannot make {}", containers.display())).because(e))?;
         let (registry, tasks) = (Registry::default(), TaskTracker::new());
+        let described = Described::new(settings.device_dirs.clone());
+        let closing = CancellationToken::new();
+        tasks.spawn(described.clone().follow(closing.clone()));
         let core = Core {
             inner: Arc::new(Inner {
                 apparmor: Apparmor::new(settings.host.apparmor),
@@ -115,10 +123,11 @@ impl Core {
                 store,
                 zygote,
                 registry,
+                described,
                 transitions: events::Transitions::default(),
                 tasks,
                 execs: TaskTracker::new(),
-                closing: CancellationToken::new(),
+                closing,
             }),
         };
         let mounts = core.mounts_dir();

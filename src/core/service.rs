@@ -67,7 +67,7 @@ impl RuntimeService for Core {
         self.attach(request).await
     }
 
-    async fn status(&self, _: StatusRequest) -> Result<StatusResponse> {
+    async fn status(&self, request: StatusRequest) -> Result<StatusResponse> {
         let ready = RuntimeCondition {
             kind: RUNTIME_READY.into(),
             status: true,
@@ -75,7 +75,10 @@ impl RuntimeService for Core {
         };
         Ok(StatusResponse {
             conditions: vec![ready, self.store_condition()],
-            info: Default::default(),
+            info: match request.verbose {
+                true => [("devices".to_owned(), self.inner.described.info().to_string())].into(),
+                false => Default::default(),
+            },
         })
     }
 

@@ -40,6 +40,8 @@ pub enum Class {
     Address,
     /// A virtual network device whose other end nobody uses.
     Link,
+    /// A description of devices that cannot be used.
+    Device,
 }
 
 impl Class {
@@ -61,6 +63,7 @@ impl Class {
             Class::Attachment => "attachment",
             Class::Address => "address",
             Class::Link => "link",
+            Class::Device => "device",
         }
     }
 }

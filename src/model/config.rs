@@ -77,6 +77,9 @@ pub struct ContainerConfig {
     /// Further: name of the signal that asks the container to end (`SIGUSR1`); empty takes the image's, then SIGTERM.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub stop_signal: String,
+    /// Further: devices by their full names, `vendor/class=name`, as vendors describe them (CRI `CDI_devices`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub described_devices: Vec<String>,
     /// Further: hostname, when the container makes its own UTS namespace.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub hostname: String,

@@ -1,6 +1,6 @@
 //! Device nodes of a container, and which devices its cgroup may use.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
     LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType,
@@ -8,7 +8,9 @@ use oci_spec::runtime::{
 
 use crate::model::Device;
 
+use super::Input;
 use super::error::SpecError;
+use super::user::Identity;
 
 /// A device node of the host, as found by `stat(2)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,11 +27,11 @@ pub struct DeviceNode {
     pub minor: i64,
     /// Permission bits.
     pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Any of `r`, `w`, `m`.
+    /// Owner; absent is the first process's.
+    pub uid: Option<u32>,
+    /// Group; absent is the first process's.
+    pub gid: Option<u32>,
+    /// Any of `r`, `w`, `m`, or none.
     pub access: String,
 }
 
@@ -75,6 +77,9 @@ pub(super) fn check(devices: &[Device]) -> Result<(), SpecError> {
                 "is not an absolute path",
             ));
         }
+        if let Some(problem) = place_problem(&device.container_path) {
+            return Err(SpecError::invalid(field("container_path"), problem));
+        }
         if device.permissions.is_empty() || device.permissions.chars().any(|c| !"rwm".contains(c)) {
             let problem = format!("{:?} is not made of r, w and m", device.permissions);
             return Err(SpecError::invalid(field("permissions"), problem));
@@ -83,11 +88,22 @@ pub(super) fn check(devices: &[Device]) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// The nodes to make. libcontainer makes nodes below `/dev` only; others are bound, see [`bound`].
-pub(super) fn nodes(devices: &[DeviceNode]) -> Vec<LinuxDevice> {
-    devices
+/// Why a node cannot be put at a path of the container, if it cannot.
+pub fn place_problem(path: &str) -> Option<String> {
+    if path.split('/').any(|part| part == "..") {
+        return Some(format!("{path:?} contains .."));
+    }
+    // Compared by components: a slash more makes no other place.
+    is_own(Path::new(path)).then(|| format!("{path:?} is where the runtime has something of its own"))
+}
+
+/// The nodes to make. Others are bound, see [`bound`].
+pub(super) fn nodes(input: &Input<'_>, identity: &Identity) -> Vec<LinuxDevice> {
+    let is_node = |d: &&DeviceNode| !is_bound(d, input) && !is_own(&d.path);
+    input
+        .devices
         .iter()
-        .filter(|d| d.path.starts_with(DEV) && !OWN.iter().any(|own| d.path.starts_with(own)))
+        .filter(is_node)
         .map(|d| {
             LinuxDeviceBuilder::default()
                 .path(d.path.clone())
@@ -95,17 +111,31 @@ pub(super) fn nodes(devices: &[DeviceNode]) -> Vec<LinuxDevice> {
                 .major(d.major)
                 .minor(d.minor)
                 .file_mode(d.mode & 0o7777)
-                .uid(d.uid)
-                .gid(d.gid)
+                .uid(d.uid.unwrap_or(identity.uid))
+                .gid(d.gid.unwrap_or(identity.gid))
                 .build()
                 .expect("every field of the device is set")
         })
         .collect()
 }
 
-/// The nodes that have a place outside `/dev`.
-pub(super) fn bound(devices: &[DeviceNode]) -> impl Iterator<Item = &DeviceNode> {
-    devices.iter().filter(|d| !d.path.starts_with(DEV))
+/// The nodes that the host's are bound for, because nobody can make them: libcontainer makes none outside `/dev`, and in
+/// a user namespace the kernel lets it make none at all. There it binds what the host has at the same path, which is
+/// another device when the container's path is another.
+pub(super) fn bound<'a>(input: &Input<'a>) -> impl Iterator<Item = &'a DeviceNode> {
+    input
+        .devices
+        .iter()
+        .filter(|d| is_bound(d, input) && !is_own(&d.path))
+}
+
+fn is_bound(device: &DeviceNode, input: &Input<'_>) -> bool {
+    let moved = device.path != device.host_path;
+    !device.path.starts_with(DEV) || moved && input.linux().user.is_some()
+}
+
+fn is_own(path: &Path) -> bool {
+    OWN.iter().any(|own| path.starts_with(own))
 }
 
 /// Access rules, in order: nothing, then what every container has, then the container's own. Anyone may make any
@@ -127,7 +157,8 @@ pub(super) fn rules(devices: &[DeviceNode], all: bool) -> Vec<LinuxDeviceCgroup>
     rules.extend(
         devices
             .iter()
-            .filter(|d| d.kind != DeviceKind::Fifo)
+            // One that nothing is granted for is there to be seen.
+            .filter(|d| d.kind != DeviceKind::Fifo && !d.access.is_empty())
             .map(|d| rule(true, d.kind.into(), Some(d.major), Some(d.minor), &d.access)),
     );
     rules

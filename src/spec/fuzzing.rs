@@ -1,11 +1,13 @@
 //! Doors for fuzzing: each takes bytes, and panics at what must not come of them. Not in an ordinary build.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use oci_spec::image::Config as ImageConfig;
 
 use crate::model::{ContainerConfig, Mount, Profile, Security, User};
-use crate::spec::{Cgroups, Hierarchy, Host, Input, Output, Source, generate, mask, seccomp, user};
+use crate::spec::{
+    Added, AddedMount, Cgroups, Hierarchy, Host, Input, Output, Source, cdi, generate, mask, seccomp, user,
+};
 
 /// A profile of the user's, and the account files of an image.
 pub fn profile(data: &[u8]) {
@@ -30,6 +32,32 @@ pub fn profile(data: &[u8]) {
     let _ = user::resolve(&Security::default(), first, accounts);
 }
 
+/// A description of devices, in either form: what is taken has names that find it again, and paths that go where they
+/// are written.
+pub fn devices(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    for format in [cdi::Format::Json, cdi::Format::Yaml] {
+        let Ok(document) = cdi::parse(format, text) else {
+            continue;
+        };
+        assert!(!document.devices.is_empty());
+        for (name, edits) in &document.devices {
+            let full = format!("{}={name}", document.kind);
+            assert_eq!(
+                cdi::qualified(&full),
+                Some((document.kind.as_str(), name.as_str()))
+            );
+            for mount in edits.mounts.iter().chain(&document.edits.mounts) {
+                let plain = Path::new(&mount.container_path);
+                assert!(plain.is_absolute() && !plain.components().any(|c| c == Component::ParentDir));
+                let _ = AddedMount::new(mount, PathBuf::from(&mount.host_path));
+            }
+        }
+    }
+}
+
 /// Translates a configuration on a machine of either kind, and holds the outcome to what is promised of every
 /// container. `image` is the configuration of its image.
 pub fn translate(config: &ContainerConfig, image: &ImageConfig) {
@@ -51,6 +79,7 @@ pub fn translate(config: &ContainerConfig, image: &ImageConfig) {
             binds: &binds,
             volumes: &[],
             devices: &[],
+            added: &Added::default(),
             staging: Path::new("/run/c/staging"),
             seccomp_profile: None,
         });

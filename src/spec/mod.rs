@@ -19,11 +19,14 @@
 //! | `filesystems` | `/proc`, `/dev`, `/sys`, cgroups |
 //! | `mounts` | binds, staged trees, the order of all |
 //! | `devices` | nodes and access rules |
+//! | `cdi`, `added` | descriptions of devices, and what they bring beside nodes |
 //! | `resources` | limits and weights of the cgroup |
 //! | `seccomp` | the default filter, and files of the user's |
 //! | `signal` | the stop signal |
 
+mod added;
 mod capabilities;
+pub mod cdi;
 mod devices;
 mod error;
 mod filesystems;
@@ -53,8 +56,9 @@ use oci_spec::runtime::{
 
 use crate::model::{ContainerConfig, ContainerUser, IdMapping, LinuxContainerConfig, Profile};
 
+pub use added::{Added, AddedMount};
 pub use capabilities::{CapabilitySets, mask, names};
-pub use devices::{DeviceKind, DeviceNode};
+pub use devices::{DeviceKind, DeviceNode, place_problem};
 pub use error::SpecError;
 pub use host::{Cgroups, Hierarchy, Host, Rlimit, Volume};
 pub use mounts::{Source, StagedMount};
@@ -87,6 +91,8 @@ pub struct Input<'a> {
     pub volumes: &'a [Volume],
     /// The nodes that `config.devices` come to, directories expanded; of a privileged container all of the host's.
     pub devices: &'a [DeviceNode],
+    /// What devices bring beside their nodes.
+    pub added: &'a Added,
     /// Directory below which staged mount `n` will be attached as `n`, in libcontainer's mount namespace.
     pub staging: &'a Path,
     /// Text of the profile that `config.linux.security.seccomp` names, when it names a file.
@@ -148,7 +154,7 @@ pub fn generate(input: &Input<'_>) -> Result<Output, SpecError> {
     let process = first_process(input, hostname.as_deref(), &identity, &mut warnings)?;
     let cgroup = cgroup_path(&linux.cgroup_parent, input)?;
     let mounts = mounts::mounts(input, &cgroup)?;
-    let engine = engine_linux(input, &cgroup, &mounts.staged, &mut warnings)?;
+    let engine = engine_linux(input, &cgroup, &identity, &mounts.staged, &mut warnings)?;
     let seccomp = filter(input, &process)?;
     let stop_signal = stop_signal(input, &mut warnings)?;
 
@@ -160,6 +166,7 @@ pub fn generate(input: &Input<'_>) -> Result<Output, SpecError> {
         .set_root(Some(root))
         .set_mounts(Some(mounts.mounts))
         .set_hostname(hostname)
+        .set_hooks(input.added.hooks())
         .set_annotations(annotations(input.config))
         .set_process(Some(engine_process(&process)))
         .set_linux(Some(engine));
@@ -184,6 +191,7 @@ pub fn generate(input: &Input<'_>) -> Result<Output, SpecError> {
 fn engine_linux(
     input: &Input<'_>,
     cgroup: &str,
+    identity: &user::Identity,
     staged: &[StagedMount],
     warnings: &mut Vec<String>,
 ) -> Result<Linux, SpecError> {
@@ -212,7 +220,7 @@ fn engine_linux(
         .set_namespaces(Some(namespaces::namespaces(&linux)))
         .set_cgroups_path(Some(cgroup.into()))
         .set_resources(Some(limits.linux))
-        .set_devices(Some(devices::nodes(input.devices)))
+        .set_devices(Some(devices::nodes(input, identity)))
         .set_sysctl(namespaces::sysctls(&linux)?)
         .set_masked_paths(hidden(&security.masked_paths))
         .set_readonly_paths(hidden(&readonly))

@@ -13,12 +13,16 @@ use oci_spec::runtime::Mount as OciMount;
 use crate::model::{Mount, MountPropagation, Namespace, UserNamespace};
 
 use super::Input;
+use super::added::AddedMount;
 use super::devices::bound;
 use super::error::SpecError;
 use super::filesystems::{DEV, SHM, SYS, filesystems, mount};
 
 /// Where a host `/dev` waits until libcontainer has made its own nodes, which must not end up in the host's.
 const HOST_DEV: &str = "/dev/.host";
+const PROC: &str = "/proc";
+/// Figures of drivers: those of a device may be replaced by what its description has for them.
+const DRIVERS: &str = "/proc/driver";
 /// What may be bound below `/proc`: files of figures, as lxcfs shows them per container. Anything else could make the
 /// last stage's own writes there go nowhere.
 const PROC_FILES: [&str; 8] = [
@@ -60,6 +64,8 @@ pub struct StagedMount {
     pub propagation: MountPropagation,
     /// Its owners are shown as the container's user namespace knows them.
     pub idmap: bool,
+    /// With what is mounted below.
+    pub recursive: bool,
 }
 
 /// The mounts of a container.
@@ -78,15 +84,23 @@ struct Wanted {
     recursive_readonly: bool,
     propagation: MountPropagation,
     idmap: bool,
+    recursive: bool,
+    /// Further flags of the bind.
+    flags: Vec<&'static str>,
 }
 
 /// Works out all mounts.
 pub(super) fn mounts(input: &Input<'_>, cgroup: &str) -> Result<Mounts, SpecError> {
+    let linux = input.linux();
     let mut wanted = asked(input)?;
     wanted.extend(implied(input, &wanted));
+    for (n, mount) in input.added.mounts.iter().enumerate() {
+        let added = Wanted::added(mount, n, linux.user.is_some())?;
+        wanted.retain(|earlier| earlier.destination != added.destination);
+        wanted.push(added);
+    }
     // Parents before children; equal ones as they came, so that the last one is on top.
     wanted.sort_by_key(|w| depth(&w.destination));
-    let linux = input.linux();
 
     let mut out = Mounts {
         mounts: filesystems(input, cgroup),
@@ -127,6 +141,8 @@ fn host_sys(input: &Input<'_>, out: &mut Mounts) {
         recursive_readonly: false,
         propagation: MountPropagation::Private,
         idmap: false,
+        recursive: true,
+        flags: vec![],
     };
     out.staged.push(wanted.stage(index));
 }
@@ -176,6 +192,12 @@ fn asked(input: &Input<'_>) -> Result<Vec<Wanted>, SpecError> {
             recursive_readonly: mount.recursive_read_only || image,
             propagation: mount.propagation,
             idmap: !mount.uid_mappings.is_empty(),
+            recursive: true,
+            flags: match image {
+                // Volumes of this kind hold files to be read, never programs.
+                true => vec!["noexec", "nosuid", "nodev"],
+                false => vec![],
+            },
         });
     }
     for volume in input.volumes {
@@ -192,7 +214,7 @@ fn asked(input: &Input<'_>) -> Result<Vec<Wanted>, SpecError> {
 
 /// What follows from other settings: shared memory of the host's IPC namespace, devices outside `/dev`.
 fn implied(input: &Input<'_>, asked: &[Wanted]) -> Vec<Wanted> {
-    let mut wanted: Vec<Wanted> = bound(input.devices)
+    let mut wanted: Vec<Wanted> = bound(input)
         .map(|d| Wanted::plain(d.path.to_string_lossy().into_owned(), d.host_path.clone()))
         .collect();
     let shares_memory = input.linux().namespaces.ipc == Namespace::Host;
@@ -236,8 +258,15 @@ fn check_mappings(mount: &Mount, user: Option<&UserNamespace>, n: usize) -> Resu
     ))
 }
 
-/// Cleans a path of the container by its letters alone; links are followed later, inside the root.
+/// Where a mount goes, which is not upon `/proc` but for [`PROC_FILES`].
 fn destination(path: &str, field: &str) -> Result<String, SpecError> {
+    let path = clean(path, field)?;
+    check_proc(&path, field)?;
+    Ok(path)
+}
+
+/// Cleans a path of the container by its letters alone; links are followed later, inside the root.
+fn clean(path: &str, field: &str) -> Result<String, SpecError> {
     if !path.starts_with('/') {
         return Err(SpecError::invalid(
             field,
@@ -255,14 +284,22 @@ fn destination(path: &str, field: &str) -> Result<String, SpecError> {
     if parts.is_empty() {
         return Err(SpecError::invalid(field, "is the root directory"));
     }
-    let path = format!("/{}", parts.join("/"));
-    if parts[0] == "proc" && !PROC_FILES.contains(&path.as_str()) {
+    Ok(format!("/{}", parts.join("/")))
+}
+
+fn check_proc(path: &str, field: &str) -> Result<(), SpecError> {
+    if (path == PROC || below(path, PROC)) && !PROC_FILES.contains(&path) {
         return Err(SpecError::invalid(
             field,
             format!("is {path:?}: only figures of /proc can be replaced"),
         ));
     }
-    Ok(path)
+    Ok(())
+}
+
+fn below(path: &str, parent: &str) -> bool {
+    path.strip_prefix(parent)
+        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn depth(path: &str) -> usize {
@@ -286,7 +323,28 @@ impl Wanted {
             recursive_readonly: false,
             propagation: MountPropagation::Private,
             idmap: false,
+            recursive: true,
+            flags: vec![],
         }
+    }
+
+    /// What a description brings: a mount that its file, which only root can write, may put on a driver's figures too.
+    fn added(mount: &AddedMount, n: usize, idmap: bool) -> Result<Wanted, SpecError> {
+        let field = format!("mount {n} of the devices");
+        let cleaned = clean(&mount.destination, &field)?;
+        if !below(&cleaned, DRIVERS) {
+            check_proc(&cleaned, &field)?;
+        }
+        Ok(Wanted {
+            destination: cleaned,
+            source: Source::Host(mount.source.clone()),
+            readonly: mount.readonly,
+            recursive_readonly: mount.recursive_readonly,
+            propagation: mount.propagation,
+            idmap,
+            recursive: mount.recursive,
+            flags: mount.flags.clone(),
+        })
     }
 
     fn stage(self, index: usize) -> StagedMount {
@@ -298,6 +356,7 @@ impl Wanted {
             recursive_readonly: self.recursive_readonly,
             propagation: self.propagation,
             idmap: self.idmap,
+            recursive: self.recursive,
         }
     }
 }
@@ -314,9 +373,6 @@ fn bind_of(bind: &Wanted, source: PathBuf) -> OciMount {
         (false, false) => "rw",
     };
     let mut options = vec!["rbind", propagation, access];
-    if matches!(bind.source, Source::Image(_)) {
-        // Kubernetes' image volumes hold files to be read, never programs.
-        options.extend(["noexec", "nosuid", "nodev"]);
-    }
+    options.extend(&bind.flags);
     mount(&bind.destination, "bind", source, &options)
 }

@@ -34,6 +34,7 @@ pub mod socket;
 pub mod step;
 pub mod systemd;
 pub mod traffic;
+pub mod watch;
 pub mod zygote;
 
 pub use planted::planted;

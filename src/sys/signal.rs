@@ -28,10 +28,17 @@ pub fn ignore_children() {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
 }
 
-/// Lets writing to a pipe that nobody reads fail instead of killing the process. [`reset`] takes it back.
+/// Lets writing to a pipe that nobody reads fail instead of killing the process. [`reset`] and [`heed_broken_pipes`] take
+/// it back.
 pub fn ignore_broken_pipes() {
     // SAFETY: SIG_IGN is no handler.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// Takes back [`ignore_broken_pipes`].
+pub fn heed_broken_pipes() {
+    // SAFETY: SIG_DFL is no handler.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
 /// Blocks SIGCHLD and returns a non-blocking descriptor that is readable while a child has died.

@@ -109,6 +109,11 @@ impl Place {
         node().disk.join(format!("{}-logs", self.name))
     }
 
+    /// Directory of descriptions of devices; missing until a test makes it.
+    pub(crate) fn descriptions(&self) -> PathBuf {
+        node().directory.join(format!("{}.cdi", self.name))
+    }
+
     fn config(&self) -> PathBuf {
         node().directory.join(format!("{}.toml", self.name))
     }
@@ -130,6 +135,7 @@ impl Place {
              monitor_cgroup = {monitors}\n\n\
              [log]\nlevel = \"debug\"\n\n\
              [cni]\nconf_dir = {conf}\nbin_dirs = [{bin}]\n\n\
+             [cdi]\nspec_dirs = [{descriptions}]\n\n\
              [registry]\nconfig_dir = {registries}\n",
             state = quoted(&self.state),
             run = quoted(&self.run),
@@ -138,6 +144,7 @@ impl Place {
             monitors = quoted(Path::new(&self.monitor_cgroup())),
             conf = quoted(&node().cni_conf()),
             bin = quoted(&cni_plugins()),
+            descriptions = quoted(&self.descriptions()),
             registries = quoted(&self.registries),
         )
     }

@@ -8,7 +8,7 @@ use crate::app::images::settings;
 use crate::app::node::text;
 use crate::cni::{self, Networks, Stray};
 use crate::config::Config;
-use crate::core::{Core, audit as containers};
+use crate::core::{Core, audit as containers, cdi as devices};
 use crate::cri::audit as sandboxes;
 use crate::image::{Images, Settings, audit_at_rest};
 use crate::model::audit::{Class, Finding, Thing};
@@ -28,6 +28,7 @@ pub(in crate::app) struct Look {
     pub(in crate::app) slice: Option<String>,
     pub(in crate::app) monitor_cgroup: String,
     pub(in crate::app) network: cni::Settings,
+    pub(in crate::app) device_dirs: Vec<PathBuf>,
     pub(in crate::app) records: Store,
     /// None at rest.
     pub(in crate::app) daemon: Option<Daemon>,
@@ -74,6 +75,7 @@ impl Look {
             slice: slice(config),
             monitor_cgroup: text(&config.monitor_cgroup),
             network,
+            device_dirs: config.cdi.spec_dirs.clone(),
             records,
             daemon,
         }
@@ -159,6 +161,7 @@ impl Look {
             Origin::Containers,
             containers::audit(&scope, &self.records, under_way)?,
         );
+        add(Origin::Containers, devices::audit(&self.device_dirs));
         if self.daemon.is_none() {
             add(Origin::Images, audit_at_rest(&self.images.root, &self.records)?);
         }

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use crate::cri::sandbox::{self, Config, Modes, PidMode, Record, TAG};
 use crate::cri::wire::v1;
 use crate::model::{
-    ContainerConfig, ContainerMetadata, Error, KeyValue, Kind, LinuxContainerConfig, LinuxContainerResources,
+    ContainerConfig, ContainerMetadata, Error, KeyValue, LinuxContainerConfig, LinuxContainerResources,
     Namespace, Namespaces, Result, Security,
 };
 use crate::sys::{planted, systemd};
 
 use super::image::required_image;
-use super::mounts::{devices, mounts};
+use super::mounts::{described_devices, devices, mounts};
 use super::resources::resources;
 use super::security::security;
 use super::user::check_same;
@@ -84,9 +84,6 @@ pub(in crate::cri) fn container(
     dir: &Path,
     pid: Namespace,
 ) -> Result<ContainerConfig> {
-    if !from.cdi_devices.is_empty() {
-        return Err(Error::new(Kind::Unimplemented, "CDI_devices is not supported"));
-    }
     let metadata = metadata(&from)?;
     let image = required_image(from.image, "config.image")?;
     let mut linux = linux(from.linux.unwrap_or_default(), &sandbox.config, dir, pid)?;
@@ -111,6 +108,7 @@ pub(in crate::cri) fn container(
         envs: envs(from.envs)?,
         mounts: all,
         devices: devices(from.devices)?,
+        described_devices: described_devices(from.cdi_devices, &from.annotations)?,
         labels: from.labels,
         stdin: from.stdin,
         stdin_once: from.stdin_once,

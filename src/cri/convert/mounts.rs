@@ -1,5 +1,7 @@
 //! Mounts and devices of a container.
 
+use std::collections::BTreeMap;
+
 use crate::cri::sandbox::Mappings;
 use crate::cri::wire::v1;
 use crate::model::{Device, Error, ImageSpec, Kind, Mount, MountPropagation, Result};
@@ -130,4 +132,69 @@ fn device_one(from: v1::Device, field: &str) -> Result<Device> {
             false => from.permissions,
         },
     })
+}
+
+/// Full names of described devices, each once: those of the field, then those that annotations name, as kubelets did
+/// before there was the field.
+///
+/// # Errors
+/// `InvalidArgument`, naming the field or the annotation. Whether a name is one and known, the runtime finds out.
+pub(super) fn described_devices(
+    from: Vec<v1::CdiDevice>,
+    annotations: &BTreeMap<String, String>,
+) -> Result<Vec<String>> {
+    const PREFIX: &str = "cdi.k8s.io/";
+    let mut found: Vec<String> = vec![];
+    let mut add = |name: &str, field: &str| {
+        if name.is_empty() {
+            return Err(Error::invalid(format!("{field} is empty")));
+        }
+        if !found.iter().any(|known| known == name) {
+            found.push(name.to_owned());
+        }
+        Ok(())
+    };
+    for (index, device) in from.iter().enumerate() {
+        add(&device.name, &format!("CDI_devices[{index}].name"))?;
+    }
+    for (key, names) in annotations.iter().filter(|(key, _)| key.starts_with(PREFIX)) {
+        for name in names.split(',') {
+            add(name.trim(), &format!("a device of annotation {key}"))?;
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(field: &[&str], annotations: &[(&str, &str)]) -> Result<Vec<String>> {
+        let field = field.iter().map(|name| v1::CdiDevice { name: (*name).into() });
+        let annotations = annotations.iter().map(|(k, v)| ((*k).into(), (*v).into()));
+        described_devices(field.collect(), &annotations.collect())
+    }
+
+    #[test]
+    fn described_devices_of_field_and_annotations_come_once_and_in_order() {
+        let found = names(
+            &["v/c=b", "v/c=a"],
+            &[
+                ("cdi.k8s.io/z", "v/c=d"),
+                ("cdi.k8s.io/a", "v/c=a, v/c=c"),
+                ("other.io/x", "v/c=e"),
+            ],
+        );
+
+        assert_eq!(found.unwrap(), ["v/c=b", "v/c=a", "v/c=c", "v/c=d"]);
+    }
+
+    #[test]
+    fn an_empty_name_of_a_device_is_refused_by_its_place() {
+        let field = names(&[""], &[]).unwrap_err().to_string();
+        let annotation = names(&[], &[("cdi.k8s.io/a", "v/c=a,")]).unwrap_err().to_string();
+
+        assert_eq!(field, "CDI_devices[0].name is empty");
+        assert_eq!(annotation, "a device of annotation cdi.k8s.io/a is empty");
+    }
 }

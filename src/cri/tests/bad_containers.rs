@@ -145,9 +145,9 @@ async fn create_container() {
             "devices[0].permissions",
         ),
         (
-            container_with(|c| c.cdi_devices = vec![v1::CdiDevice { name: "a/b=c".into() }]),
-            Code::Unimplemented,
-            "CDI_devices",
+            container_with(|c| c.cdi_devices = vec![v1::CdiDevice { name: String::new() }]),
+            BAD,
+            "CDI_devices[0].name",
         ),
         (
             limits(|l| l.cpu_shares = -1),

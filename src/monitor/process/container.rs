@@ -7,7 +7,7 @@ use crate::monitor::process::{clamp, devices, failure, proc_mounts, rootfs, trac
 use crate::monitor::protocol::{CreateRequest, FIRST_NAMESPACE, Failure, FailureKind, Stdio};
 use crate::monitor::seccomp::Filter;
 use crate::sys::cgroup::Cgroup;
-use crate::sys::{fds, namespace, proc, pty, socket, step};
+use crate::sys::{fds, namespace, proc, pty, signal, socket, step};
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
@@ -147,6 +147,8 @@ fn run_engine(
         failure: inputs.failure,
     };
     let causes = trace::install().map_err(failure::at("prepare a worker"))?;
+    // The engine writes to hooks, which may end without having read it.
+    signal::ignore_broken_pipes();
     step("worker.create");
     let create = || {
         let mut builder = ContainerBuilder::new(engine.id.clone(), SyscallType::default())

@@ -14,7 +14,7 @@ use crate::monitor::protocol::Process;
 use crate::monitor::seccomp::Filter;
 use crate::sys::command::Command;
 use crate::sys::planted;
-use crate::sys::{caps, credentials, fds, fork, mount, proc, rlimit, seccomp, step};
+use crate::sys::{caps, credentials, fds, fork, mount, proc, rlimit, seccomp, signal, step};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
 use rustix::io::Errno;
 use std::io::{self, Write};
@@ -53,6 +53,7 @@ impl LastStage {
             proc,
             failure,
         } = self;
+        signal::heed_broken_pipes();
         let labelled = label(&process, proc.as_ref());
         let Ok(failure) = fds::keep_only(failure) else {
             fork::exit_now(NOT_RUN)

@@ -11,6 +11,7 @@ use oci_spec::runtime::Spec;
 use std::path::Path;
 
 const PROC: &str = "/proc";
+const DRIVERS: &str = "/proc/driver";
 
 /// Refuses a container of which any other mount lies on `/proc`.
 pub(super) fn check(pid: i32, bundle: &Path) -> Result<(), Failure> {
@@ -33,6 +34,8 @@ fn stranger<'a>(table: &'a [Mounted], spec: &Spec) -> Option<&'a Mounted> {
     };
     let masked = |point: &Path| listed(linux.and_then(|l| l.masked_paths().as_ref()), point);
     let closed = |point: &Path| listed(linux.and_then(|l| l.readonly_paths().as_ref()), point);
+    // A driver's own figures, which hooks of its devices replace; nothing of ours is read or written there.
+    let hooked = |point: &Path| spec.hooks().is_some() && point.starts_with(DRIVERS);
     let asked = |point: &Path| spec.mounts().iter().flatten().any(|m| m.destination() == point);
     let mut roots = 0;
     table.iter().filter(|m| m.point.starts_with(PROC)).find(|m| {
@@ -42,7 +45,7 @@ fn stranger<'a>(table: &'a [Mounted], spec: &Spec) -> Option<&'a Mounted> {
             return !is_proc || roots > 1;
         }
         // A read-only path is a copy of what was there, a masked one is covered whatever was there.
-        !(masked(&m.point) || closed(&m.point) && is_proc || asked(&m.point))
+        !(masked(&m.point) || closed(&m.point) && is_proc || asked(&m.point) || hooked(&m.point))
     })
 }
 

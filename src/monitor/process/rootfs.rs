@@ -27,7 +27,9 @@ pub(super) fn prepare(
 ) -> Result<(), Failure> {
     step("worker.mounts");
     let leave = || {
-        namespace::enter_one(lean)?;
+        if !request.host_mounts {
+            namespace::enter_one(lean)?;
+        }
         namespace::leave(Kinds::CLONE_NEWNS)?;
         mount::make_all_private()
     };

@@ -37,6 +37,9 @@ pub struct CreateRequest {
     /// root file system's target, and whoever is root in that namespace can pass the directories above.
     #[serde(default)]
     pub idmap: Option<usize>,
+    /// The worker's mount namespace begins with all of the host's mounts, for hooks, instead of the few that are needed.
+    #[serde(default)]
+    pub host_mounts: bool,
 }
 
 /// Where a log goes.

@@ -17,7 +17,7 @@ use oci_spec::image::Config as ImageConfig;
 
 use crate::model::{ContainerConfig, Mount};
 use crate::spec::{
-    Cgroups, DeviceNode, Hierarchy, Host, Input, Output, Source, SpecError, Volume, generate, mask,
+    Added, Cgroups, DeviceNode, Hierarchy, Host, Input, Output, Source, SpecError, Volume, generate, mask,
 };
 
 /// Owns what an [`Input`] borrows.
@@ -29,6 +29,7 @@ pub(super) struct Fixture {
     pub(super) host: Host,
     pub(super) volumes: Vec<Volume>,
     pub(super) devices: Vec<DeviceNode>,
+    pub(super) added: Added,
     pub(super) profile: Option<&'static str>,
 }
 
@@ -44,6 +45,7 @@ impl Fixture {
             host: host_v2(),
             volumes: vec![],
             devices: vec![],
+            added: Added::default(),
             profile: None,
         }
     }
@@ -71,6 +73,7 @@ impl Fixture {
             binds: &binds,
             volumes: &self.volumes,
             devices: &self.devices,
+            added: &self.added,
             staging: Path::new("/run/c/staging"),
             seccomp_profile: self.profile,
         })

@@ -6,7 +6,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Mount as OciMount};
 
 use super::{Fixture, host_v1};
 use crate::model::MountPropagation;
-use crate::spec::{DeviceKind, DeviceNode, Output, Source, StagedMount, Volume};
+use crate::spec::{AddedMount, DeviceKind, DeviceNode, Output, Source, StagedMount, Volume};
 
 fn mounts(out: &Output) -> &[OciMount] {
     out.spec.mounts().as_ref().unwrap()
@@ -386,8 +386,8 @@ fn node(path: &str, kind: DeviceKind, access: &str) -> DeviceNode {
         major: 10,
         minor: 229,
         mode: 0o100_660,
-        uid: 0,
-        gid: 6,
+        uid: Some(0),
+        gid: Some(6),
         access: access.to_owned(),
     }
 }
@@ -495,4 +495,101 @@ fn an_image_is_mounted_to_be_read_only() {
         (&Source::Image(0), true, true)
     );
     assert_eq!(host(&out.staged[1]), "/h");
+}
+
+#[test]
+fn a_mount_of_a_device_takes_the_place_of_another_and_has_flags_of_its_own() {
+    let mut fixture = Fixture::new(r#"{"mounts":[{"containerPath":"/lib/x","hostPath":"/a"}]}"#);
+    let mount = crate::spec::cdi::Mount {
+        host_path: "/host/x".into(),
+        container_path: "/lib//x".into(),
+        options: ["ro", "nosuid", "exec", "nodev", "bind", "rslave"]
+            .map(str::to_owned)
+            .into(),
+        kind: String::new(),
+    };
+    fixture.added.mounts = vec![AddedMount::new(&mount, "/real/x".into()).unwrap()];
+
+    let out = fixture.generate().unwrap();
+
+    let staged: Vec<_> = out.staged.iter().filter(|s| s.destination == "/lib/x").collect();
+    assert_eq!(staged.len(), 1);
+    assert_eq!(staged[0].source, Source::Host("/real/x".into()));
+    assert!(staged[0].readonly && !staged[0].recursive);
+    assert_eq!(staged[0].propagation, MountPropagation::HostToContainer);
+    let bind = lines(&out)
+        .into_iter()
+        .find(|line| line.starts_with("/lib/x "))
+        .unwrap();
+    assert!(bind.ends_with("rbind,rslave,ro,nosuid,nodev"), "{bind}");
+}
+
+#[test]
+fn a_node_without_an_owner_is_the_first_processs() {
+    let mut fixture = Fixture::new(r#"{"linux":{"security":{"user":{"id":1000},"group":1001}}}"#);
+    fixture.devices = vec![DeviceNode {
+        uid: None,
+        gid: None,
+        ..node("/dev/x", DeviceKind::Char, "rw")
+    }];
+
+    let out = fixture.generate().unwrap();
+
+    let nodes = out.spec.linux().as_ref().unwrap().devices().clone().unwrap();
+    assert_eq!((nodes[0].uid(), nodes[0].gid()), (Some(1000), Some(1001)));
+}
+
+#[test]
+fn a_device_that_may_not_be_used_has_no_rule() {
+    let mut fixture = Fixture::new("{}");
+    fixture.devices = vec![node("/dev/x", DeviceKind::Char, "")];
+
+    let out = fixture.generate().unwrap();
+
+    assert!(!rules(&out).iter().any(|rule| rule.contains("10:229")));
+    assert_eq!(
+        out.spec
+            .linux()
+            .as_ref()
+            .unwrap()
+            .devices()
+            .as_ref()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn figures_of_drivers_are_replaced_by_descriptions_alone() {
+    let added = |place: &str| {
+        let mut fixture = Fixture::new("{}");
+        let mount = crate::spec::cdi::Mount {
+            host_path: "/host/x".into(),
+            container_path: place.into(),
+            ..Default::default()
+        };
+        fixture.added.mounts = vec![AddedMount::new(&mount, "/host/x".into()).unwrap()];
+        fixture.refused()
+    };
+    assert_eq!(added("/proc/driver/nvidia/params"), "");
+    for place in ["/proc/driver", "/proc/driver/../sys", "/proc/drivers/x", "/proc"] {
+        assert!(added(place).contains("only figures of /proc"), "{place}");
+    }
+
+    let asked = r#"{"mounts":[{"containerPath":"/proc/driver/nvidia/params","hostPath":"/a"}]}"#;
+    assert!(Fixture::new(asked).refused().contains("only figures of /proc"));
+}
+
+#[test]
+fn a_device_where_the_runtime_has_its_own_is_refused() {
+    for place in ["/dev/pts/3", "/dev/shm", "/dev//console", "/dev/../etc/x"] {
+        let config = format!(
+            r#"{{"devices":[{{"containerPath":"{place}","hostPath":"/dev/null","permissions":"rw"}}]}}"#
+        );
+
+        let error = Fixture::new(&config).generate().unwrap_err().to_string();
+
+        assert!(error.contains("devices[0].container_path"), "{error}");
+    }
 }

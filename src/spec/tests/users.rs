@@ -3,7 +3,7 @@
 use oci_spec::runtime::LinuxNamespaceType;
 
 use super::Fixture;
-use crate::spec::Source;
+use crate::spec::{AddedMount, DeviceKind, DeviceNode, Source};
 
 const USER: &str = r#""user":{"path":"/u","uids":{"containerId":0,"hostId":100000,"length":65536},
     "gids":{"containerId":0,"hostId":200000,"length":65536}}"#;
@@ -42,6 +42,40 @@ fn a_mount_is_shown_by_the_mappings_of_the_namespace_or_as_it_is() {
 
     let shown: Vec<bool> = out.staged.iter().map(|tree| tree.idmap).collect();
     assert_eq!(shown, [true, false]);
+}
+
+#[test]
+fn a_node_at_another_path_is_bound_and_mounts_of_devices_are_mapped() {
+    let mut fixture = Fixture::new(&config("", ""));
+    let node = |path: &str| DeviceNode {
+        host_path: "/dev/fuse".into(),
+        path: path.into(),
+        kind: DeviceKind::Char,
+        major: 10,
+        minor: 229,
+        mode: 0o666,
+        uid: None,
+        gid: None,
+        access: "rw".to_owned(),
+    };
+    fixture.devices = vec![node("/dev/other"), node("/dev/fuse")];
+    let mount = crate::spec::cdi::Mount {
+        container_path: "/lib/x".into(),
+        ..Default::default()
+    };
+    fixture.added.mounts = vec![AddedMount::new(&mount, "/x".into()).unwrap()];
+
+    let out = fixture.output();
+
+    let staged: Vec<_> = out
+        .staged
+        .iter()
+        .map(|s| (s.destination.as_str(), s.idmap))
+        .collect();
+    assert_eq!(staged, [("/dev/other", false), ("/lib/x", true)]);
+    let nodes = out.spec.linux().as_ref().unwrap().devices().clone().unwrap();
+    assert_eq!(nodes.len(), 1);
+    assert_eq!(nodes[0].path(), "/dev/fuse");
 }
 
 #[test]

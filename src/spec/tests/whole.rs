@@ -78,8 +78,8 @@ fn a_container_that_asks_for_everything_on_cgroup_v1() {
         major: 10,
         minor: 229,
         mode: 0o20_666,
-        uid: 0,
-        gid: 0,
+        uid: Some(0),
+        gid: Some(0),
         access: "rwm".to_owned(),
     }];
     check("everything_v1", &f);

@@ -24,7 +24,7 @@ const LINKS_MAX: usize = 40;
 
 /// Watches some directories for any change of their entries.
 #[derive(Debug)]
-pub(super) struct DirWatch {
+pub struct DirWatch {
     dirs: Vec<PathBuf>,
     /// `None` until the kernel lends what is needed.
     armed: Option<Armed>,
@@ -57,7 +57,7 @@ struct Seen {
 
 impl DirWatch {
     /// Begins to watch. Where the kernel lends no inotify instance or watches, the first `changed` says so.
-    pub(super) fn new(dirs: Vec<PathBuf>) -> Self {
+    pub fn new(dirs: Vec<PathBuf>) -> Self {
         let armed = Armed::new(&dirs).ok();
         Self { dirs, armed }
     }
@@ -69,7 +69,7 @@ impl DirWatch {
     /// # Errors
     ///
     /// What the kernel refuses; the next call takes the directories up anew.
-    pub(super) async fn changed(&mut self) -> io::Result<()> {
+    pub async fn changed(&mut self) -> io::Result<()> {
         let Some(armed) = &self.armed else {
             self.armed = Some(Armed::new(&self.dirs)?);
             // What happened while nothing was watched is not known.
