@@ -20,6 +20,7 @@ mod check;
 mod check_deep;
 mod containers;
 mod devices;
+mod dump;
 mod escapes;
 mod events;
 mod exec;
@@ -43,6 +44,7 @@ mod process;
 mod pulls;
 mod pulls_refused;
 mod refusals;
+mod reload;
 mod resources;
 mod restart;
 mod scarcity;
@@ -98,6 +100,8 @@ fn tests() -> Vec<Trial> {
         refusals::tests(),
         attacks::tests(),
         restart::tests(),
+        reload::tests(),
+        dump::tests(),
         scarcity::tests(),
         stats::tests(),
         metrics::tests(),

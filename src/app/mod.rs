@@ -8,6 +8,7 @@ pub mod offline;
 
 mod attended;
 mod driver;
+mod dump;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -16,9 +17,11 @@ mod images;
 mod node;
 mod notify;
 mod readings;
+mod reload;
 mod serve;
 mod shutdown;
 
 pub use attended::{Attach, Attended};
 pub use error::AppError;
+pub use node::wanted;
 pub use serve::serve;

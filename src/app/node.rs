@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::admin::AdminService;
 use super::check::{Daemon, Look};
 use super::driver;
+use super::dump::Dump;
 use super::error::AppError;
 use super::handlers::{conf_dirs, handlers};
-use super::images::{image_root, open_images, open_records};
+use super::images::{self, image_root, open_images, open_records};
 use super::readings::readings;
 use crate::cni::{self, Networks};
 use crate::config::{self, Config};
@@ -22,10 +23,10 @@ use crate::state::Store;
 use crate::streaming::{self, Certificate, Server, Serving};
 use crate::sys::idmap;
 use crate::sys::zygote::Zygote;
-use crate::telemetry::{Scrape, Scraping};
+use crate::telemetry::{self, Scrape, Scraping, Wanted};
 
 /// CRI over the core, the image store, the zygote's namespaces and CNI plugins.
-type Adapter = Runtime<Core, Images, ZygotePinner, Networks>;
+pub(super) type Adapter = Runtime<Core, Images, ZygotePinner, Networks>;
 
 /// Everything that answers calls.
 pub(super) struct Node {
@@ -71,6 +72,12 @@ impl Node {
         )
         .await
         .map_err(AppError::Adapter)?;
+        let dump = Dump {
+            config: config.clone(),
+            core: core.clone(),
+            adapter: adapter.clone(),
+            zygote: Arc::clone(&zygote),
+        };
         let daemon = Daemon {
             core: core.clone(),
             images: images.clone(),
@@ -82,7 +89,9 @@ impl Node {
         let source = move || readings(containers.census(), pods.standing());
         Ok(Node {
             metrics: metrics.map(|metrics| metrics.serve(source)),
-            admin: AdminService::new(images.clone(), image_root(&config.state_dir)).checked_by(look),
+            admin: AdminService::new(images.clone(), image_root(&config.state_dir))
+                .checked_by(look)
+                .dumped_by(dump),
             records,
             images,
             networks,
@@ -97,6 +106,16 @@ impl Node {
         let adapter = Arc::new(self.adapter.clone());
         let admin = self.admin.clone().into_server();
         Services::new(Arc::clone(&adapter), adapter).with(|routes| routes.add_service(admin))
+    }
+
+    /// The parts that take a changed configuration.
+    pub(super) fn live(&self) -> Live {
+        Live {
+            images: self.images.clone(),
+            networks: self.networks.clone(),
+            core: self.core.clone(),
+            adapter: self.adapter.clone(),
+        }
     }
 
     /// Ends the streams that would go on for ever.
@@ -115,6 +134,39 @@ impl Node {
         self.networks.stop().await;
         self.images.close().await;
         self.records.close().await;
+    }
+}
+
+/// The parts of a daemon that take what can change while they work.
+#[derive(Debug)]
+pub(super) struct Live {
+    images: Images,
+    networks: Networks,
+    core: Core,
+    adapter: Adapter,
+}
+
+impl Live {
+    /// Takes the live keys of a configuration that is valid.
+    pub(super) fn apply(&self, config: &Config) {
+        if let Err(error) = telemetry::change(wanted(config)) {
+            tracing::error!(%error, "what is logged stays as it was");
+        }
+        // Networks are there before handlers that use them, and go after.
+        let (dirs, before) = (conf_dirs(config), self.networks.further_dirs());
+        self.networks.have(&dirs.union(&before).cloned().collect());
+        self.adapter.set_handlers(handlers(config));
+        self.networks.have(&dirs);
+        self.core.limit_processes(config.containers.pids_limit.into());
+        self.images.pull_by(images::settings(config));
+    }
+}
+
+/// What is to be logged.
+pub fn wanted(config: &Config) -> Wanted<'_> {
+    Wanted {
+        level: config.log.level.name(),
+        filter: config.log.filter.as_deref(),
     }
 }
 

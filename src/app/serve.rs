@@ -21,8 +21,9 @@ use super::error::AppError;
 use super::lock::StateLock;
 use super::node::{Node, text};
 use super::notify;
+use super::reload::Wishes;
 use super::shutdown::Shutdown;
-use crate::config::Config;
+use crate::config::{Config, Files};
 use crate::cri::server::{bind, serve as serve_grpc};
 use crate::monitor::zygote;
 use crate::sys::zygote::{Zygote, ZygoteOptions};
@@ -32,11 +33,12 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// How long work that nobody waits for any more may take after the last call.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Serves until a signal ends it. Called before any thread exists.
+/// Serves until a signal ends it. `config` comes from `files`, which are read again when they change and at SIGHUP. Called
+/// before any thread exists.
 ///
 /// # Errors
 /// Why it could not begin, or that it was told to end at once.
-pub fn serve(config: &Config) -> Result<(), AppError> {
+pub fn serve(config: &Config, files: Files) -> Result<(), AppError> {
     // Modes are given where files are made, and mean what they say.
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let lock = StateLock::take(&config.state_dir)?;
@@ -46,7 +48,7 @@ pub fn serve(config: &Config) -> Result<(), AppError> {
         .enable_all()
         .build()
         .map_err(AppError::Threads)?;
-    let outcome = runtime.block_on(until_told(config, zygote));
+    let outcome = runtime.block_on(until_told(config, files, zygote));
     match outcome {
         Err(AppError::Aborted) => runtime.shutdown_background(),
         _ => runtime.shutdown_timeout(LINGER),
@@ -55,16 +57,23 @@ pub fn serve(config: &Config) -> Result<(), AppError> {
     outcome
 }
 
-async fn until_told(config: &Config, zygote: Arc<Zygote>) -> Result<(), AppError> {
+async fn until_told(config: &Config, files: Files, zygote: Arc<Zygote>) -> Result<(), AppError> {
     let shutdown = Shutdown::listen().map_err(AppError::Signals)?;
+    let wishes = Wishes::listen().map_err(AppError::Signals)?;
     tokio::select! {
-        outcome = in_order(config, zygote, &shutdown) => outcome,
+        outcome = in_order(config, (wishes, files), zygote, &shutdown) => outcome,
         () = shutdown.abort() => Err(AppError::Aborted),
     }
 }
 
-async fn in_order(config: &Config, zygote: Arc<Zygote>, shutdown: &Shutdown) -> Result<(), AppError> {
+async fn in_order(
+    config: &Config,
+    (wishes, files): (Wishes, Files),
+    zygote: Arc<Zygote>,
+    shutdown: &Shutdown,
+) -> Result<(), AppError> {
     let node = Node::open(config, zygote).await?;
+    let reloading = wishes.obey(config.clone(), files, node.live());
     let group = config.socket_group.as_deref().map(group_number).transpose()?;
     let listener = bind(&config.socket, group)?;
     let told = shutdown.drain();
@@ -82,6 +91,7 @@ async fn in_order(config: &Config, zygote: Arc<Zygote>, shutdown: &Shutdown) -> 
         node.hang_up();
     })
     .await;
+    drop(reloading);
     node.close().await;
     tracing::info!("ended; containers go on");
     Ok(served?)

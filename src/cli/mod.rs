@@ -6,6 +6,7 @@
 mod check;
 mod client;
 mod config;
+mod debug;
 mod demo;
 mod error;
 mod image;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app;
-use crate::config::{Config, ConfigError, DEFAULT_FILE, LogFormat, Overrides, load};
+use crate::config::{Config, ConfigError, DEFAULT_FILE, Files, LogFormat, Overrides};
 use crate::telemetry;
 
 pub use error::CliError;
@@ -57,6 +58,11 @@ enum Command {
     },
     /// Compares what exists on the machine with what should; ends with 1 when something is left, 2 when it cannot tell.
     Check(check::Options),
+    /// Tells what a report of a bug should have.
+    Debug {
+        #[command(subcommand)]
+        command: debug::Command,
+    },
     /// Checks or prints the configuration.
     Config {
         #[command(subcommand)]
@@ -89,13 +95,20 @@ struct Settings {
 impl Settings {
     /// The configuration that this command line gives.
     fn load(&self) -> Result<Config, ConfigError> {
-        let overrides = Overrides {
-            keys: self.set.clone(),
-            state_dir: self.state_dir.clone(),
-            run_dir: self.run_dir.clone(),
-            socket: self.socket.as_deref().map(strip_scheme),
-        };
-        load(self.config.as_deref(), overrides)
+        self.files().load()
+    }
+
+    /// Where that comes from.
+    fn files(&self) -> Files {
+        Files {
+            file: self.config.clone(),
+            overrides: Overrides {
+                keys: self.set.clone(),
+                state_dir: self.state_dir.clone(),
+                run_dir: self.run_dir.clone(),
+                socket: self.socket.as_deref().map(strip_scheme),
+            },
+        }
     }
 
     /// The file that [`Settings::load`] begins with.
@@ -132,12 +145,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 impl Cli {
     fn run(self) -> Result<ExitCode, CliError> {
         match self.command {
-            Command::Serve => serve(&self.settings.load()?)?,
+            Command::Serve => serve(self.settings.files())?,
             Command::Run(options) => return block_on(run::run(options, &self.settings)),
             Command::Status => return block_on(status::run(&self.settings.load()?.socket)),
             Command::Demo(options) => return block_on(demo::run(&self.settings.load()?.socket, options)),
             Command::Image { command } => block_on(image::run(command, &self.settings))?,
             Command::Check(options) => return block_on(check::run(options, &self.settings)),
+            Command::Debug { command } => block_on(debug::run(command, &self.settings))?,
             Command::Config { command } => config::run(command, &self.settings)?,
             Command::Version => print(&format!("coracle {}\n", env!("CARGO_PKG_VERSION")))?,
         }
@@ -145,13 +159,14 @@ impl Cli {
     }
 }
 
-fn serve(config: &Config) -> Result<(), CliError> {
+fn serve(files: Files) -> Result<(), CliError> {
+    let config = files.load()?;
     let format = match config.log.format {
         LogFormat::Text => telemetry::Format::Text,
         LogFormat::Json => telemetry::Format::Json,
     };
-    telemetry::init(config.log.level.name(), format)?;
-    app::serve(config).map_err(CliError::from)
+    telemetry::init(app::wanted(&config), format)?;
+    app::serve(&config, files).map_err(CliError::from)
 }
 
 /// Runs a command that talks to a daemon, or does its work.

@@ -23,6 +23,7 @@ impl Default for Config {
             runtimes: BTreeMap::from([(BUILT_IN.to_owned(), Handler::default())]),
             log: Log {
                 level: LogLevel::Info,
+                filter: None,
                 format: LogFormat::Text,
             },
             containers: Containers { pids_limit: 0 },

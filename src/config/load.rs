@@ -27,6 +27,33 @@ pub struct Overrides {
     pub socket: Option<PathBuf>,
 }
 
+/// Where a configuration comes from, to be read again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// The main file; absent is [`DEFAULT_FILE`], if it is there.
+    pub file: Option<PathBuf>,
+    /// What the command line sets over all files.
+    pub overrides: Overrides,
+}
+
+impl Files {
+    /// As [`load`].
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        load(self.file.as_deref(), self.overrides.clone())
+    }
+
+    /// The directories whose entries are files that are read.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let main = self.file.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
+        let main = std::path::absolute(main).unwrap_or_else(|_| main.to_owned());
+        let beside = main.parent().map(Path::to_owned);
+        beside.into_iter().chain([drop_in_directory(&main)]).collect()
+    }
+}
+
 /// Reads `file` (absent: [`DEFAULT_FILE`], if it is there) and the `*.toml` files of the directory beside it that
 /// has its name and `.d`, in the order of their names; then applies `overrides` and validates.
 ///
@@ -78,10 +105,14 @@ fn files(named: Option<&Path>) -> Result<Vec<PathBuf>, ConfigError> {
     if named.is_some() || main.exists() {
         files.push(main.to_owned());
     }
+    files.extend(drop_ins(&drop_in_directory(main))?);
+    Ok(files)
+}
+
+fn drop_in_directory(main: &Path) -> PathBuf {
     let mut directory = main.as_os_str().to_owned();
     directory.push(".d");
-    files.extend(drop_ins(Path::new(&directory))?);
-    Ok(files)
+    directory.into()
 }
 
 fn drop_ins(directory: &Path) -> Result<Vec<PathBuf>, ConfigError> {

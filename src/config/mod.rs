@@ -3,6 +3,7 @@
 //! Every key is documented once, on its field in [`settings`]; `config dump` and the reference in
 //! `docs/configuration.md` are made from that text. Reading files is [`load`]'s, printing [`render`]'s.
 
+mod changes;
 mod defaults;
 mod load;
 mod render;
@@ -14,11 +15,18 @@ mod tests;
 
 use std::path::PathBuf;
 
-pub use load::{DEFAULT_FILE, Overrides, load};
+pub use changes::{Changes, LIVE, changes};
+pub use load::{DEFAULT_FILE, Files, Overrides, load};
 pub use render::dump;
 pub use settings::{
     CgroupDriver, Cni, Config, Containers, Handler, Key, Log, LogFormat, LogLevel, Registry, Streaming,
 };
+
+/// Every key that takes a value, dotted.
+#[cfg(test)]
+fn leaves_for_tests() -> Vec<String> {
+    settings::leaves().map(|(key, _)| key).collect()
+}
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]

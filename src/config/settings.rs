@@ -87,6 +87,9 @@ settings! {
         /// Least severe level that is written: `error`, `warn`, `info`, `debug` or `trace`. The environment
         /// variable `CORACLE_LOG` overrides it, and may name modules: `info,coracle::image=debug`.
         pub level: LogLevel,
+        /// What is written, module by module, in place of `level`: `info,coracle::image=debug`. Overridden by
+        /// `CORACLE_LOG` too.
+        pub filter: Option<String>,
         /// `text` for people, `json` for collectors: one object a line.
         pub format: LogFormat,
     }

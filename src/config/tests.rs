@@ -122,6 +122,10 @@ fn values_that_cannot_be_used_are_refused_by_key() {
             "default_runtime = 'rnuc'\n[runtimes.runc]",
             r#"default_runtime must be a handler below runtimes (coracle, runc), not "rnuc""#,
         ),
+        (
+            "[log]\nfilter = 'coracle=loud'",
+            "log.filter must be directives as in info,coracle::image=debug, not \"coracle=loud\"",
+        ),
         ("[runtimes.Kata]", "runtimes.\"Kata\" must be named by"),
         ("[runtimes.a-]", "runtimes.\"a-\" must be named by"),
         ("[runtimes.\"\"]", "runtimes.\"\" must be named by"),

@@ -4,6 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 use oci_spec::runtime::Capability;
+use tracing_subscriber::EnvFilter;
 
 use super::ConfigError;
 use super::settings::{Config, Handler};
@@ -66,6 +67,13 @@ impl Config {
         if tls.iter().filter(|path| path.is_some()).count() == 1 {
             let reason = "and streaming.tls_key must be set together".to_owned();
             return invalid("streaming.tls_certificate", reason);
+        }
+        if let Some(filter) = &self.log.filter
+            && let Err(error) = EnvFilter::builder().parse(filter)
+        {
+            let reason =
+                format!("must be directives as in info,coracle::image=debug, not {filter:?}: {error}");
+            return invalid("log.filter", reason);
         }
         for (name, handler) in &self.runtimes {
             handler_name(name)?;

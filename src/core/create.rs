@@ -147,7 +147,7 @@ impl Core {
             staging: &places.staging,
             seccomp_profile: found.seccomp_profile.as_deref(),
         })?;
-        bundle::limit_processes(&mut output.spec, self.inner.settings.pids_limit);
+        bundle::limit_processes(&mut output.spec, self.pids_limit());
         Ok(Plan {
             joined,
             volumes,

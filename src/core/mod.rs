@@ -13,6 +13,7 @@ mod bundle;
 pub mod cdi;
 mod create;
 mod devices;
+mod dump;
 mod events;
 mod exec;
 mod files;
@@ -41,6 +42,7 @@ mod update;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -70,7 +72,7 @@ pub struct Settings {
     pub run_dir: PathBuf,
     /// Who makes the cgroups of containers.
     pub cgroup_driver: Driver,
-    /// Most processes a container may have; 0 is no limit.
+    /// Most processes a container may have at first, see [`Core::limit_processes`]; 0 is no limit.
     pub pids_limit: i64,
     /// Directories of descriptions of devices, the first one the least in rank.
     pub device_dirs: Vec<PathBuf>,
@@ -87,6 +89,8 @@ pub struct Core {
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
+    /// Most processes of containers that are yet to be made.
+    pids_limit: AtomicI64,
     images: Images,
     store: Store,
     zygote: Arc<Zygote>,
@@ -118,6 +122,7 @@ impl Core {
         let core = Core {
             inner: Arc::new(Inner {
                 apparmor: Apparmor::new(settings.host.apparmor),
+                pids_limit: AtomicI64::new(settings.pids_limit),
                 settings,
                 images,
                 store,
@@ -149,6 +154,15 @@ impl Core {
         for entry in self.inner.registry.all() {
             let _idle = entry.operation.lock().await;
         }
+    }
+
+    /// Limits the processes of containers that are made from now on; 0 is no limit.
+    pub fn limit_processes(&self, limit: i64) {
+        self.inner.pids_limit.store(limit, Ordering::Relaxed);
+    }
+
+    fn pids_limit(&self) -> i64 {
+        self.inner.pids_limit.load(Ordering::Relaxed)
     }
 
     /// An empty directory that others may pass, though not list: create workers mount there what the root of a user

@@ -47,7 +47,7 @@ impl Core {
             Driver::Cgroupfs => None,
             Driver::Systemd => Some(Arc::clone(&self.inner.zygote)),
         };
-        let tasks = u64::try_from(self.inner.settings.pids_limit).unwrap_or_default();
+        let tasks = u64::try_from(self.pids_limit()).unwrap_or_default();
         let cannot = format!("cannot make cgroup {path}");
         let make = move || -> Result<Option<Placeholder>> {
             let failed = |e: io::Error| Error::internal(cannot.clone()).because(e);

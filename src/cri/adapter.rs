@@ -113,6 +113,11 @@ where
         self.handlers.store(Arc::new(handlers));
     }
 
+    /// How many tasks there are.
+    pub(super) fn tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
     /// Counts the pods, from memory.
     pub fn standing(&self) -> Standing {
         let all = self.sandboxes.all();

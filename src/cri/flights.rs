@@ -44,6 +44,11 @@ where
         }
     }
 
+    /// How much work is under way.
+    pub(super) fn len(&self) -> usize {
+        self.table.lock().expect("no panic happens under this lock").len()
+    }
+
     /// Waits for the work under way for `key`, which is begun with `work` when there is none.
     ///
     /// Cancel safety: the work goes on; who asks again joins it.

@@ -20,6 +20,7 @@ mod adapter;
 pub mod client;
 mod containers;
 mod convert;
+mod dump;
 mod events;
 mod flights;
 #[cfg(any(test, feature = "fuzzing"))]

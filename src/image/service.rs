@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -43,7 +44,8 @@ pub(super) struct Inner {
     pub snapshots: Arc<Snapshots>,
     pub usages: Usages,
     flights: Flights,
-    puller: Puller,
+    /// Replaced as a whole, for the pulls that come.
+    puller: ArcSwap<Puller>,
     /// Owns pulls, removals and counts in the background.
     tasks: TaskTracker,
 }
@@ -70,23 +72,7 @@ impl Images {
         .await?;
         let index = Arc::new(Index::open(store, &layers).await?);
         layers.collect();
-        let fetcher = Fetcher {
-            layers: Arc::clone(&layers),
-            at_once: settings.concurrent_layers,
-            limits: Limits {
-                bytes: settings.max_layer_bytes,
-                entries: settings.max_layer_entries,
-                depth: settings.max_layer_depth,
-                ratio: settings.max_layer_ratio,
-                ratio_from: RATIO_FROM,
-            },
-            timeout: settings.progress_timeout,
-        };
-        let puller = Puller {
-            settings: Arc::clone(&settings),
-            index: Arc::clone(&index),
-            fetcher,
-        };
+        let puller = puller(Arc::clone(&settings), &layers, &index);
         let inner = Inner {
             usages: Usages::new(tasks.clone(), settings.usage_interval),
             flights: Flights::new(tasks.clone(), settings.abandoned_pull_grace),
@@ -94,12 +80,19 @@ impl Images {
             layers,
             index,
             snapshots,
-            puller,
+            puller: ArcSwap::from_pointee(puller),
             tasks,
         };
         Ok(Images {
             inner: Arc::new(inner),
         })
+    }
+
+    /// Pulls and imports by other settings from now on. Those of the store itself, its root above all, stay.
+    pub fn pull_by(&self, settings: Settings) {
+        let inner = &self.inner;
+        let puller = puller(Arc::new(settings), &inner.layers, &inner.index);
+        inner.puller.store(Arc::new(puller));
     }
 
     /// Ends pulls that are under way and waits for the work in the background. Pulls fail from now on.
@@ -271,13 +264,13 @@ impl Images {
     /// Joins or begins the pull of a name.
     pub(super) async fn board(&self, name: &str, auth: Option<&AuthConfig>) -> Result<Ticket> {
         let name = Name::parse(name).map_err(ImageError::from)?;
-        let (auth, file) = (auth.cloned(), self.inner.settings.auth_file.clone());
+        let puller = Puller::clone(&self.inner.puller.load());
+        let (auth, file) = (auth.cloned(), puller.settings.auth_file.clone());
         let keyring = blocking(move || {
             Keyring::gather(auth.as_ref(), file.as_deref()).map_err(|e| RegistryError::from(e).into())
         })
         .await?;
         let key = (name.to_string(), keyring.identity());
-        let puller = self.inner.puller.clone();
         Ok(self
             .inner
             .flights
@@ -292,8 +285,9 @@ impl Images {
     pub async fn import(&self, path: &Path, name: Option<&str>) -> Result<Vec<Imported>> {
         let name = name.map(Name::parse).transpose().map_err(ImageError::from)?;
         let (inner, path) = (Arc::clone(&self.inner), path.to_owned());
+        let puller = self.inner.puller.load_full();
+        let limits = (puller.fetcher.limits, puller.settings.max_document_bytes);
         let (archive, candidates) = blocking(move || {
-            let limits = (inner.puller.fetcher.limits, inner.settings.max_document_bytes);
             let archive = Archive::open(&path, &inner.layers, limits)?;
             let candidates = archive.candidates(name.as_ref(), &inner.settings.platform)?;
             Ok((archive, candidates))
@@ -314,11 +308,7 @@ impl Images {
                 layers: candidate.layers,
             };
             let content = Arc::new(candidate.content);
-            let image = self
-                .inner
-                .puller
-                .bring(content, described, &names, &progress)
-                .await?;
+            let image = puller.bring(content, described, &names, &progress).await?;
             imported.extend(candidate.names.iter().map(|name| Imported {
                 name: name.to_string(),
                 id: image.id.clone(),
@@ -346,4 +336,25 @@ pub struct Imported {
     pub name: String,
     /// Its id.
     pub id: String,
+}
+
+/// What pulls by these settings.
+fn puller(settings: Arc<Settings>, layers: &Arc<Layers>, index: &Arc<Index>) -> Puller {
+    let fetcher = Fetcher {
+        layers: Arc::clone(layers),
+        at_once: settings.concurrent_layers,
+        limits: Limits {
+            bytes: settings.max_layer_bytes,
+            entries: settings.max_layer_entries,
+            depth: settings.max_layer_depth,
+            ratio: settings.max_layer_ratio,
+            ratio_from: RATIO_FROM,
+        },
+        timeout: settings.progress_timeout,
+    };
+    Puller {
+        settings,
+        index: Arc::clone(index),
+        fetcher,
+    }
 }

@@ -156,7 +156,7 @@ pub struct Reading {
 }
 
 /// Everything in the text format of OpenMetrics, with these readings.
-pub(super) fn render(readings: &[Reading]) -> String {
+pub fn render(readings: &[Reading]) -> String {
     let mut text = String::with_capacity(16 << 10);
     let mut read = Registry::default();
     for of_one in readings.chunk_by(|a, b| a.name == b.name) {

@@ -6,10 +6,12 @@ mod meters;
 mod scrape;
 
 use std::io::{IsTerminal, stderr};
+use std::sync::OnceLock;
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::TryInitError;
+use tracing_subscriber::{EnvFilter, reload};
 
+pub use meters::render as text;
 pub use meters::{
     Reading, Stage, Underway, begin, call_ended, events_dropped, plugin_ended, pull_ended, pulled,
 };
@@ -39,36 +41,85 @@ pub enum TelemetryError {
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
+    /// The logger has gone.
+    #[error("cannot change what is logged")]
+    Change(#[source] reload::Error),
     /// Another subscriber is there already.
     #[error("cannot install the logger")]
     Install(#[source] TryInitError),
 }
 
-/// Sends events of at least `level` to standard error, unless [`LOG_VARIABLE`] says otherwise. Once a process.
+/// Replaces the filter of the logger that is installed.
+type Replace = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+static REPLACE: OnceLock<Replace> = OnceLock::new();
+
+/// What is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted<'a> {
+    /// Least severe level of our own modules; of others it is warnings.
+    pub level: &'a str,
+    /// Directives in its place.
+    pub filter: Option<&'a str>,
+}
+
+impl Wanted<'_> {
+    /// Events of a level and no filter.
+    pub fn at(level: &str) -> Wanted<'_> {
+        Wanted { level, filter: None }
+    }
+}
+
+/// Sends events that are wanted to standard error, unless [`LOG_VARIABLE`] says otherwise. Once a process.
 ///
 /// # Errors
 /// Directives that make no sense, or a second call.
-pub fn init(level: &str, format: Format) -> Result<(), TelemetryError> {
+pub fn init(wanted: Wanted<'_>, format: Format) -> Result<(), TelemetryError> {
     use tracing_subscriber::util::SubscriberInitExt;
 
-    let variable = std::env::var(LOG_VARIABLE).ok();
-    let directives = directives(level, variable.as_deref());
-    let filter = filter(&directives)?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr);
-    let installed = match format {
-        Format::Text => builder.with_ansi(stderr().is_terminal()).finish().try_init(),
-        Format::Json => builder.json().flatten_event(true).finish().try_init(),
+    let filter = filter(&directives(wanted, variable().as_deref()))?;
+    let builder = tracing_subscriber::fmt().with_writer(stderr);
+    let (installed, replace): (_, Replace) = match format {
+        Format::Text => {
+            let builder = builder.with_ansi(stderr().is_terminal());
+            let builder = builder.with_env_filter(filter).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let replace = move |filter| handle.reload(filter);
+            (builder.finish().try_init(), Box::new(replace))
+        }
+        Format::Json => {
+            let builder = builder.json().flatten_event(true);
+            let builder = builder.with_env_filter(filter).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let replace = move |filter| handle.reload(filter);
+            (builder.finish().try_init(), Box::new(replace))
+        }
     };
-    installed.map_err(TelemetryError::Install)
+    installed.map_err(TelemetryError::Install)?;
+    // The logger is the first, and so is this.
+    let _ = REPLACE.set(replace);
+    Ok(())
 }
 
-/// The variable's directives if it has any, else `level` for our own modules and warnings for all others.
-fn directives(level: &str, variable: Option<&str>) -> String {
-    match variable.map(str::trim) {
-        Some(text) if !text.is_empty() => text.to_owned(),
-        _ => format!("warn,coracle={level}"),
+/// Changes what is written from now on. Where [`LOG_VARIABLE`] is set, and where there is no logger, nothing changes.
+///
+/// # Errors
+/// Directives that make no sense.
+pub fn change(wanted: Wanted<'_>) -> Result<(), TelemetryError> {
+    let filter = filter(&directives(wanted, variable().as_deref()))?;
+    let replaced = REPLACE.get().map_or(Ok(()), |replace| replace(filter));
+    replaced.map_err(TelemetryError::Change)
+}
+
+fn variable() -> Option<String> {
+    std::env::var(LOG_VARIABLE).ok()
+}
+
+/// The variable's directives if it has any, else those that are wanted.
+fn directives(wanted: Wanted<'_>, variable: Option<&str>) -> String {
+    match (variable.map(str::trim), wanted.filter) {
+        (Some(text), _) if !text.is_empty() => text.to_owned(),
+        (_, Some(filter)) => filter.to_owned(),
+        _ => format!("warn,coracle={}", wanted.level),
     }
 }
 
@@ -94,11 +145,26 @@ mod tests {
             (Some("debug"), "debug"),
             (Some("warn,coracle::image=trace"), "warn,coracle::image=trace"),
         ] {
-            let chosen = directives("info", variable);
+            let wanted = Wanted {
+                level: "info",
+                filter: None,
+            };
+            let chosen = directives(wanted, variable);
 
             assert_eq!(chosen, expected, "{variable:?}");
             assert!(filter(&chosen).is_ok(), "{chosen}");
         }
+    }
+
+    #[test]
+    fn a_filter_goes_before_the_level_and_the_variable_before_both() {
+        let wanted = Wanted {
+            level: "info",
+            filter: Some("warn,coracle::cni=debug"),
+        };
+
+        assert_eq!(directives(wanted, None), "warn,coracle::cni=debug");
+        assert_eq!(directives(wanted, Some("error")), "error");
     }
 
     #[test]

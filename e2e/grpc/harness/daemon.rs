@@ -83,7 +83,7 @@ impl Place {
 
     /// Sets keys beyond those that every place has.
     pub(crate) fn set(&self, toml: &str) {
-        let directory = self.config().with_extension("toml.d");
+        let directory = self.drop_ins();
         fs::create_dir_all(&directory).unwrap();
         let file = directory.join(format!("{}.toml", node().number()));
         fs::write(file, toml).unwrap();
@@ -91,7 +91,12 @@ impl Place {
 
     /// Takes back what [`Place::set`] set.
     pub(crate) fn unset(&self) {
-        fs::remove_dir_all(self.config().with_extension("toml.d")).unwrap();
+        fs::remove_dir_all(self.drop_ins()).unwrap();
+    }
+
+    /// The directory of files beside the main one, by which keys are set.
+    pub(crate) fn drop_ins(&self) -> PathBuf {
+        self.config().with_extension("toml.d")
     }
 
     /// Parent of the cgroups of this daemon's pods.

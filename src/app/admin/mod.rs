@@ -15,6 +15,7 @@ use crate::image::{ImageRecord, Images, Imported};
 use crate::model::{Image, ImageService, ImageSpec, ListImagesRequest, RemoveImageRequest};
 
 use super::check::Look;
+use super::dump::Dump;
 use crate::cri::status::refuse;
 use wire::admin_server::Admin;
 
@@ -42,6 +43,8 @@ pub struct AdminService {
     spool: std::path::PathBuf,
     /// What the daemon is compared with the machine by; none without a daemon.
     look: Option<Look>,
+    /// What a dump is made of; none without a daemon.
+    dump: Option<Dump>,
 }
 
 impl AdminService {
@@ -51,6 +54,7 @@ impl AdminService {
             images,
             spool,
             look: None,
+            dump: None,
         }
     }
 
@@ -59,6 +63,13 @@ impl AdminService {
     pub(super) fn checked_by(self, look: Look) -> AdminService {
         let look = Some(look);
         AdminService { look, ..self }
+    }
+
+    /// Answers with dumps of `dump`.
+    #[must_use]
+    pub(super) fn dumped_by(self, dump: Dump) -> AdminService {
+        let dump = Some(dump);
+        AdminService { dump, ..self }
     }
 
     /// The service for a server, with its limits.
@@ -125,6 +136,17 @@ impl Admin for AdminService {
         };
         let report = look.check(request.into_inner().into()).await.map_err(refuse)?;
         Ok(Response::new(report.into()))
+    }
+
+    async fn dump(
+        &self,
+        _request: Request<wire::DumpRequest>,
+    ) -> Result<Response<wire::DumpResponse>, Status> {
+        let Some(dump) = &self.dump else {
+            return Err(Status::failed_precondition("no daemon runs"));
+        };
+        let json = dump.text();
+        Ok(Response::new(wire::DumpResponse { json }))
     }
 
     async fn remove_image(

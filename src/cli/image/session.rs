@@ -25,7 +25,7 @@ impl Session {
         match Offline::open(&config).await {
             Ok((offline, channel)) => {
                 // What the daemon would write to its log concerns the person now.
-                telemetry::init("warn", telemetry::Format::Text)?;
+                telemetry::init(telemetry::Wanted::at("warn"), telemetry::Format::Text)?;
                 Ok(Session {
                     admin: admin(channel),
                     offline: Some(offline),

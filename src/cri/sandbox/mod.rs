@@ -181,6 +181,24 @@ where
         records
     }
 
+    /// Every sandbox with its locks, those in the making too.
+    pub(super) fn everything(&self) -> Vec<Sandbox> {
+        let all = self.shared.registry.all();
+        let found = all.iter().map(|record| self.shared.registry.find(&record.id));
+        found.filter_map(|found| found.ok().flatten()).collect()
+    }
+
+    /// How many sandboxes are being run, stopped and removed by calls that others join.
+    pub(super) fn in_flight(&self) -> (usize, usize, usize) {
+        let Shared {
+            running,
+            stopping,
+            removing,
+            ..
+        } = self.shared.as_ref();
+        (running.len(), stopping.len(), removing.len())
+    }
+
     /// Keeps what the pod as a whole may use. What is not told stays.
     ///
     /// # Errors

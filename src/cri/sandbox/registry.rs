@@ -21,6 +21,13 @@ pub(in crate::cri) struct Sandbox {
     pub(super) writing: Arc<Mutex<()>>,
 }
 
+impl Sandbox {
+    /// Whether somebody replaces its record at this moment.
+    pub(in crate::cri) fn is_being_written(&self) -> bool {
+        self.writing.try_lock().is_err()
+    }
+}
+
 /// All sandboxes.
 #[derive(Debug, Default)]
 pub(in crate::cri) struct Registry {
