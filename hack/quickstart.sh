@@ -10,6 +10,8 @@
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=hack/layout.sh
+. "$ROOT/hack/layout.sh"
 
 readonly IMAGE=localhost/coracle-quickstart:1
 # The only names outside the namespaces: cgroups have none of their own.
@@ -155,37 +157,14 @@ network_configuration() {
 
 # make_image DIR: an image of one layer that holds busybox, as DIR.tar.
 make_image() {
-	local layout=$1 root=$1.root blobs=$1/blobs/sha256 layer config manifest diff
-	mkdir -p "$blobs" "$root"
-	fill_root "$root"
-	tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$root" -cf "$layout.layer" .
-	diff=$(sha256 "$layout.layer")
-	gzip -n "$layout.layer"
-	layer=$(blob "$blobs" "$layout.layer.gz")
-	cat >"$layout.config" <<-END
-		{"architecture": "$(architecture)", "os": "linux",
-		 "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"], "WorkingDir": "/"},
-		 "rootfs": {"type": "layers", "diff_ids": ["sha256:$diff"]}}
-	END
-	config=$(blob "$blobs" "$layout.config")
-	cat >"$layout.manifest" <<-END
-		{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-		 "config": $(descriptor application/vnd.oci.image.config.v1+json "$blobs/$config"),
-		 "layers": [$(descriptor application/vnd.oci.image.layer.v1.tar+gzip "$blobs/$layer")]}
-	END
-	manifest=$(blob "$blobs" "$layout.manifest")
-	cat >"$layout/index.json" <<-END
-		{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [
-		 $(descriptor application/vnd.oci.image.manifest.v1+json "$blobs/$manifest" \
-			", \"annotations\": {\"org.opencontainers.image.ref.name\": \"$IMAGE\"}")]}
-	END
-	echo '{"imageLayoutVersion": "1.0.0"}' >"$layout/oci-layout"
-	tar -C "$layout" -cf "$layout.tar" .
+	mkdir -p "$1.root"
+	fill_root "$1.root"
+	make_layout "$1" "$1.root" "$IMAGE" '{"Env": ["PATH=/bin"], "Cmd": ["sh"], "WorkingDir": "/"}'
 }
 
 # fill_root DIR: a root file system of busybox, its names, and the libraries it is linked with.
 fill_root() {
-	local root=$1 busybox library name
+	local root=$1 busybox name
 	busybox=$(readlink -f "$(command -v busybox)")
 	mkdir -p "$root"/{bin,dev,etc,proc,root,sys,tmp}
 	chmod 1777 "$root/tmp"
@@ -193,38 +172,9 @@ fill_root() {
 	for name in $("$busybox" --list); do
 		[ "$name" = busybox ] || ln "$root/bin/busybox" "$root/bin/$name"
 	done
-	# A static build has no libraries, and ldd says so by failing.
-	{ ldd "$busybox" || true; } 2>/dev/null | grep -o '/[^ ]*' | while read -r library; do
-		install -D -m 0755 "$(readlink -f "$library")" "$root$library"
-	done
+	add_libraries "$root" "$busybox"
 	echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
 	echo 'root:x:0:' >"$root/etc/group"
-}
-
-sha256() { sha256sum "$1" | cut -d ' ' -f 1; }
-
-# blob DIR FILE: moves a file to where its digest says, and prints the digest.
-blob() {
-	local digest
-	digest=$(sha256 "$2")
-	mv "$2" "$1/$digest"
-	echo "$digest"
-}
-
-# descriptor TYPE BLOB [MORE]: how a layout names a blob.
-descriptor() {
-	printf '{"mediaType": "%s", "digest": "sha256:%s", "size": %d%s}' "$1" "${2##*/}" "$(stat -c %s "$2")" "${3-}"
-}
-
-# architecture: this machine's, as the OCI names it.
-architecture() {
-	case $(uname -m) in
-	x86_64) echo amd64 ;;
-	aarch64) echo arm64 ;;
-	armv*) echo arm ;;
-	i?86) echo 386 ;;
-	*) uname -m ;;
-	esac
 }
 
 case ${1-} in

@@ -11,6 +11,7 @@
 #   cni-churn  a thousand pods while three calls of the network's plugins in ten fail (by name only)
 #   power    power cuts of a store on ext4 and on xfs, ten each (by name only)
 #   planted  faults switched on one by one, each to be noticed by the test meant for it (by name only)
+#   chart    coracle node on scratch roots, Coracle's image, the Helm chart (by name only)
 #   fuzz     every fuzz target for 20 seconds (by name only)
 #   guest    the daemon as a systemd service in a virtual machine with cgroup v2
 #   guest-critest  critest on a node with AppArmor, cgroup v2 and systemd: that machine (by name only)
@@ -22,7 +23,7 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly ALL=(unit grpc faults critest critest-kills crictl kubelet cni-churn power planted fuzz guest guest-critest guest-cuts)
+readonly ALL=(unit grpc faults critest critest-kills crictl kubelet cni-churn power planted chart fuzz guest guest-critest guest-cuts)
 # What a run without arguments does. The others are run by name until they have been green for a while.
 readonly DEFAULT=(unit grpc faults critest critest-kills crictl kubelet guest)
 

@@ -8,7 +8,7 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly NAMES=(cri-tools cni-plugins kubelet bench repeater)
+readonly NAMES=(cri-tools cni-plugins kubelet bench repeater chart)
 
 # pinned NAME: the version of the module that NAME exists for.
 pinned() {
@@ -18,6 +18,7 @@ pinned() {
 	kubelet) module_version "$1" k8s.io/kubernetes ;;
 	bench) module_version "$1" k8s.io/cri-api ;;
 	repeater) module_version "$1" google.golang.org/grpc ;;
+	chart) module_version "$1" helm.sh/helm/v4 ;;
 	*) die "no such tool: $1 (there are: ${NAMES[*]})" ;;
 	esac
 }
@@ -54,6 +55,18 @@ build_kubelet() {
 		stamp+=" -X $package.gitTreeState=clean -X $package.gitCommit=none -X $package.buildDate=1970-01-01T00:00:00Z"
 	done
 	go build -trimpath -ldflags "$stamp" -o "$1/" k8s.io/kubernetes/cmd/kubelet
+}
+
+build_chart() {
+	local program
+	for program in github.com/helm-unittest/helm-unittest/cmd/helm-unittest github.com/norwoodj/helm-docs/cmd/helm-docs \
+		github.com/yannh/kubeconform/cmd/kubeconform; do
+		go build -trimpath -ldflags '-s -w' -o "$1/" "$program"
+	done
+	for program in 3 4; do
+		go build -trimpath -ldflags "-s -w -X helm.sh/helm/v$program/internal/version.version=$(module_version chart "helm.sh/helm/v$program")" \
+			-o "$1/helm-$program" "helm.sh/helm/v$program/cmd/helm"
+	done
 }
 
 # A tool of ours.

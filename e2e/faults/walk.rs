@@ -49,7 +49,7 @@ const COURSES: [Course; 3] = [
 ];
 
 /// Points that no call of CRI leads to, or not on every machine: a network of a container's own is what `coracle run` asks
-/// for; scopes are systemd's, and profiles AppArmor's.
+/// for; scopes are systemd's, and profiles AppArmor's. Those of `coracle node` are not listed: their own test kills at each.
 const ELSEWHERE: [&str; 6] = [
     "apparmor.load",
     "create.network",
@@ -114,7 +114,9 @@ async fn nothing_is_lost_or_left_wherever_a_process_is_killed() {
 fn report(tally: &Tally, seed: u64, long: bool) {
     let never: Vec<_> = POINTS
         .iter()
-        .filter(|point| !tally.walked.contains_key(*point) && !ELSEWHERE.contains(*point))
+        .filter(|point| {
+            !tally.walked.contains_key(*point) && !ELSEWHERE.contains(*point) && !point.starts_with("node.")
+        })
         .collect();
     let kills: u32 = tally.kills.values().sum();
     let by: BTreeMap<String, u32> = tally

@@ -25,6 +25,9 @@ pub enum CliError {
     /// Logs cannot be written as asked.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// The node was not changed as asked.
+    #[error(transparent)]
+    Node(#[from] super::NodeError),
     /// The server refused a call.
     #[error("{}", refusal(action, *code, message))]
     Refused {

@@ -11,6 +11,7 @@ mod demo;
 mod error;
 mod image;
 mod interrupt;
+mod node;
 mod run;
 mod status;
 
@@ -25,6 +26,7 @@ use crate::config::{Config, ConfigError, DEFAULT_FILE, Files, LogFormat, Overrid
 use crate::telemetry;
 
 pub use error::CliError;
+pub use node::NodeError;
 
 /// A Kubernetes container runtime.
 #[derive(Debug, Parser)]
@@ -63,6 +65,8 @@ enum Command {
         #[command(subcommand)]
         command: debug::Command,
     },
+    /// Puts Coracle on this node, has the kubelet use it, and takes both back.
+    Node(node::Options),
     /// Checks or prints the configuration.
     Config {
         #[command(subcommand)]
@@ -152,6 +156,7 @@ impl Cli {
             Command::Image { command } => block_on(image::run(command, &self.settings))?,
             Command::Check(options) => return block_on(check::run(options, &self.settings)),
             Command::Debug { command } => block_on(debug::run(command, &self.settings))?,
+            Command::Node(options) => return block_on(node::run(options, &self.settings)),
             Command::Config { command } => config::run(command, &self.settings)?,
             Command::Version => print(&format!("coracle {}\n", env!("CARGO_PKG_VERSION")))?,
         }

@@ -1,8 +1,9 @@
 //! The machine's service manager, as owner of control groups: the scope of a container in the slice that its parent is,
-//! with the container's limits as properties. Everything here blocks; each piece of work is a connection of its own.
+//! with the container's limits as properties; and, in [`service`], services as such. Everything here blocks; each piece of work is a connection of its own.
 
 mod bus;
 mod limits;
+pub mod service;
 mod slice;
 mod wire;
 
@@ -151,10 +152,10 @@ pub fn stop(unit: &str) -> Result<(), SystemdError> {
 }
 
 fn connect() -> Result<Bus, SystemdError> {
-    Bus::connect(Path::new(SOCKET)).map_err(SystemdError::Unreachable)
+    Bus::connect(Path::new(SOCKET), bus::PATIENCE).map_err(SystemdError::Unreachable)
 }
 
-const fn manager(member: &'static str, signature: &'static str) -> Method {
+const fn manager(member: &'static str, signature: &'static str) -> Method<'static> {
     Method {
         destination: "org.freedesktop.systemd1",
         path: "/org/freedesktop/systemd1",

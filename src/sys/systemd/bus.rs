@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// The largest message that is taken. Ours are far smaller, and larger ones are not for us.
 const LARGEST: usize = 1 << 20;
 /// The manager does one thing at a time; a machine that is busy starting services keeps it for seconds.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection, for as long as one piece of work takes: there is nothing to mend when the manager executes itself anew.
 #[derive(Debug)]
@@ -25,12 +25,12 @@ pub(super) struct Bus {
 
 impl Bus {
     /// Connects, and says who we are. In one piece: the manager does not look at a first call that comes together with
-    /// `BEGIN` before something else comes.
-    pub(super) fn connect(path: &Path) -> io::Result<Bus> {
+    /// `BEGIN` before something else comes. All of the work is to be done within `patience`.
+    pub(super) fn connect(path: &Path, patience: Duration) -> io::Result<Bus> {
         let mut bus = Bus {
             stream: UnixStream::connect(path)?,
             serial: 0,
-            until: Instant::now() + PATIENCE,
+            until: Instant::now() + patience,
             signals: vec![],
         };
         let uid = rustix::process::getuid().as_raw().to_string();
@@ -47,7 +47,7 @@ impl Bus {
     }
 
     /// Calls a method and returns its answer.
-    pub(super) fn call(&mut self, method: Method, arguments: Writer) -> Result<Message, SystemdError> {
+    pub(super) fn call(&mut self, method: Method<'_>, arguments: Writer) -> Result<Message, SystemdError> {
         self.serial += 1;
         let bytes = wire::call(self.serial, method, arguments);
         self.stream.write_all(&bytes).map_err(SystemdError::Unreachable)?;

@@ -1,4 +1,4 @@
-//! Messages of the D-Bus wire protocol, as far as four calls and their answers need it. Little-endian, as every machine
+//! Messages of the D-Bus wire protocol, as far as our calls and their answers need it. Little-endian, as every machine
 //! that we run on is.
 
 use std::io;
@@ -89,6 +89,11 @@ impl Writer {
         self.0[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
     }
 
+    /// `as`
+    pub(super) fn texts(&mut self, texts: &[&str]) {
+        self.array(4, |writer| texts.iter().for_each(|text| writer.text(text)));
+    }
+
     /// `a(sv)`
     pub(super) fn properties(&mut self, properties: &[(&str, Value)]) {
         self.array(8, |writer| {
@@ -129,9 +134,9 @@ impl Writer {
 
 /// A method to call.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Method {
+pub(super) struct Method<'a> {
     pub(super) destination: &'static str,
-    pub(super) path: &'static str,
+    pub(super) path: &'a str,
     pub(super) interface: &'static str,
     pub(super) member: &'static str,
     /// Types of the arguments.
@@ -139,7 +144,7 @@ pub(super) struct Method {
 }
 
 /// The bytes of a call.
-pub(super) fn call(serial: u32, method: Method, arguments: Writer) -> Vec<u8> {
+pub(super) fn call(serial: u32, method: Method<'_>, arguments: Writer) -> Vec<u8> {
     let mut message = Writer(vec![b'l', CALL, 0, 1]);
     message.number(arguments.0.len() as u32);
     message.number(serial);
@@ -155,7 +160,8 @@ pub(super) fn call(serial: u32, method: Method, arguments: Writer) -> Vec<u8> {
     message.0
 }
 
-/// A message that came. Its texts are the strings and object paths of its body, in order.
+/// A message that came. Its texts are the strings and object paths of its body, in order; a variant that holds one of
+/// those, or a number, counts as its text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Message {
     pub(super) kind: u8,
@@ -206,6 +212,11 @@ pub(super) fn parse(bytes: &[u8]) -> io::Result<Message> {
         match kind {
             's' | 'o' => message.texts.push(reader.text()?),
             'u' => drop(reader.number()?),
+            'v' => match reader.signature()?.as_str() {
+                "s" | "o" => message.texts.push(reader.text()?),
+                "u" => message.texts.push(reader.number()?.to_string()),
+                _ => break,
+            },
             _ => break,
         }
     }
@@ -262,7 +273,7 @@ fn malformed() -> io::Error {
 mod tests {
     use super::*;
 
-    const METHOD: Method = Method {
+    const METHOD: Method<'_> = Method {
         destination: "a.b",
         path: "/x",
         interface: "a.b",
@@ -331,6 +342,18 @@ mod tests {
         assert_eq!(writer.0[8..expected.len()], expected[8..]);
         assert!(writer.0.ends_with(b"\x01\0\0\0Y\0\x02ay\0\0\0\x01\0\0\0\x04"));
         assert_eq!(writer.0[0] as usize, writer.0.len() - 8);
+    }
+
+    #[test]
+    fn a_variant_reads_as_text() {
+        let mut arguments = Writer::default();
+        arguments.variant(&Value::Text("active".to_owned()));
+        let method = Method {
+            signature: "v",
+            ..METHOD
+        };
+
+        assert_eq!(parse(&call(1, method, arguments)).unwrap().texts, ["active"]);
     }
 
     #[test]

@@ -1,0 +1,234 @@
+//! A node's life on a scratch root, with a service manager that only writes down what it is asked for.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use super::install::{install, uninstall, version_of};
+use super::place::{SETTINGS, UNIT};
+use super::*;
+use crate::sys::systemd::service::Job;
+
+const KUBELET: &str = "usr/lib/systemd/system/kubelet.service";
+const DROP_IN: &str = "etc/systemd/system/kubelet.service.d/zzz-coracle.conf";
+
+/// Writes down what it is asked for.
+#[derive(Debug, Default)]
+struct Fake(RefCell<Vec<String>>);
+
+impl Fake {
+    fn note(&self, text: String) -> Result<(), NodeError> {
+        self.0.borrow_mut().push(text);
+        Ok(())
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.0.take()
+    }
+}
+
+impl Services for Fake {
+    fn works(&self) -> bool {
+        true
+    }
+    fn run(&self, job: Job, unit: &str) -> Result<(), NodeError> {
+        self.note(format!("{job:?} {unit}"))
+    }
+    fn begin(&self, unit: &str) -> Result<(), NodeError> {
+        self.note(format!("begin {unit}"))
+    }
+    fn reload(&self) -> Result<(), NodeError> {
+        self.note("reload".into())
+    }
+    fn enable(&self, unit: &str) -> Result<(), NodeError> {
+        self.note(format!("enable {unit}"))
+    }
+    fn disable(&self, unit: &str) -> Result<(), NodeError> {
+        self.note(format!("disable {unit}"))
+    }
+    fn command_line(&self, _unit: &str) -> Result<Option<Vec<String>>, NodeError> {
+        Ok(Some(vec![]))
+    }
+}
+
+fn root() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let unit = root.path().join(KUBELET);
+    fs::create_dir_all(unit.parent().unwrap()).unwrap();
+    fs::write(unit, "[Service]\nExecStart=/usr/bin/kubelet $ARGS\n").unwrap();
+    root
+}
+
+/// Every path below the root, with what is there.
+fn tree(root: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![root.to_owned()];
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(directory).unwrap().flatten() {
+            let path = entry.path();
+            let what = if path.is_symlink() {
+                fs::read_link(&path).unwrap().display().to_string()
+            } else if path.is_dir() {
+                left.push(path.clone());
+                String::new()
+            } else {
+                fs::read_to_string(&path).unwrap()
+            };
+            found.insert(path.strip_prefix(root).unwrap().display().to_string(), what);
+        }
+    }
+    found
+}
+
+fn memory(root: &tempfile::TempDir) -> Memory {
+    Memory::take(&Place::new(root.path())).unwrap()
+}
+
+fn nobody(root: &tempfile::TempDir) -> Box<dyn Services> {
+    choose(Some(Choice::None), &Place::new(root.path())).unwrap()
+}
+
+fn a_way(socket: &str) -> switch::Way {
+    switch::Way {
+        unit: "kubelet.service".into(),
+        socket: socket.into(),
+        old: Some("/nowhere/old.sock".into()),
+        healthz: "127.0.0.1:1".into(),
+        patience: Duration::ZERO,
+        grace: Duration::ZERO,
+        stats_from_cri: false,
+    }
+}
+
+#[test]
+fn a_daemon_is_started_anew_only_when_something_has_changed() {
+    let (root, fake) = (root(), Fake::default());
+    let mut memory = memory(&root);
+
+    install(&mut memory, &fake, b"one", Some(b"a = 1")).unwrap();
+    assert_eq!(
+        fake.notes(),
+        ["reload", "enable coracle.service", "Restart coracle.service"]
+    );
+    install(&mut memory, &fake, b"one", Some(b"a = 1")).unwrap();
+    assert_eq!(
+        fake.notes(),
+        ["reload", "enable coracle.service", "Start coracle.service"]
+    );
+    install(&mut memory, &fake, b"one", Some(b"a = 2")).unwrap();
+    assert!(fake.notes().contains(&"Restart coracle.service".to_owned()));
+    for program in [b"two".as_slice(), b"three"] {
+        install(&mut memory, &fake, program, None).unwrap();
+        assert!(fake.notes().contains(&"Restart coracle.service".to_owned()));
+    }
+
+    let tree = tree(root.path());
+    assert_eq!(
+        tree["opt/coracle/current"],
+        format!("versions/{}", version_of(b"three"))
+    );
+    assert_eq!(tree["usr/local/bin/coracle"], PROGRAM);
+    assert_eq!(tree[SETTINGS.trim_start_matches('/')], "a = 2");
+    assert!(
+        tree[&format!("etc/systemd/system/{UNIT}")]
+            .contains("\nExecStart=/opt/coracle/current/coracle serve\n")
+    );
+    let kept = |program| tree.contains_key(&format!("opt/coracle/versions/{}/coracle", version_of(program)));
+    assert_eq!((kept(b"one"), kept(b"two"), kept(b"three")), (false, true, true));
+}
+
+#[test]
+fn uninstalling_leaves_the_node_as_it_was() {
+    let (root, fake) = (root(), Fake::default());
+    fs::create_dir_all(root.path().join("etc/systemd/system")).unwrap();
+    fs::write(root.path().join("etc/systemd/system").join(UNIT), "theirs").unwrap();
+    fs::create_dir_all(root.path().join("var/lib")).unwrap();
+    let before = tree(root.path());
+
+    install(&mut memory(&root), &fake, b"one", Some(b"a = 1")).unwrap();
+    uninstall(memory(&root), &fake).unwrap();
+
+    assert_eq!(tree(root.path()), before);
+    assert!(fake.notes().ends_with(&[
+        "Stop coracle.service".to_owned(),
+        "disable coracle.service".into(),
+        "reload".into()
+    ]));
+    uninstall(memory(&root), &fake).unwrap();
+}
+
+#[tokio::test]
+async fn a_switch_without_a_service_manager_writes_the_drop_in_and_restoring_takes_it_back() {
+    let root = root();
+    let services = nobody(&root);
+    let way = a_way("/run/coracle/coracle.sock");
+    let refusal = switch::switch(&mut memory(&root), services.as_ref(), &way).await;
+    assert!(refusal.unwrap_err().to_string().contains("not installed"));
+    install(&mut memory(&root), services.as_ref(), b"one", None).unwrap();
+    let before = tree(root.path());
+
+    for _ in 0..2 {
+        switch::switch(&mut memory(&root), services.as_ref(), &way)
+            .await
+            .unwrap();
+    }
+
+    let text = fs::read_to_string(root.path().join(DROP_IN)).unwrap();
+    let line =
+        "ExecStart=/usr/bin/kubelet $ARGS --container-runtime-endpoint=unix:///run/coracle/coracle.sock ";
+    assert!(text.contains(line), "{text}");
+    let refusal = uninstall(memory(&root), services.as_ref()).unwrap_err();
+    assert!(refusal.to_string().contains("restore"), "{refusal}");
+    for _ in 0..2 {
+        switch::restore(&mut memory(&root), services.as_ref(), &way)
+            .await
+            .unwrap();
+    }
+    let mut after = tree(root.path());
+    after.retain(|path, _| !path.contains("kubelet.service.d") && !path.ends_with("state.json"));
+    let mut before = before;
+    before.retain(|path, _| !path.ends_with("state.json"));
+    assert_eq!(after, before);
+}
+
+#[tokio::test]
+async fn a_switch_to_a_daemon_that_does_not_answer_changes_nothing() {
+    let (root, fake) = (root(), Fake::default());
+    install(&mut memory(&root), &fake, b"one", None).unwrap();
+    fake.notes();
+
+    let result = switch::switch(&mut memory(&root), &fake, &a_way("/nowhere/c.sock")).await;
+
+    assert!(result.is_err());
+    assert!(fake.notes().is_empty());
+    assert_eq!(memory(&root).record.switch, None);
+    assert!(!root.path().join(DROP_IN).exists());
+}
+
+#[test]
+fn the_command_of_a_unit_is_plain() {
+    let moving = |from: &str| Moving {
+        unit: "kubelet.service".into(),
+        from: Some(from.into()),
+        healthz: "127.0.0.1:10248".into(),
+        timeout: 1,
+        grace: 2,
+        stats_from_cri: true,
+        by_unit: true,
+    };
+
+    let expected = "switch --unit kubelet.service --healthz 127.0.0.1:10248 --timeout 1 --grace 2 --from /run/c.sock \
+                    --stats-from-cri";
+    assert_eq!(words("switch", &moving("/run/c.sock")).unwrap(), expected);
+    for strange in ["/run/%n", "/run/a;b", "/run/$HOME"] {
+        assert!(words("switch", &moving(strange)).is_err(), "{strange}");
+    }
+}
+
+#[test]
+fn at_another_root_the_service_manager_has_to_be_named() {
+    let root = root();
+
+    assert!(choose(None, &Place::new(root.path())).is_err());
+}
