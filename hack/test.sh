@@ -16,6 +16,7 @@
 #   guest    the daemon as a systemd service in a virtual machine with cgroup v2
 #   guest-critest  critest on a node with AppArmor, cgroup v2 and systemd: that machine (by name only)
 #   guest-cuts  ten power cuts of that machine (by name only)
+#   guest-node  a node of containerd's under a real kubelet, switched to Coracle and back: that machine (by name only)
 #
 # The last line is the count: "N passed, N failed". Whatever is built or fetched is kept in ~/.cache/coracle
 # (CORACLE_CACHE says otherwise), nothing in the checkout.
@@ -23,7 +24,7 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly ALL=(unit grpc faults critest critest-kills crictl kubelet cni-churn power planted chart fuzz guest guest-critest guest-cuts)
+readonly ALL=(unit grpc faults critest critest-kills crictl kubelet cni-churn power planted chart fuzz guest guest-critest guest-cuts guest-node)
 # What a run without arguments does. The others are run by name until they have been green for a while.
 readonly DEFAULT=(unit grpc faults critest critest-kills crictl kubelet guest)
 

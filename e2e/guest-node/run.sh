@@ -1,0 +1,73 @@
+#!/bin/bash
+# A node that runs Debian's containerd under a real kubelet, in the virtual machine with systemd: Coracle is installed, the kubelet
+# switched, restored, switched again, Coracle upgraded under a running pod, a switch that fails undone, all taken off.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=hack/lib.sh
+. "$here/../../hack/lib.sh"
+# shellcheck source=e2e/harness/report.sh
+. "$here/../harness/report.sh"
+# shellcheck source=e2e/harness/node.sh
+. "$here/../harness/node.sh"
+# shellcheck source=e2e/guest/job.sh
+. "$here/../guest/job.sh"
+
+prepare_node
+"$ROOT/hack/tools.sh" kubelet
+need_guest bookworm
+
+NODE=$(mktemp -d)
+trap leave_node EXIT
+job=$NODE/job
+fill_job "$job"
+files=$job/files
+# The package's way is not what is tested: the program comes with `coracle node install`.
+mv "$files/usr/bin/coracle" "$job/coracle"
+rm "$files/etc/systemd/system/coracle.service"
+PEER=$(debian_containerd)
+cp -L "$PEER"/{containerd,containerd-shim-runc-v2,runc} "$files/usr/bin/"
+cp "$("$ROOT/hack/tools.sh" --dir kubelet)/kubelet" "$files/usr/bin/"
+mkdir -p "$files"/{etc/containerd,etc/kubernetes/manifests,etc/systemd/system/kubelet.service.d,var/lib/kubelet}
+containerd_config /usr/bin /var/lib/containerd /run/containerd /run/containerd/containerd.sock |
+	sed 's|= ".*/cni/conf"|= "/etc/cni/net.d"|; s|= ".*/certs.d"|= "/etc/coracle/certs.d"|; s|bin_dir = .*|bin_dir = "/opt/cni/bin"|
+		s|\( *\)BinaryName = .*|&\n\1SystemdCgroup = true|' >"$files/etc/containerd/config.toml"
+sed 's|^ExecStart=.*|ExecStart=/usr/bin/containerd|' "$ROOT/hack/coracle.service" >"$files/etc/systemd/system/containerd.service"
+# Both runtimes read this one: the older CNI.
+sed -i 's/"cniVersion": "[^"]*"/"cniVersion": "1.0.0"/' "$files/etc/cni/net.d/10-node.conflist"
+sed -e 's|SOCKET|/run/containerd/containerd.sock|; s|NODE/manifests|/etc/kubernetes/manifests|' "$here/../kubelet/config.yaml" \
+	>"$files/var/lib/kubelet/config.yaml"
+echo 'cgroupDriver: systemd' >>"$files/var/lib/kubelet/config.yaml"
+# As kubeadm's packages have it.
+printf '[Service]\nExecStart=/usr/bin/kubelet\nRestart=always\nRestartSec=10\n' >"$files/etc/systemd/system/kubelet.service"
+cat >"$files/etc/systemd/system/kubelet.service.d/10-kubeadm.conf" <<'END'
+[Service]
+Environment="KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml"
+EnvironmentFile=-/etc/default/kubelet
+ExecStart=
+ExecStart=/usr/bin/kubelet $KUBELET_CONFIG_ARGS $KUBELET_EXTRA_ARGS
+END
+cat >"$files/etc/kubernetes/manifests/steady.yaml" <<'END'
+apiVersion: v1
+kind: Pod
+metadata: {name: steady}
+spec:
+  terminationGracePeriodSeconds: 2
+  containers:
+    - name: steady
+      image: registry.k8s.io/e2e-test-images/busybox:1.29-2
+      command: [top, -b, -d, "3600"]
+END
+mkdir "$NODE/out"
+echo 'cp -a files/. / && rm -r files; . ./inside.sh' >"$job/start.sh"
+cp "$here/inside.sh" "$job/"
+
+say "running the guest"
+rc=0
+"$ROOT/hack/vm.sh" run -i "$job" -o "$NODE/out" -d 4G -t 1500 "$job/start.sh" >"$NODE/guest.log" 2>&1 || rc=$?
+if [ -s "$NODE/out/results" ]; then cat "$NODE/out/results" >>"$CORACLE_RESULTS"; fi
+grep -E '^(ok|FAIL) ' "$NODE/guest.log" >&2 || true
+if [ "$rc" != 0 ]; then
+	FAILED=1
+	grep -vE '^ok ' "$NODE/guest.log" | tail -n 60 >&2
+fi
+finish
