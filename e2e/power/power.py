@@ -315,8 +315,13 @@ class Cuts:
         daemon = Daemon("load-" + self.kind, os.path.join(self.store, "state"))
         load = Load(daemon, seed)
         load.start()
-        losses = 0
+        losses = done = 0
+        # A long run that is told to end tells what it has done.
+        told = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: told.set())
         for number in range(cuts):
+            if told.is_set():
+                break
             cut, place = os.path.join(self.reflink, "cut.img"), os.path.join(NODE, "cut-" + self.kind)
             clone = lambda: run("cp", "--reflink=always", self.image, cut)
             pulled = load.instant(number % 2 == 1, clone)
@@ -331,18 +336,19 @@ class Cuts:
             finally:
                 run("umount", "--lazy", place)
                 os.unlink(cut)
+            done += 1
         with load.lock:
             load.over = True
             load.lock.notify_all()
         load.join(PATIENCE)
         daemon.end()
-        return losses, load.answers
+        return done, losses, load.answers
 
 
 def main():
     kind, cuts, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    losses, answers = Cuts(kind, seed).all(cuts, seed)
-    print(json.dumps({"filesystem": kind, "cuts": cuts, "calls": answers, "losses": losses}))
+    done, losses, answers = Cuts(kind, seed).all(cuts, seed)
+    print(json.dumps({"filesystem": kind, "cuts": done, "calls": answers, "losses": losses}))
     sys.exit(losses > 0)
 
 
