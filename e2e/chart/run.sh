@@ -29,8 +29,10 @@ schemas() {
 		echo "$SCHEMAS_SUM  $new/$SCHEMAS" | sha256sum --check --quiet >&2 || die "$SCHEMAS is not the one that is pinned"
 		unzip -q "$new/$SCHEMAS" 'kubernetes_validate/kubernetes-json-schema/*' -d "$new"
 		rm "$new/$SCHEMAS"
-		# They name each other as the package's own server would have them.
-		find "$new" -name '*.json' -exec sed -i 's|"/api/_definitions.json#|"_definitions.json#|' {} +
+		# They name themselves and each other by addresses; here they are files.
+		# shellcheck disable=SC2016 # JSON's, not the shell's
+		find "$new" -path '*-strict/*.json' -exec \
+			sed -i 's|"/api/_definitions.json#|"_definitions.json#|; s|"$id": "https://kubernetes.io/api/|"$comment": "|' {} +
 		mv "$new" "$dir"
 	fi
 	echo "$dir/kubernetes_validate/kubernetes-json-schema"
