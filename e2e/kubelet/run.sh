@@ -67,6 +67,12 @@ within() {
 	pass "$name"
 }
 
+# manifest NAME: gives the kubelet a pod, whole at once: it watches the directory.
+manifest() {
+	cp "$here/$1" "$NODE/$1"
+	mv "$NODE/$1" "$NODE/manifests/"
+}
+
 # our_errors: the kubelet's error lines that no line of the allow-list matches.
 our_errors() { grep -E '^E[0-9]{4} ' "$NODE/kubelet.log" | grep -vEf <(grep -v '^#' "$here/allowed-errors.txt") || true; }
 
@@ -82,7 +88,7 @@ for image in nginx:1.14-2 busybox:1.29-2; do
 		"registry.k8s.io/e2e-test-images/$image" >/dev/null 2>>"$NODE/crictl.log"
 done
 start_kubelet
-cp "$here/pod.yaml" "$NODE/manifests/"
+manifest pod.yaml
 
 within 60 "both containers start, and both probes succeed" \
 	'ready(web) and failing and pod.get("podIP", "").startswith("10.88.")' || exit 1
@@ -118,7 +124,7 @@ while ! python3 -B "$here/observed.py" probed web 2>"$NODE/observed.log" && [ "$
 check "its figures are complete and those of the cgroups, and it hears of events" python3 -B "$here/observed.py" probed web
 [ ! -s "$NODE/observed.log" ] || tail -n 3 "$NODE/observed.log" >&2
 
-cp "$here/apart.yaml" "$NODE/manifests/"
+manifest apart.yaml
 within 60 "a pod in a user namespace writes to its volume" 'ready(own)'
 check "its root is an ordinary user, inside its volume's owner" \
 	python3 -c 'import glob, sys
