@@ -3,7 +3,7 @@
 #
 #   unit     format, lints, unit and documentation tests
 #   grpc     the daemon over gRPC: every call, good and bad input
-#   faults   processes killed at every step and at random, reboots; e2e/faults/run.sh --long: more of it
+#   faults   processes killed at every step and at random, reboots; by name only; e2e/faults/run.sh --long: more of it
 #   critest  Kubernetes' conformance suite for CRI runtimes, unmodified
 #   critest-kills  the same, while the daemon is killed every five seconds
 #   crictl   the CRI client that operators use
@@ -26,7 +26,7 @@ set -euo pipefail
 
 readonly ALL=(unit grpc faults critest critest-kills crictl kubelet cni-churn power planted chart fuzz guest guest-critest guest-cuts guest-node)
 # What a run without arguments does. The others are run by name until they have been green for a while.
-readonly DEFAULT=(unit grpc faults critest critest-kills crictl kubelet guest)
+readonly DEFAULT=(unit grpc critest critest-kills crictl kubelet guest)
 
 case ${1-} in -h | --help)
 	sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
