@@ -15,7 +15,10 @@ pub(super) fn handlers(config: &Config) -> Handlers {
 
 /// The directories of network configurations that handlers have beside the node's.
 pub(super) fn conf_dirs(config: &Config) -> BTreeSet<PathBuf> {
-    handlers(config).conf_dirs()
+    let handlers = config.runtimes.values();
+    handlers
+        .filter_map(|handler| handler.cni_conf_dir.clone())
+        .collect()
 }
 
 fn handler(settings: &config::Handler) -> Handler {

@@ -6,33 +6,44 @@ use crate::telemetry::Reading;
 
 /// The readings, those of one name together.
 pub(super) fn readings(containers: Census, pods: Standing) -> Vec<Reading> {
-    let state = |name, help, state, value: usize| Reading {
+    let reading = |name, help, state: Option<&'static str>, value: usize| Reading {
         name,
         help,
-        label: Some(("state", state)),
+        label: state.map(|state| ("state", state)),
         value: i64::try_from(value).unwrap_or(i64::MAX),
     };
-    let plain = |name, help, value: usize| Reading {
-        name,
-        help,
-        label: None,
-        value: i64::try_from(value).unwrap_or(i64::MAX),
+    let of_containers = |state, value| {
+        reading(
+            "coracle_containers",
+            "Containers by their state",
+            Some(state),
+            value,
+        )
     };
-    let (of_containers, of_pods) = ("Containers by their state", "Pod sandboxes by their state");
+    let of_pods = |state, value| {
+        reading(
+            "coracle_pod_sandboxes",
+            "Pod sandboxes by their state",
+            Some(state),
+            value,
+        )
+    };
     vec![
-        state("coracle_containers", of_containers, "created", containers.created),
-        state("coracle_containers", of_containers, "running", containers.running),
-        state("coracle_containers", of_containers, "exited", containers.ended),
-        plain(
+        of_containers("created", containers.created),
+        of_containers("running", containers.running),
+        of_containers("exited", containers.ended),
+        reading(
             "coracle_monitors",
             "Monitors of living containers",
+            None,
             containers.created + containers.running,
         ),
-        state("coracle_pod_sandboxes", of_pods, "ready", pods.ready),
-        state("coracle_pod_sandboxes", of_pods, "not_ready", pods.not_ready),
-        plain(
+        of_pods("ready", pods.ready),
+        of_pods("not_ready", pods.not_ready),
+        reading(
             "coracle_network_debts",
             "Network attachments of deleted pods that plugins have not let go of",
+            None,
             pods.network_debts,
         ),
     ]

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -11,9 +10,7 @@ use tokio::task::JoinSet;
 use super::node::Live;
 use crate::config::{Config, Files, changes};
 use crate::sys::watch::DirWatch;
-
-/// The pause before the files are watched again when the kernel refused.
-const WATCH_PAUSE: Duration = Duration::from_secs(10);
+use crate::telemetry::chain;
 
 /// Listens for the wish to read the configuration again.
 #[derive(Debug)]
@@ -74,7 +71,6 @@ impl Reloader {
                 changed = watch.changed() => {
                     if let Err(error) = changed {
                         tracing::warn!(%error, "configuration files cannot be watched");
-                        tokio::time::sleep(WATCH_PAUSE).await;
                     }
                     self.read(false).await;
                 }
@@ -87,7 +83,7 @@ impl Reloader {
         let loaded = tokio::task::spawn_blocking(move || files.load()).await;
         match loaded {
             Ok(Ok(config)) => self.take(config, asked),
-            Ok(Err(error)) => self.refuse(chain(&error), asked),
+            Ok(Err(error)) => self.refuse(one_line(&chain(&error)), asked),
             Err(error) => self.refuse(error.to_string(), asked),
         }
     }
@@ -122,14 +118,7 @@ impl Reloader {
     }
 }
 
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    // One line: a cause may show the place in its file.
+/// A cause may show the place in its file, on lines of its own.
+fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

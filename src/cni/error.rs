@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cni::{Attachment, CacheError, ConfError, ExecError, RequestError, ResultError};
+use crate::telemetry::chain;
 
 /// Why the network could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -94,16 +95,4 @@ impl NetworkError {
             _ => None,
         }
     }
-}
-
-/// Returns an error and its sources on one line, for messages that leave this module as text.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

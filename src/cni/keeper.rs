@@ -10,19 +10,17 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::cni::conflist::Injected;
-use crate::cni::error::chain;
 use crate::cni::exec::Run;
 use crate::cni::network::{Shared, Verdict};
 use crate::cni::{NetworkConf, Verb};
 use crate::sys::watch::DirWatch;
+use crate::telemetry::chain;
 
 /// How long a plugin may take over `STATUS`.
 const STATUS_DEADLINE: Duration = Duration::from_secs(10);
 /// The pause before an unable plugin is asked again: the first, doubled each time up to the last.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(60);
-/// The pause before the directories are taken up again when the kernel refused to watch them.
-const WATCH_PAUSE: Duration = Duration::from_secs(10);
 
 /// Owns the task that keeps a network's view current; dropping it ends the task.
 #[derive(Debug)]
@@ -69,8 +67,6 @@ async fn keep(shared: Arc<Shared>, mut watch: DirWatch) {
             changed = watch.changed() => {
                 if let Err(error) = changed {
                     tracing::warn!(%error, "network configurations cannot be watched");
-                    // Out of watches or memory: it passes.
-                    tokio::time::sleep(WATCH_PAUSE).await;
                 }
                 shared.reload();
                 asking.follow();

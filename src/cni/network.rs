@@ -13,7 +13,6 @@ use tokio::sync::{Notify, RwLock, watch};
 use tokio::time::Instant;
 
 use crate::cni::cache::{Cache, write_durably};
-use crate::cni::error::chain;
 use crate::cni::exec::{PluginPath, Run};
 use crate::cni::keeper::Keeper;
 use crate::cni::{
@@ -21,6 +20,7 @@ use crate::cni::{
     template,
 };
 use crate::sys::watch::DirWatch;
+use crate::telemetry::chain;
 
 /// Where everything is.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::settings::Config;
 
 /// Keys, and with a final dot tables, that take effect without a new start.
-pub const LIVE: [&str; 7] = [
+const LIVE: [&str; 7] = [
     "log.level",
     "log.filter",
     "default_runtime",
@@ -38,10 +38,15 @@ pub fn changes(before: &Config, after: &Config) -> Changes {
 }
 
 fn is_live(key: &str) -> bool {
-    LIVE.iter().any(|live| match live.ends_with('.') {
+    LIVE.iter().any(|live| covers(live, key))
+}
+
+/// Whether an entry of [`LIVE`] is this key, or the table that it is in.
+fn covers(live: &str, key: &str) -> bool {
+    match live.ends_with('.') {
         true => key.starts_with(live),
-        false => key == *live,
-    })
+        false => key == live,
+    }
 }
 
 /// Every value by its dotted key. Of a handler that is there by its name alone the table is the value.
@@ -68,7 +73,7 @@ fn flatten(within: &str, table: Table, all: &mut BTreeMap<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Handler, leaves_for_tests};
+    use crate::config::settings::{Handler, leaves};
 
     #[test]
     fn changed_keys_are_told_with_whether_they_take_effect() {
@@ -96,12 +101,8 @@ mod tests {
 
     #[test]
     fn live_keys_are_keys() {
-        let keys = leaves_for_tests();
         for live in LIVE {
-            let there = keys.iter().any(|key| match live.ends_with('.') {
-                true => key.starts_with(live),
-                false => key == live,
-            });
+            let there = leaves().any(|(key, _)| covers(live, &key));
             assert!(there, "{live}");
         }
     }

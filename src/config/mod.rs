@@ -15,18 +15,12 @@ mod tests;
 
 use std::path::PathBuf;
 
-pub use changes::{Changes, LIVE, changes};
+pub use changes::{Changes, changes};
 pub use load::{DEFAULT_FILE, Files, Overrides, load};
 pub use render::dump;
 pub use settings::{
     CgroupDriver, Cni, Config, Containers, Handler, Key, Log, LogFormat, LogLevel, Registry, Streaming,
 };
-
-/// Every key that takes a value, dotted.
-#[cfg(test)]
-fn leaves_for_tests() -> Vec<String> {
-    settings::leaves().map(|(key, _)| key).collect()
-}
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]

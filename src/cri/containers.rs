@@ -93,7 +93,7 @@ where
         let image = config.image.as_ref();
         let named = image.map_or("", |image| image.runtime_handler.as_str());
         let (own, handlers) = (&sandbox.config.runtime_handler, self.handlers.load());
-        match named.is_empty() || named == own || handlers.meant(named) == handlers.meant(own) {
+        match named.is_empty() || handlers.meant(named) == handlers.meant(own) {
             true => Ok(()),
             false => Err(Error::invalid(format!(
                 "config.image.runtime_handler {named} is not that of the pod sandbox, {own:?}"

@@ -3,7 +3,7 @@
 //! A pod keeps what its handler said when it was run ([`Config::handler`](crate::cri::sandbox::Config)): what is
 //! configured later changes the pods that come later.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -100,14 +100,6 @@ impl Handlers {
         self.by_name
             .iter()
             .map(|(name, handler)| (name.as_str(), handler))
-    }
-
-    /// The directories of network configurations beside the node's.
-    pub fn conf_dirs(&self) -> BTreeSet<PathBuf> {
-        let handlers = self.by_name.values();
-        handlers
-            .filter_map(|handler| handler.cni_conf_dir.clone())
-            .collect()
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::model::{Error, Kind, is_shortage};
 use crate::state::StateError;
+use crate::telemetry::chain;
 
 use super::hosts::HostsError;
 use super::manifest::ManifestError;
@@ -154,14 +155,6 @@ fn layer_kind(error: &UnpackError) -> Kind {
 
 impl From<ImageError> for Error {
     fn from(error: ImageError) -> Error {
-        use std::error::Error as _;
-
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(next) = cause {
-            text = format!("{text}: {next}");
-            cause = next.source();
-        }
-        Error::new(error.kind(), text)
+        Error::new(error.kind(), chain(&error))
     }
 }

@@ -19,6 +19,9 @@ use tokio::time::Instant;
 const QUIET: Duration = Duration::from_millis(50);
 const UNQUIET: Duration = Duration::from_millis(500);
 
+/// The pause before the directories are taken up again when the kernel refused to watch them.
+const PAUSE: Duration = Duration::from_secs(10);
+
 /// How many symbolic links are followed on the way to a directory, as the kernel does.
 const LINKS_MAX: usize = 40;
 
@@ -28,6 +31,8 @@ pub struct DirWatch {
     dirs: Vec<PathBuf>,
     /// `None` until the kernel lends what is needed.
     armed: Option<Armed>,
+    /// When the kernel is asked again after it refused.
+    not_before: Instant,
 }
 
 /// One inotify instance and what its watches are there for. Replaced as a whole when a directory comes or goes.
@@ -58,8 +63,11 @@ struct Seen {
 impl DirWatch {
     /// Begins to watch. Where the kernel lends no inotify instance or watches, the first `changed` says so.
     pub fn new(dirs: Vec<PathBuf>) -> Self {
-        let armed = Armed::new(&dirs).ok();
-        Self { dirs, armed }
+        Self {
+            armed: Armed::new(&dirs).ok(),
+            not_before: Instant::now(),
+            dirs,
+        }
     }
 
     /// Returns once something has changed, and everything up to this moment counts as told.
@@ -68,19 +76,35 @@ impl DirWatch {
     ///
     /// # Errors
     ///
-    /// What the kernel refuses; the next call takes the directories up anew.
+    /// What the kernel refuses; the next call takes the directories up anew, after a pause: what was short may be there.
     pub async fn changed(&mut self) -> io::Result<()> {
         let Some(armed) = &self.armed else {
-            self.armed = Some(Armed::new(&self.dirs)?);
+            tokio::time::sleep_until(self.not_before).await;
             // What happened while nothing was watched is not known.
-            return Ok(());
+            return self.arm();
         };
-        let seen = armed.settled().await;
-        if !matches!(seen, Ok(Seen { moved: false, .. })) {
-            self.armed = None;
-            self.armed = Some(Armed::new(&self.dirs)?);
+        match armed.settled().await {
+            Ok(Seen { moved: false, .. }) => Ok(()),
+            Ok(_) => self.arm(),
+            Err(error) => {
+                self.armed = None;
+                self.not_before = Instant::now() + PAUSE;
+                Err(error)
+            }
         }
-        seen.map(drop)
+    }
+
+    fn arm(&mut self) -> io::Result<()> {
+        // The old one first: instances are few.
+        self.armed = None;
+        match Armed::new(&self.dirs) {
+            Ok(armed) => self.armed = Some(armed),
+            Err(error) => {
+                self.not_before = Instant::now() + PAUSE;
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 }
 

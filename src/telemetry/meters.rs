@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 /// One label with its value.
 type One = [(&'static str, &'static str); 1];
@@ -199,76 +199,77 @@ struct Meters {
 
 impl Meters {
     fn new() -> Meters {
+        let mut registry = Registry::default();
         let short: fn() -> Histogram = || Histogram::new(BUCKETS);
         let long: fn() -> Histogram = || Histogram::new(LONG_BUCKETS);
-        let meters = Meters {
-            registry: Registry::default(),
-            call_seconds: Family::new_with_constructor(short),
-            calls: Family::default(),
-            underway: Family::default(),
-            pull_seconds: Family::new_with_constructor(long),
-            pull_bytes: Counter::default(),
-            plugin_seconds: Family::new_with_constructor(short),
-            plugins: Family::default(),
-            events_dropped: Counter::default(),
-        };
-        for stage in Stage::ALL {
-            meters.underway.get_or_create(&[("stage", stage.name())]).set(0);
-        }
-        let mut registry = Registry::default();
         let version: Family<One, Gauge> = Family::default();
         version
             .get_or_create(&[("version", env!("CARGO_PKG_VERSION"))])
             .set(1);
         registry.register("coracle_build_info", "Version of the daemon", version);
-        let Meters {
-            registry: _,
-            call_seconds,
-            calls,
-            underway,
-            pull_seconds,
-            pull_bytes,
-            plugin_seconds,
-            plugins,
-            events_dropped,
-        } = &meters;
         let r = &mut registry;
-        r.register(
-            "coracle_rpc_duration_seconds",
-            "Time that calls took",
-            call_seconds.clone(),
-        );
-        r.register("coracle_rpc_results", "Calls by what they came to", calls.clone());
-        r.register(
-            "coracle_work_in_flight",
-            "Work under way by its kind",
-            underway.clone(),
-        );
-        r.register(
-            "coracle_pull_duration_seconds",
-            "Time that pulls took",
-            pull_seconds.clone(),
-        );
-        r.register(
-            "coracle_pull_bytes",
-            "Bytes that came from registries",
-            pull_bytes.clone(),
-        );
-        let help = "Time that one network plugin took";
-        r.register(
-            "coracle_cni_plugin_duration_seconds",
-            help,
-            plugin_seconds.clone(),
-        );
-        r.register(
-            "coracle_cni_plugin_runs",
-            "Runs of network plugins",
-            plugins.clone(),
-        );
-        let help = "Events that subscribers did not get because they read too slowly";
-        r.register("coracle_events_dropped", help, events_dropped.clone());
-        Meters { registry, ..meters }
+        let meters = Meters {
+            call_seconds: registered(
+                r,
+                "coracle_rpc_duration_seconds",
+                "Time that calls took",
+                Family::new_with_constructor(short),
+            ),
+            calls: registered(
+                r,
+                "coracle_rpc_results",
+                "Calls by what they came to",
+                Family::default(),
+            ),
+            underway: registered(
+                r,
+                "coracle_work_in_flight",
+                "Work under way by its kind",
+                Family::default(),
+            ),
+            pull_seconds: registered(
+                r,
+                "coracle_pull_duration_seconds",
+                "Time that pulls took",
+                Family::new_with_constructor(long),
+            ),
+            pull_bytes: registered(
+                r,
+                "coracle_pull_bytes",
+                "Bytes that came from registries",
+                Counter::default(),
+            ),
+            plugin_seconds: registered(
+                r,
+                "coracle_cni_plugin_duration_seconds",
+                "Time that one network plugin took",
+                Family::new_with_constructor(short),
+            ),
+            plugins: registered(
+                r,
+                "coracle_cni_plugin_runs",
+                "Runs of network plugins",
+                Family::default(),
+            ),
+            events_dropped: registered(
+                r,
+                "coracle_events_dropped",
+                "Events that subscribers did not get because they read too slowly",
+                Counter::default(),
+            ),
+            registry,
+        };
+        for stage in Stage::ALL {
+            meters.underway.get_or_create(&[("stage", stage.name())]).set(0);
+        }
+        meters
     }
+}
+
+/// A metric of which the registry has a share.
+fn registered<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
 }
 
 #[cfg(test)]

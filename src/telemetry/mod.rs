@@ -8,14 +8,27 @@ mod scrape;
 use std::io::{IsTerminal, stderr};
 use std::sync::OnceLock;
 
-use tracing_subscriber::util::TryInitError;
-use tracing_subscriber::{EnvFilter, reload};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{EnvFilter, Registry, fmt, registry, reload};
 
 pub use meters::render as text;
 pub use meters::{
     Reading, Stage, Underway, begin, call_ended, events_dropped, plugin_ended, pull_ended, pulled,
 };
 pub use scrape::{Scrape, Scraping};
+
+/// An error with its causes, outermost first, on one line: for what leaves a module as text.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
 
 /// The environment variable that overrides the configured level. As in `info,coracle::image=debug`.
 pub const LOG_VARIABLE: &str = "CORACLE_LOG";
@@ -49,9 +62,8 @@ pub enum TelemetryError {
     Install(#[source] TryInitError),
 }
 
-/// Replaces the filter of the logger that is installed.
-type Replace = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
-static REPLACE: OnceLock<Replace> = OnceLock::new();
+/// The filter of the logger that is installed.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// What is to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,29 +86,17 @@ impl Wanted<'_> {
 /// # Errors
 /// Directives that make no sense, or a second call.
 pub fn init(wanted: Wanted<'_>, format: Format) -> Result<(), TelemetryError> {
-    use tracing_subscriber::util::SubscriberInitExt;
-
     let filter = filter(&directives(wanted, variable().as_deref()))?;
-    let builder = tracing_subscriber::fmt().with_writer(stderr);
-    let (installed, replace): (_, Replace) = match format {
-        Format::Text => {
-            let builder = builder.with_ansi(stderr().is_terminal());
-            let builder = builder.with_env_filter(filter).with_filter_reloading();
-            let handle = builder.reload_handle();
-            let replace = move |filter| handle.reload(filter);
-            (builder.finish().try_init(), Box::new(replace))
-        }
-        Format::Json => {
-            let builder = builder.json().flatten_event(true);
-            let builder = builder.with_env_filter(filter).with_filter_reloading();
-            let handle = builder.reload_handle();
-            let replace = move |filter| handle.reload(filter);
-            (builder.finish().try_init(), Box::new(replace))
-        }
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = fmt::layer().with_writer(stderr);
+    let lines = match format {
+        Format::Text => lines.with_ansi(stderr().is_terminal()).boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
     };
+    let installed = registry().with(filter).with(lines).try_init();
     installed.map_err(TelemetryError::Install)?;
     // The logger is the first, and so is this.
-    let _ = REPLACE.set(replace);
+    let _ = FILTER.set(handle);
     Ok(())
 }
 
@@ -106,7 +106,7 @@ pub fn init(wanted: Wanted<'_>, format: Format) -> Result<(), TelemetryError> {
 /// Directives that make no sense.
 pub fn change(wanted: Wanted<'_>) -> Result<(), TelemetryError> {
     let filter = filter(&directives(wanted, variable().as_deref()))?;
-    let replaced = REPLACE.get().map_or(Ok(()), |replace| replace(filter));
+    let replaced = FILTER.get().map_or(Ok(()), |handle| handle.reload(filter));
     replaced.map_err(TelemetryError::Change)
 }
 

@@ -1,7 +1,6 @@
 //! The address that meters are scraped from: `GET /metrics` over HTTP/1, and nothing else. Sleeps while nobody asks.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,14 +38,9 @@ pub struct Scrape {
 }
 
 /// A server at work; it ends with the value.
+#[derive(Debug)]
 pub struct Scraping {
     tasks: JoinSet<()>,
-}
-
-impl fmt::Debug for Scraping {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scraping").finish_non_exhaustive()
-    }
 }
 
 impl Scrape {

@@ -2,7 +2,7 @@
 //!
 //! One file, written before what it tells is done. Whoever changes a node holds the lock beside it.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
@@ -96,11 +96,7 @@ impl Memory {
             .write(true)
             .open(&path)
             .on("open", &path)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => lock.lock().on("lock", &path)?,
-            Err(TryLockError::Error(source)) => return Err(source).on("lock", &path),
-        }
+        lock.lock().on("lock", &path)?;
         Ok(Memory {
             record: read(place)?,
             place: place.clone(),

@@ -113,7 +113,7 @@ async fn what_a_failed_addition_began_is_undone() {
 
         let error = network.add(&add("abc")).await.unwrap_err();
 
-        let told = crate::cni::error::chain(&error);
+        let told = crate::telemetry::chain(&error);
         assert!(told.contains(expected), "{told}");
         assert_eq!(fake.calls(), ["a ADD", "b ADD", "b DEL", "a DEL"], "{script}");
         assert_eq!(

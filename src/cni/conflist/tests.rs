@@ -1,7 +1,7 @@
 //! Tests of loading, validating and deriving configurations.
 
 use super::*;
-use crate::cni::error::chain;
+use crate::telemetry::chain;
 
 fn parse(text: &str) -> Result<NetworkConf, ConfError> {
     NetworkConf::parse(Path::new("/net.d/a.conflist"), text.as_bytes())

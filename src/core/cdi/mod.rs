@@ -14,7 +14,6 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustix::fs::OFlags;
@@ -31,8 +30,6 @@ use edits::distrust;
 
 /// Longest description. Those of machines with many devices have some hundred kilobytes.
 const LONGEST: u64 = 8 << 20;
-/// The pause before the directories are taken up again when the kernel refused to watch them.
-const WATCH_PAUSE: Duration = Duration::from_secs(10);
 
 /// The described devices. Clones share them.
 #[derive(Clone, Debug)]
@@ -120,10 +117,6 @@ impl Described {
             };
             if let Err(error) = changed {
                 tracing::warn!(%error, "descriptions of devices cannot be watched");
-                tokio::select! {
-                    () = closing.cancelled() => return,
-                    () = tokio::time::sleep(WATCH_PAUSE) => {}
-                }
             }
             let described = self.clone();
             let _ = tokio::task::spawn_blocking(move || described.read()).await;

@@ -1,6 +1,5 @@
 //! Answers that are errors, in our words.
 
-use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use reqwest::Response;
 use reqwest::header::RETRY_AFTER;
 
 use super::RegistryError;
+use crate::telemetry::chain;
 
 /// As much of an error's text as is shown.
 const MAX_REASON: usize = 300;
@@ -84,15 +84,9 @@ pub(super) fn unreachable(host: &str, error: reqwest::Error) -> RegistryError {
     let connect = error.is_connect();
     // The address may carry a token of a redirect.
     let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
     RegistryError::Unreachable {
         host: host.to_owned(),
-        source: io::Error::other(text),
+        source: io::Error::other(chain(&error)),
         connect,
     }
 }

@@ -4,6 +4,7 @@
 //! difference before committing it.
 
 mod capabilities;
+mod devices;
 mod mounts;
 mod process;
 mod resources;
