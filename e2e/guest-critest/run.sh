@@ -21,7 +21,6 @@ trap leave_node EXIT
 job=$NODE/job
 fill_job "$job"
 cp "$CRI_TOOLS"/{critest,ginkgo} "$job/bin/"
-echo 'cp -a files/. / && rm -r files; . ./inside.sh' >"$job/start.sh"
 cp "$here/inside.sh" "$job/"
 mkdir "$NODE/out"
 

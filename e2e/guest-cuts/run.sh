@@ -35,7 +35,6 @@ end() {
 trap end EXIT
 job=$NODE/job
 fill_job "$job"
-echo 'cp -a files/. / && rm -r files; . ./inside.sh' >"$job/start.sh"
 cp "$here/inside.sh" "$job/"
 truncate -s 4G "$NODE/data.img"
 mke2fs -q -t ext4 -E nodiscard "$NODE/data.img"

@@ -11,9 +11,6 @@ export CORACLE_RESULTS=$job/out/results
 
 readonly OLD=/run/containerd/containerd.sock NEW=/run/coracle/coracle.sock
 
-# equal NAME WANTED GOT
-equal() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1: '$3' is not '$2'"; fi; }
-
 # at SOCKET ARGUMENT...: crictl there.
 at() { ./bin/crictl --runtime-endpoint "unix://$1" --timeout 60s "${@:2}" 2>>"$job/out/crictl.log"; }
 

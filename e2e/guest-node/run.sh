@@ -24,14 +24,10 @@ files=$job/files
 # The package's way is not what is tested: the program comes with `coracle node install`.
 mv "$files/usr/bin/coracle" "$job/coracle"
 rm "$files/etc/systemd/system/coracle.service"
-PEER=$(debian_containerd)
-cp -L "$PEER"/{containerd,containerd-shim-runc-v2,runc} "$files/usr/bin/"
+install_containerd "$files" "$(debian_containerd)"
+sed -i 's|\( *\)BinaryName = .*|&\n\1SystemdCgroup = true|' "$files/etc/containerd/config.toml"
 cp "$("$ROOT/hack/tools.sh" --dir kubelet)/kubelet" "$files/usr/bin/"
-mkdir -p "$files"/{etc/containerd,etc/kubernetes/manifests,etc/systemd/system/kubelet.service.d,var/lib/kubelet}
-containerd_config /usr/bin /var/lib/containerd /run/containerd /run/containerd/containerd.sock |
-	sed 's|= ".*/cni/conf"|= "/etc/cni/net.d"|; s|= ".*/certs.d"|= "/etc/coracle/certs.d"|; s|bin_dir = .*|bin_dir = "/opt/cni/bin"|
-		s|\( *\)BinaryName = .*|&\n\1SystemdCgroup = true|' >"$files/etc/containerd/config.toml"
-sed 's|^ExecStart=.*|ExecStart=/usr/bin/containerd|' "$ROOT/hack/coracle.service" >"$files/etc/systemd/system/containerd.service"
+mkdir -p "$files"/{etc/kubernetes/manifests,etc/systemd/system/kubelet.service.d,var/lib/kubelet}
 # Both runtimes read this one: the older CNI.
 sed -i 's/"cniVersion": "[^"]*"/"cniVersion": "1.0.0"/' "$files/etc/cni/net.d/10-node.conflist"
 sed -e 's|SOCKET|/run/containerd/containerd.sock|; s|NODE/manifests|/etc/kubernetes/manifests|' "$here/../kubelet/config.yaml" \
@@ -57,17 +53,6 @@ spec:
       image: registry.k8s.io/e2e-test-images/busybox:1.29-2
       command: [top, -b, -d, "3600"]
 END
-mkdir "$NODE/out"
-echo 'cp -a files/. / && rm -r files; . ./inside.sh' >"$job/start.sh"
 cp "$here/inside.sh" "$job/"
-
-say "running the guest"
-rc=0
-"$ROOT/hack/vm.sh" run -i "$job" -o "$NODE/out" -d 4G -t 1500 "$job/start.sh" >"$NODE/guest.log" 2>&1 || rc=$?
-if [ -s "$NODE/out/results" ]; then cat "$NODE/out/results" >>"$CORACLE_RESULTS"; fi
-grep -E '^(ok|FAIL) ' "$NODE/guest.log" >&2 || true
-if [ "$rc" != 0 ]; then
-	FAILED=1
-	grep -vE '^ok ' "$NODE/guest.log" | tail -n 60 >&2
-fi
+run_guest "$job" 1500
 finish

@@ -20,9 +20,6 @@ crictl() { ./bin/crictl --runtime-endpoint "unix://$SOCKET" --timeout 60s "$@" 2
 # status ID FIELD: one field of a container's status.
 status() { crictl inspect -o go-template --template "{{.status.$2}}" "$1"; }
 
-# equal NAME WANTED GOT
-equal() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1: '$3' is not '$2'"; fi; }
-
 # reach SECONDS ID STATE: waits until a container is in a state.
 reach() {
 	local limit=$((SECONDS + $1))

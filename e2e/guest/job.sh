@@ -18,7 +18,35 @@ need_guest() {
 	fi
 }
 
-# fill_job DIR: the daemon with what it needs to be a service, its client, a registry with the images of the suite.
+# install_containerd DIR PEER: puts containerd of PEER, to run as a service with our registry and networks, below the root DIR.
+install_containerd() {
+	mkdir -p "$1/etc/containerd"
+	cp -L "$2"/{containerd,containerd-shim-runc-v2,runc} "$1/usr/bin/"
+	containerd_config /usr/bin /var/lib/containerd /run/containerd /run/containerd/containerd.sock |
+		sed 's|= ".*/cni/conf"|= "/etc/cni/net.d"|; s|= ".*/certs.d"|= "/etc/coracle/certs.d"|; s|bin_dir = .*|bin_dir = "/opt/cni/bin"|' \
+			>"$1/etc/containerd/config.toml"
+	sed 's|^ExecStart=.*|ExecStart=/usr/bin/containerd|' "$ROOT/hack/coracle.service" >"$1/etc/systemd/system/containerd.service"
+}
+
+# run_guest JOB SECONDS: runs a job whose inside.sh reports as a part of the test run does; its logs come to $NODE/out.
+run_guest() {
+	local rc=0 log
+	mkdir "$NODE/out"
+	say "running the guest"
+	"$ROOT/hack/vm.sh" run -i "$1" -o "$NODE/out" -d 4G -t "$2" "$1/start.sh" >"$NODE/guest.log" 2>&1 || rc=$?
+	if [ -s "$NODE/out/results" ]; then cat "$NODE/out/results" >>"$CORACLE_RESULTS"; fi
+	grep -E '^(ok|FAIL) ' "$NODE/guest.log" >&2 || true
+	[ "$rc" != 0 ] || return 0
+	# shellcheck disable=SC2034 # read by report.sh
+	FAILED=1
+	grep -vE '^ok ' "$NODE/guest.log" | tail -n 60 >&2
+	for log in "$NODE"/out/*.log; do
+		[ ! -s "$log" ] || { say "-- ${log##*/}" && tail -n 10 "$log" >&2; }
+	done
+}
+
+# fill_job DIR: the daemon with what it needs to be a service, its client, a registry with the images of the suite. What runs
+# in the guest is `inside.sh`, which the caller puts there.
 fill_job() {
 	local job=$1 installed settings
 	mkdir -p "$job"/{bin,hack,e2e/harness,files}
@@ -36,12 +64,7 @@ fill_job() {
 	write_mirrors "$installed/etc/coracle/certs.d" "$REGISTRY_PORT"
 	NODE=/var/lib/node cni_config "$(runtime_cni_version)" >"$installed/etc/cni/net.d/10-node.conflist"
 	if [ "${CORACLE_E2E_RUNTIME:-coracle}" = containerd ]; then
-		cp -L "$PEER"/{containerd,containerd-shim-runc-v2,runc} "$installed/usr/bin/"
-		mkdir -p "$installed/etc/containerd"
-		containerd_config /usr/bin /var/lib/containerd /run/containerd /run/containerd/containerd.sock |
-			sed 's|= ".*/cni/conf"|= "/etc/cni/net.d"|; s|= ".*/certs.d"|= "/etc/coracle/certs.d"|; s|bin_dir = .*|bin_dir = "/opt/cni/bin"|' \
-				>"$installed/etc/containerd/config.toml"
-		sed 's|^ExecStart=.*|ExecStart=/usr/bin/containerd|' "$ROOT/hack/coracle.service" >"$installed/etc/systemd/system/containerd.service"
+		install_containerd "$installed" "$PEER"
 		settings=(UNIT=containerd STORE=/var/lib/containerd SOCKET=/run/containerd/containerd.sock)
 	else
 		cp "$CORACLE_BINARY" "$installed/usr/bin/coracle"
@@ -49,4 +72,5 @@ fill_job() {
 		settings=(UNIT=coracle STORE=/var/lib/coracle SOCKET=/run/coracle/coracle.sock)
 	fi
 	printf '%s\n' "${settings[@]}" >"$job/settings"
+	echo 'cp -a files/. / && rm -r files; . ./inside.sh' >"$job/start.sh"
 }

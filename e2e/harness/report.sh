@@ -31,6 +31,9 @@ check() {
 	fi
 }
 
+# equal NAME WANTED GOT
+equal() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1: '$3' is not '$2'"; fi; }
+
 # cargo_tests NAME ARG...: runs cargo test and counts what its harness counted.
 cargo_tests() {
 	local name=$1 log rc=0 passed failed

@@ -10,6 +10,7 @@ use tonic::{Code, Status};
 use coracle::cri::client;
 
 use super::group::Group;
+use crate::harness::container::Made;
 use crate::harness::daemon::{Daemon, refused};
 use crate::harness::image::Packing;
 use crate::harness::node::shell;
@@ -93,18 +94,96 @@ async fn remove_kept(daemon: &Daemon) {
     }
 }
 
+/// A pod with a container of each kind that a shortage may hit.
+struct Scene<'a> {
+    daemon: &'a Daemon,
+    pod: Pod<'a>,
+    idle: Made<'a>,
+    ending: Made<'a>,
+    made: Made<'a>,
+    unwanted: Made<'a>,
+    /// A pod that is not run yet.
+    more: v1::PodSandboxConfig,
+}
+
+impl<'a> Scene<'a> {
+    async fn new(daemon: &'a Daemon, name: &str) -> Scene<'a> {
+        let pod = Pod::run(daemon, name).await;
+        let idle = pod.idle("main").await;
+        let ending = pod.start("ending", &ENDS).await;
+        let made = pod.create("made", &["sleep", "1000"]).await;
+        let unwanted = pod.create("unwanted", &["sleep", "1000"]).await;
+        ending.printed("up").await;
+        let more = config(daemon, "more");
+        Scene {
+            daemon,
+            pod,
+            idle,
+            ending,
+            made,
+            unwanted,
+            more,
+        }
+    }
+
+    /// Each call that takes what is short says so.
+    async fn is_refused(&self) {
+        let mut runtime = self.daemon.runtime();
+        let create = self
+            .pod
+            .create_request(self.pod.container_config("more", &["true"]));
+        exhausted(&[
+            (
+                "exec",
+                refused(runtime.exec_sync(self.idle.exec_request(&["true"], 10))).await,
+            ),
+            ("create", refused(runtime.create_container(create)).await),
+            (
+                "start",
+                refused(runtime.start_container(start_request(&self.made.id))).await,
+            ),
+            (
+                "remove",
+                refused(runtime.remove_container(remove_request(&self.unwanted.id))).await,
+            ),
+            (
+                "run",
+                refused(runtime.run_pod_sandbox(run_request(&self.more))).await,
+            ),
+        ]);
+    }
+
+    /// What is there goes on, and its end is known.
+    async fn goes_on(&self) {
+        assert_eq!(
+            self.idle.status().await.state(),
+            v1::ContainerState::ContainerRunning
+        );
+        assert_eq!(
+            self.made.status().await.state(),
+            v1::ContainerState::ContainerCreated
+        );
+        self.ending.stop(30).await;
+        assert_eq!(self.ending.exited().await.exit_code, 7);
+        assert_eq!(containers(self.daemon).await, 4);
+    }
+
+    /// What was refused succeeds.
+    async fn succeeds(&self) {
+        assert_eq!(self.idle.sh("echo on").await, "on\n");
+        assert_eq!(self.pod.output("more", "echo more").await, "more\n");
+        self.unwanted.remove().await;
+        self.made.start().await;
+        assert_eq!(self.made.sh("echo started").await, "started\n");
+    }
+}
+
 async fn a_daemon_without_descriptors_says_so_and_goes_on() {
     let daemon = Daemon::with_images("descriptors").await;
     let (registry, image) = (Registry::start().await, image(Packing::Gzip));
     registry.push("e2e/descriptors", "1", &image).await;
     let name = format!("{}/e2e/descriptors:1", registry.host);
-    let pod = Pod::run(&daemon, "descriptors").await;
-    let container = pod.idle("main").await;
-    let ending = pod.start("ending", &ENDS).await;
-    let made = pod.create("made", &["sleep", "1000"]).await;
-    let unwanted = pod.create("unwanted", &["sleep", "1000"]).await;
-    ending.printed("up").await;
-    let more = config(&daemon, "more");
+    let scene = Scene::new(&daemon, "descriptors").await;
     let (mut runtime, mut images) = (daemon.runtime(), daemon.images());
     let pid = daemon.pid();
     let soft = soft_limit(pid);
@@ -112,35 +191,9 @@ async fn a_daemon_without_descriptors_says_so_and_goes_on() {
     // Below what is open now: there is no other.
     limit_files(pid, "4");
     runtime.version(v1::VersionRequest::default()).await.unwrap();
-    exhausted(&[
-        (
-            "exec",
-            refused(runtime.exec_sync(container.exec_request(&["true"], 10))).await,
-        ),
-        (
-            "create",
-            refused(runtime.create_container(pod.create_request(pod.container_config("more", &["true"]))))
-                .await,
-        ),
-        (
-            "start",
-            refused(runtime.start_container(start_request(&made.id))).await,
-        ),
-        (
-            "remove",
-            refused(runtime.remove_container(remove_request(&unwanted.id))).await,
-        ),
-        ("run", refused(runtime.run_pod_sandbox(run_request(&more))).await),
-        ("pull", refused(images.pull_image(request(&name, None))).await),
-    ]);
-    // What is there goes on, and its end is known.
-    assert_eq!(
-        container.status().await.state(),
-        v1::ContainerState::ContainerRunning
-    );
-    ending.stop(30).await;
-    assert_eq!(ending.exited().await.exit_code, 7);
-    assert_eq!(containers(&daemon).await, 4);
+    scene.is_refused().await;
+    exhausted(&[("pull", refused(images.pull_image(request(&name, None))).await)]);
+    scene.goes_on().await;
     // It waits at the door.
     let late = eventually("a later client is served", async || {
         let channel = client::channel(&daemon.place.socket).await.ok()?;
@@ -157,71 +210,34 @@ async fn a_daemon_without_descriptors_says_so_and_goes_on() {
     };
     let (_, ()) = tokio::join!(late, meanwhile);
 
-    assert_eq!(container.sh("echo on").await, "on\n");
-    assert_eq!(pod.output("more", "echo more").await, "more\n");
-    unwanted.remove().await;
-    made.start().await;
-    assert_eq!(made.sh("echo started").await, "started\n");
+    scene.succeeds().await;
     images.pull_image(request(&name, None)).await.unwrap();
     remove_kept(&daemon).await;
-    Pod::run_config(&daemon, more).await.remove().await;
-    pod.remove().await;
+    Pod::run_config(&daemon, scene.more).await.remove().await;
+    scene.pod.remove().await;
     daemon.check().await;
 }
 
 async fn monitors_without_processes_say_so_and_go_on() {
     let daemon = Daemon::with_images("processes").await;
-    let pod = Pod::run(&daemon, "processes").await;
-    let container = pod.idle("main").await;
-    let ending = pod.start("ending", &ENDS).await;
-    let made = pod.create("made", &["sleep", "1000"]).await;
-    let unwanted = pod.create("unwanted", &["sleep", "1000"]).await;
-    ending.printed("up").await;
-    let more = config(&daemon, "more");
-    let mut runtime = daemon.runtime();
+    let scene = Scene::new(&daemon, "processes").await;
     // The zygote is in it too.
     let group = Group::at("pids", &daemon.place.monitor_cgroup());
 
     group.limit_processes("1");
-    exhausted(&[
-        (
-            "exec",
-            refused(runtime.exec_sync(container.exec_request(&["true"], 10))).await,
-        ),
-        (
-            "create",
-            refused(runtime.create_container(pod.create_request(pod.container_config("more", &["true"]))))
-                .await,
-        ),
-        (
-            "start",
-            refused(runtime.start_container(start_request(&made.id))).await,
-        ),
-        (
-            "remove",
-            refused(runtime.remove_container(remove_request(&unwanted.id))).await,
-        ),
-        ("run", refused(runtime.run_pod_sandbox(run_request(&more))).await),
-    ]);
-    assert_eq!(made.status().await.state(), v1::ContainerState::ContainerCreated);
-    ending.stop(30).await;
-    assert_eq!(ending.exited().await.exit_code, 7);
-    assert_eq!(containers(&daemon).await, 4);
+    scene.is_refused().await;
+    scene.goes_on().await;
 
     group.limit_processes("max");
-    assert_eq!(container.sh("echo on").await, "on\n");
-    unwanted.remove().await;
-    made.start().await;
-    assert_eq!(made.sh("echo started").await, "started\n");
-    assert_eq!(pod.output("more", "echo more").await, "more\n");
-    Pod::run_config(&daemon, more).await.remove().await;
+    scene.succeeds().await;
+    Pod::run_config(&daemon, scene.more).await.remove().await;
     // The monitor of the container that has ended had no process to spare for its own end.
     eventually("nothing is out of place", async || {
         let audit = daemon.place.audit(&[]).await;
         (audit.code == 0).then_some(())
     })
     .await;
-    pod.remove().await;
+    scene.pod.remove().await;
     daemon.check().await;
 }
 
