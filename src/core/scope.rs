@@ -4,7 +4,9 @@
 //! container's first process is there, or when this daemon is not any more: then the scope is empty, and goes. Limits are
 //! the scope's as well as the files', or the manager would undo them.
 
+use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,9 @@ use crate::sys::cgroup::{Cgroup, Driver};
 use crate::sys::step;
 use crate::sys::systemd::{self, Scope, SystemdError};
 use crate::sys::zygote::{Placeholder, Zygote};
+
+/// Name of the file in a container's directory that says what is being made above its group.
+const ABOVE: &str = "cgroups.json";
 
 impl Core {
     /// The name of a container's group. With scopes, the parent in `config` becomes the path of the slice it names.
@@ -41,6 +46,7 @@ impl Core {
     /// The group, before libcontainer joins it: on version 1 its directories are bound into the container. What is
     /// returned keeps it until somebody else does.
     pub(super) async fn new_group(&self, entry: &Entry) -> Result<Option<Placeholder>> {
+        let note = self.directory(&entry.id).join(ABOVE);
         let path = entry.record.cgroup.clone();
         let limits = self.limits(&entry.resources().unwrap_or_default())?;
         let zygote = match self.inner.settings.cgroup_driver {
@@ -54,14 +60,24 @@ impl Core {
             let place = zygote.map(|zygote| start(&zygote, &path, &limits, tasks));
             let place = place.transpose().map_err(|e| e.within(cannot.clone()))?;
             // A scope is there by now; controllers that the manager does not know are enabled on the way.
-            Cgroup::new(&path)
-                .and_then(|group| group.create())
-                .map_err(failed)?;
+            create(&Cgroup::new(&path).map_err(failed)?, &note).map_err(failed)?;
             Ok(place)
         };
         let made = tokio::task::spawn_blocking(make).await;
         made.map_err(|e| Error::internal("cgroup").because(e))?
     }
+}
+
+/// Makes a group. What is missing above it is noted meanwhile, for [`claim`]: a daemon that is killed between a directory
+/// and its mark leaves one that nobody would own.
+fn create(group: &Cgroup, note: &Path) -> io::Result<()> {
+    let missing = group.missing_above();
+    if missing.is_empty() {
+        return group.create();
+    }
+    fs::write(note, serde_json::to_vec(&missing)?)?;
+    group.create()?;
+    fs::remove_file(note)
 }
 
 fn start(zygote: &Zygote, path: &str, limits: &Limits, tasks: u64) -> Result<Placeholder> {
@@ -106,6 +122,13 @@ pub(super) fn restore_limits(group: &Cgroup, limits: &Limits) {
     {
         tracing::error!(unit, %error, "limits of a scope not restored after an update that failed");
     }
+}
+
+/// Claims what a daemon that was killed has made above the group of the container with the directory `dir`.
+pub(super) fn claim(dir: &Path) {
+    // No note, or half of one: the making is done, or has not begun.
+    let noted = fs::read(dir.join(ABOVE)).unwrap_or_default();
+    Cgroup::claim_above(&serde_json::from_slice::<Vec<_>>(&noted).unwrap_or_default());
 }
 
 /// Ends and removes a group in which everything is killed. One that is not there is fine.

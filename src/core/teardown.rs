@@ -38,7 +38,7 @@ impl Core {
         failures.extend(released.err().map(|e| Error::new(kind_of(&e), e.to_string())));
         step("teardown.cgroup");
         if !cgroup.is_empty() {
-            failures.extend(self.remove_group(cgroup, dir.join(MAKING)).await.err());
+            failures.extend(self.remove_group(cgroup, dir.clone()).await.err());
         }
         step("teardown.snapshot");
         failures.extend(self.inner.images.remove_snapshot(id).await.err());
@@ -84,10 +84,11 @@ impl Core {
 
     /// Kills whatever is there until nobody makes anything any more (what a monitor that was killed has left goes on for an
     /// instant), and removes the group.
-    async fn remove_group(&self, path: &str, making: PathBuf) -> Result<()> {
+    async fn remove_group(&self, path: &str, dir: PathBuf) -> Result<()> {
         let path = path.to_owned();
         let removal = tokio::task::spawn_blocking(move || {
             let group = Cgroup::new(&path)?;
+            let making = dir.join(MAKING);
             group.kill()?;
             let until = Instant::now() + DYING;
             while fs::is_held(&making)? && Instant::now() < until {
@@ -95,6 +96,7 @@ impl Core {
                 std::thread::sleep(LOOK_AGAIN);
                 group.kill()?;
             }
+            scope::claim(&dir);
             scope::remove(&group, DYING)
         });
         match removal.await {

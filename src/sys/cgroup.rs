@@ -16,7 +16,7 @@ mod reader;
 pub mod stats;
 pub mod update;
 
-use ancestors::{make_v1, make_v2, remove_above};
+use ancestors::{make_v1, make_v2, mark, missing_above, remove_above};
 pub use exec_group::ExecGroup;
 pub use hierarchy::{Driver, Version, controllers, version};
 pub use list::ranges;
@@ -87,6 +87,22 @@ impl Cgroup {
             Version::V1 => self.dirs().iter().try_for_each(|d| make_v1(d)),
             Version::V2 => make_v2(&self.path),
         }
+    }
+
+    /// What [`Cgroup::create`] will make above the group, to be noted before: who is killed in the middle may leave a
+    /// directory without its mark.
+    pub fn missing_above(&self) -> Vec<PathBuf> {
+        let dirs = self.dirs();
+        dirs.iter()
+            .flat_map(|dir| missing_above(dir))
+            .map(Path::to_owned)
+            .collect()
+    }
+
+    /// Marks directories of [`Cgroup::missing_above`] after a [`Cgroup::create`] that was cut short, so that
+    /// [`Cgroup::remove`] takes them along.
+    pub fn claim_above(noted: &[PathBuf]) {
+        noted.iter().for_each(|dir| mark(dir));
     }
 
     /// Tells whether the group exists in any hierarchy.

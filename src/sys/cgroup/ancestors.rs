@@ -5,6 +5,7 @@
 //! never removed.
 
 use super::ROOT;
+use crate::sys::step;
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use rustix::io::Errno;
 use std::fs;
@@ -75,12 +76,22 @@ fn make(dir: &Path, above: bool) -> io::Result<()> {
         Err(e) => Err(e),
         Ok(()) => {
             if above {
-                // Without the mark it stays, as it would on a kernel that knows no attributes here.
-                let _ = setxattr(dir, MARK, b"1", XattrFlags::empty());
+                step("cgroup.above");
+                mark(dir);
             }
             Ok(())
         }
     }
+}
+
+/// Without the mark a directory stays, as it does on a kernel that knows no attributes here.
+pub(super) fn mark(dir: &Path) {
+    let _ = setxattr(dir, MARK, b"1", XattrFlags::empty());
+}
+
+/// The directories above a group's that are not there.
+pub(super) fn missing_above(dir: &Path) -> impl Iterator<Item = &Path> {
+    dir.ancestors().skip(1).take_while(|above| !above.exists())
 }
 
 /// Removes the marked directories above a removed group, up to the first that is in use or somebody else's.
@@ -127,6 +138,23 @@ mod tests {
 
         assert_eq!((between, above.exists(), top.exists()), (true, false, true));
         top.remove(Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn what_was_noted_before_a_making_that_was_cut_short_is_claimed_and_goes_too() {
+        let Some((top, name)) = top("cut") else { return };
+        let group = Cgroup::new(&format!("{name}/a/b/one")).unwrap();
+        let missing = group.missing_above();
+        // Killed before the mark: the first hierarchy has a directory that nobody owns.
+        let first = &group.dirs()[0];
+        std::fs::create_dir_all(first.parent().unwrap()).unwrap();
+
+        Cgroup::claim_above(&missing);
+        group.remove(Duration::ZERO).unwrap();
+
+        let left = top.below();
+        top.remove(Duration::ZERO).unwrap();
+        assert_eq!(left, []);
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub const POINTS: &[&str] = &[
     "adapter.stop.record",
     "adapter.stop.release",
     "apparmor.load",
+    "cgroup.above",
     "create.cgroup",
     "create.container",
     "create.directory",
@@ -162,7 +163,17 @@ mod tests {
     #[test]
     fn the_table_has_every_point_of_the_sources_once_and_no_other() {
         let mut found = vec![];
-        for module in ["app", "cli", "cni", "core", "cri", "image", "monitor", "state"] {
+        for module in [
+            "app",
+            "cli",
+            "cni",
+            "core",
+            "cri",
+            "image",
+            "monitor",
+            "state",
+            "sys/cgroup",
+        ] {
             marks(
                 &Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(module),
                 &mut found,
