@@ -110,9 +110,8 @@ impl MonitorClient {
     ///
     /// Cancel safety: a monitor whose caller has gone has no client and ends by itself.
     pub async fn spawn(zygote: &Arc<Zygote>, dir: &Path) -> Result<MonitorClient, MonitorError> {
-        let (ours, theirs) = socket::pair()?;
         let (zygote, wanted) = (zygote.clone(), dir.to_owned());
-        tokio::task::spawn_blocking(move || zygote.fork_monitor(&wanted, theirs))
+        let ours = tokio::task::spawn_blocking(move || zygote.fork_monitor(&wanted))
             .await
             .map_err(io::Error::other)??;
         match MonitorClient::greet(dir, ours).await {

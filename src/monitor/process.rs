@@ -10,6 +10,7 @@ mod clamp;
 mod clients;
 mod container;
 mod devices;
+mod door;
 mod event_loop;
 mod exec;
 mod exit_file;
@@ -46,9 +47,13 @@ pub(super) fn run(dir: &Path, connection: OwnedFd, lean: OwnedFd) -> io::Result<
     step("monitor.begin");
     // Open until the reason is on disk: the client looks for it when it sees the end.
     let held = connection.try_clone()?;
-    let monitor = event_loop::Monitor::new(dir, connection, lean).inspect_err(|e| {
-        let _ = std::fs::write(dir.join(LAST_WORDS), format!("{e}\n"));
-    })?;
+    let monitor = match event_loop::Monitor::new(dir, connection, lean) {
+        // The directory may be another monitor's by now.
+        Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => return Ok(()),
+        other => other.inspect_err(|e| {
+            let _ = std::fs::write(dir.join(LAST_WORDS), format!("{e}\n"));
+        })?,
+    };
     drop(held);
     monitor.run()
 }

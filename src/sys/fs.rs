@@ -47,6 +47,13 @@ pub fn held(path: &Path) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// Waits until nobody else holds a directory, and holds it: for two processes that change something in it.
+pub fn hold_directory(path: &Path) -> io::Result<OwnedFd> {
+    let directory = File::open(path)?;
+    rustix::fs::flock(&directory, FlockOperation::LockExclusive)?;
+    Ok(directory.into())
+}
+
 /// Tells whether a process holds what [`held`] made.
 pub fn is_held(path: &Path) -> io::Result<bool> {
     let file = match File::open(path) {

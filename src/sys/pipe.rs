@@ -1,5 +1,6 @@
 //! Pipes.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,6 +19,13 @@ pub fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
 pub fn set_owner(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
     use rustix::fs::{Gid, Uid, fchown};
     Ok(fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?)
+}
+
+/// Tells whether the other end of a pipe or connection is closed.
+pub fn has_hung_up(fd: impl AsFd) -> io::Result<bool> {
+    let mut polled = [PollFd::new(&fd, PollFlags::empty())];
+    poll(&mut polled, Some(&Timespec::default()))?;
+    Ok(polled[0].revents().contains(PollFlags::HUP))
 }
 
 /// Writes to a descriptor that does not wait what it takes now; returns what is left.

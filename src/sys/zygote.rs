@@ -239,22 +239,26 @@ impl Zygote {
         self.lock().as_ref().map(|r| r.process.id())
     }
 
-    /// Forks a monitor for `dir` whose first client is the other end of `connection`. Returns its process id.
-    pub fn fork_monitor(&self, dir: &Path, connection: OwnedFd) -> Result<i32, ZygoteError> {
-        Ok(self
-            .ask(&ZygoteRequest::Monitor { dir: dir.to_owned() }, Some(connection))?
-            .pid)
+    /// Forks a monitor for `dir`. Returns the connection of its first client.
+    pub fn fork_monitor(&self, dir: &Path) -> Result<OwnedFd, ZygoteError> {
+        let request = ZygoteRequest::Monitor { dir: dir.to_owned() };
+        let (_, ours) = self.ask(&request, || {
+            let (ours, theirs) = socket::pair()?;
+            Ok((Some(theirs), ours))
+        })?;
+        Ok(ours)
     }
 
     /// Makes namespaces and pins them in the host's mount namespace; on failure none is left pinned. The paths'
     /// directories must exist; the files are made.
     pub fn pin(&self, request: PinRequest) -> Result<(), ZygoteError> {
-        self.ask(&ZygoteRequest::Pin(request), None).map(drop)
+        self.ask(&ZygoteRequest::Pin(request), || Ok((None, ())))
+            .map(drop)
     }
 
     /// Makes a PID namespace with a reaper in it and pins it.
     pub fn spawn_reaper(&self, request: ReaperRequest) -> Result<Reaper, ZygoteError> {
-        let answer = self.ask(&ZygoteRequest::Reaper(request), None)?;
+        let (answer, ()) = self.ask(&ZygoteRequest::Reaper(request), || Ok((None, ())))?;
         Ok(Reaper {
             pid: answer.pid,
             start_time: answer.start_time,
@@ -263,19 +267,29 @@ impl Zygote {
 
     /// Makes a process that does nothing but wait for its end.
     pub fn placeholder(&self) -> Result<Placeholder, ZygoteError> {
-        let (end, word) = pipe::pair().map_err(ZygoteError::Lost)?;
-        let answer = self.ask(&ZygoteRequest::Placeholder, Some(end))?;
+        let (answer, _word) = self.ask(&ZygoteRequest::Placeholder, || {
+            let (end, word) = pipe::pair()?;
+            Ok((Some(end), word))
+        })?;
         Ok(Placeholder {
             pid: answer.pid,
-            _word: word,
+            _word,
         })
     }
 
-    fn ask(&self, request: &ZygoteRequest, fd: Option<OwnedFd>) -> Result<ZygoteAnswer, ZygoteError> {
-        let packet = message::Packet::new(request, fd.into_iter().collect()).map_err(ZygoteError::Lost)?;
+    /// Asks until there is an answer. `make` makes the descriptor that goes along and what stays here of it, anew for each
+    /// try: what a zygote that was killed has forked for the last one sees its end.
+    fn ask<T>(
+        &self,
+        request: &ZygoteRequest,
+        make: impl Fn() -> io::Result<(Option<OwnedFd>, T)>,
+    ) -> Result<(ZygoteAnswer, T), ZygoteError> {
         let mut guard = self.lock();
         let mut tries = 0;
         loop {
+            let (given, kept) = make().map_err(ZygoteError::Lost)?;
+            let packet =
+                message::Packet::new(request, given.into_iter().collect()).map_err(ZygoteError::Lost)?;
             let running = match guard.take() {
                 Some(running) => running,
                 None => match self.run() {
@@ -298,12 +312,11 @@ impl Zygote {
                             Err(ZygoteError::Kernel(io::Error::from_raw_os_error(errno)))
                         }
                         (Some(text), None) => Err(ZygoteError::Refused(text.clone())),
-                        (None, _) => Ok(answer),
+                        (None, _) => Ok((answer, kept)),
                     };
                 }
                 Err(e) => {
                     running.end();
-                    // A monitor that the dead one may have forked for this request has no client and ends by itself.
                     if tries == TRIES {
                         return Err(ZygoteError::Lost(e));
                     }

@@ -7,7 +7,7 @@
 use crate::monitor::process::input::Input;
 use crate::monitor::protocol::Detachment;
 use crate::sys::pipe;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -135,11 +135,7 @@ impl Client {
 
     /// Only what it had sent is left of it.
     fn has_left(&self) -> bool {
-        let hung_up = |stdin: &OwnedFd| {
-            let mut polled = [PollFd::new(stdin, PollFlags::empty())];
-            let asked = poll(&mut polled, Some(&Timespec::default()));
-            asked.is_ok() && polled[0].revents().contains(PollFlags::HUP)
-        };
+        let hung_up = |stdin: &OwnedFd| pipe::has_hung_up(stdin).unwrap_or(false);
         !self.has_output() && self.stdin.as_ref().is_some_and(hung_up)
     }
 

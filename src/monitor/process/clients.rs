@@ -1,7 +1,8 @@
 //! Connections of daemons: any number, coming and going.
 
+use crate::monitor::process::door::Door;
 use crate::monitor::protocol::{Answer, Event, Message};
-use crate::sys::{message, pipe, socket};
+use crate::sys::{message, pipe};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -28,8 +29,8 @@ impl Clients {
     }
 
     /// Takes a waiting connection, if there is one.
-    pub(super) fn accept(&mut self, listener: &OwnedFd) {
-        if let Ok(connection) = socket::accept(listener) {
+    pub(super) fn accept(&mut self, door: &Door) {
+        if let Ok(connection) = door.accept() {
             let _ = self.add(connection);
         }
     }

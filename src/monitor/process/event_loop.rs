@@ -3,22 +3,21 @@
 //! Order in a turn: outputs first, so that last words are logged before an end is told; reports before deaths, so that a
 //! death finds the call it belongs to; requests last.
 
-use crate::monitor::client::SOCKET;
 use crate::monitor::process::attached::Over;
 use crate::monitor::process::calls::{Call, Kind};
 use crate::monitor::process::clients::Clients;
+use crate::monitor::process::door::Door;
 use crate::monitor::process::failure;
 use crate::monitor::process::life::Life;
 use crate::monitor::protocol::{Answer, Event, Failure, FailureKind};
 use crate::sys::cgroup::ExecGroup;
 use crate::sys::cgroup::oom::OomWatch;
 use crate::sys::fork::{Death, reap};
-use crate::sys::{heap, pipe, signal, socket, step};
+use crate::sys::{heap, signal, step};
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -38,9 +37,7 @@ pub(super) struct Monitor {
     /// Work has been done since the heap was last given back.
     pub(super) untrimmed: bool,
     pub(super) over: bool,
-    listener: OwnedFd,
-    /// Inode of our socket: the directory may get a new monitor, whose socket replaces ours.
-    door: u64,
+    pub(super) door: Door,
     deaths: SignalFd,
     /// Deaths seen while some worker's report, with the pid in it, was still under way.
     pub(super) unclaimed: Vec<Death>,
@@ -52,10 +49,7 @@ pub(super) struct Monitor {
 impl Monitor {
     pub(super) fn new(dir: &Path, connection: OwnedFd, lean: OwnedFd) -> io::Result<Monitor> {
         let deaths = signal::child_deaths()?;
-        let listener = socket::listen(&dir.join(SOCKET))?;
-        let door = std::fs::metadata(dir.join(SOCKET))?.ino();
-        step("monitor.door");
-        pipe::set_nonblocking(&listener)?;
+        let door = Door::open(dir, &connection)?;
         let mut clients = Clients::default();
         clients.add(connection)?;
         Ok(Monitor {
@@ -67,7 +61,6 @@ impl Monitor {
             execs: 0,
             untrimmed: true,
             over: false,
-            listener,
             door,
             deaths,
             unclaimed: vec![],
@@ -81,17 +74,8 @@ impl Monitor {
             // Nobody to serve and nobody left who could ask for anything.
             self.over |= self.life.is_none() && self.clients.is_empty() && self.calls.is_empty();
         }
-        self.close_door();
+        self.door.close();
         Ok(())
-    }
-
-    /// Nobody finds this monitor any more.
-    pub(super) fn close_door(&self) {
-        let socket = self.dir.join(SOCKET);
-        if std::fs::metadata(&socket).is_ok_and(|m| m.ino() == self.door) {
-            step("monitor.close");
-            let _ = std::fs::remove_file(&socket);
-        }
     }
 
     fn turn(&mut self) -> io::Result<()> {
@@ -110,8 +94,8 @@ impl Monitor {
         }
         self.advance();
         self.claim_deaths();
-        if ready.contains(&self.listener.as_raw_fd()) {
-            self.clients.accept(&self.listener);
+        if ready.contains(&self.door.as_fd().as_raw_fd()) {
+            self.clients.accept(&self.door);
         }
         let received = self.clients.receive(&ready);
         self.untrimmed |= !received.is_empty();
@@ -129,7 +113,7 @@ impl Monitor {
             .filter_map(|l| l.oom.as_ref())
             .map(OomWatch::as_fd);
         let streams = self.life.iter().flat_map(|l| l.streams.polled());
-        let fixed: [BorrowedFd<'_>; 2] = [self.deaths.as_fd(), self.listener.as_fd()];
+        let fixed: [BorrowedFd<'_>; 2] = [self.deaths.as_fd(), self.door.as_fd()];
         let calls = self.calls.iter().flat_map(Call::fds);
         let all = fixed
             .into_iter()

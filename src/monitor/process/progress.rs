@@ -203,7 +203,7 @@ impl Monitor {
         let Some(life) = &self.life else {
             // Nothing was created, or it failed: nothing is left to do.
             self.over = true;
-            self.close_door();
+            self.door.close();
             self.answer(call.client, call.id, Ok((Answer::Done, None)));
             return None;
         };
@@ -219,7 +219,7 @@ impl Monitor {
                 if outcome.is_ok() {
                     step("monitor.deleted");
                     self.over = true;
-                    self.close_door();
+                    self.door.close();
                 }
                 self.answer(
                     call.client,
