@@ -26,6 +26,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &["model", "sys", "state", "telemetry", "spec", "image", "monitor"],
     ),
     ("streaming", &["model", "sys"]),
+    ("api", &["model", "sys", "telemetry", "streaming"]),
     ("cri", &["model", "sys", "state", "telemetry", "cni", "streaming"]),
     ("app", ALL),
     ("cli", &["app", "config", "monitor", "model", "telemetry", "sys"]),
@@ -45,6 +46,7 @@ const ALL: &[&str] = &[
     "cni",
     "core",
     "streaming",
+    "api",
     "cri",
 ];
 
@@ -60,7 +62,12 @@ const DOORS: &[(&[&str], &[&str])] = &[
     (&["redb"], &["src/state/"]),
     (&["humantime"], &["src/sys/clock.rs"]),
     (&["tokio_rustls", "tokio_tungstenite"], &["src/streaming/"]),
-    (&["hyper"], &["src/streaming/", "src/telemetry/scrape.rs"]),
+    (
+        &["hyper"],
+        &["src/streaming/", "src/api/server.rs", "src/telemetry/scrape.rs"],
+    ),
+    (&["schemars"], &["src/model/", "src/api/"]),
+    (&["serde_path_to_error"], &["src/api/decode.rs"]),
     (&["prometheus_client"], &["src/telemetry/meters.rs"]),
     (&["serde_saphyr"], &["src/spec/cdi/mod.rs"]),
 ];

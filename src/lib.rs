@@ -6,12 +6,13 @@
 //! | layer | modules |
 //! | --- | --- |
 //! | 5 | [`app`], [`cli`]: parse, wire, serve, drain |
-//! | 4 | [`cri`]: the adapter, the only code that knows pods and gRPC |
+//! | 4 | [`cri`]: the adapter, the only code that knows pods and gRPC; [`api`]: the model over HTTP and JSON |
 //! | 3 | [`core`]: the runtime core; [`streaming`]: sessions over SPDY and WebSocket |
 //! | 2 | [`image`], [`spec`], [`monitor`], [`cni`]: engines, none names another |
 //! | 1 | [`config`], [`telemetry`], [`state`] |
 //! | 0 | [`model`]: the reduced model; [`sys`]: kernel wrappers, the only `unsafe` |
 
+pub mod api;
 pub mod app;
 pub mod cli;
 pub mod cni;

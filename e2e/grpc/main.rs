@@ -13,6 +13,7 @@
 
 mod harness;
 
+mod api;
 mod attach;
 mod attacks;
 mod cdi;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
 
 fn tests() -> Vec<Trial> {
     [
+        api::tests(),
         pods::tests(),
         network::tests(),
         node::tests(),

@@ -37,6 +37,9 @@ pub enum AppError {
     /// The pods of the last run cannot be taken over.
     #[error("cannot open the CRI adapter: {0}")]
     Adapter(model::Error),
+    /// What the reduced API keeps cannot be used.
+    #[error("cannot open the API: {0}")]
+    Api(model::Error),
     /// The network's directories cannot be used.
     #[error("cannot open the network")]
     Network(#[source] cni::NetworkError),

@@ -13,6 +13,7 @@ use super::error::AppError;
 use super::handlers::{conf_dirs, handlers};
 use super::images::{self, image_root, open_images, open_records};
 use super::readings::readings;
+use crate::api::{self, Service};
 use crate::cni::{self, Networks};
 use crate::config::{self, Config};
 use crate::core::{self, Core};
@@ -106,6 +107,21 @@ impl Node {
         let adapter = Arc::new(self.adapter.clone());
         let admin = self.admin.clone().into_server();
         Services::new(Arc::clone(&adapter), adapter).with(|routes| routes.add_service(admin))
+    }
+
+    /// The calls of the reduced API.
+    ///
+    /// # Errors
+    /// The directory of its logs cannot be used.
+    pub(super) async fn api(&self, config: &Config) -> Result<Service<Core, Images>, AppError> {
+        let settings = api::Settings {
+            logs: config.state_dir.join("logs"),
+            owner: cri::owner,
+        };
+        let (runtime, images) = (Arc::new(self.core.clone()), Arc::new(self.images.clone()));
+        Service::open(runtime, images, settings)
+            .await
+            .map_err(AppError::Api)
     }
 
     /// The parts that take a changed configuration.

@@ -23,6 +23,7 @@ use super::node::{Node, text};
 use super::notify;
 use super::reload::Wishes;
 use super::shutdown::Shutdown;
+use crate::api;
 use crate::config::{Config, Files};
 use crate::cri::server::{bind, serve as serve_grpc};
 use crate::monitor::zygote;
@@ -76,6 +77,13 @@ async fn in_order(
     let reloading = wishes.obey(config.clone(), files, node.live());
     let group = config.socket_group.as_deref().map(group_number).transpose()?;
     let listener = bind(&config.socket, group)?;
+    let api = match &config.api.socket {
+        Some(socket) => {
+            let service = node.api(config).await?;
+            Some(api::serve(bind(socket, None)?, service))
+        }
+        None => None,
+    };
     let told = shutdown.drain();
     notify::ready();
     tracing::info!(
@@ -89,8 +97,14 @@ async fn in_order(
         notify::stopping();
         tracing::info!("told to end, finishing the calls under way");
         node.hang_up();
+        if let Some(api) = &api {
+            api.hang_up();
+        }
     })
     .await;
+    if let Some(api) = api {
+        api.stop(LINGER).await;
+    }
     drop(reloading);
     node.close().await;
     tracing::info!("ended; containers go on");

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 
 use super::settings::{
-    BUILT_IN, Cdi, CgroupDriver, Cni, Config, Containers, Handler, Images, Log, LogFormat, LogLevel, Metrics,
-    Registry, Streaming,
+    Api, BUILT_IN, Cdi, CgroupDriver, Cni, Config, Containers, Handler, Images, Log, LogFormat, LogLevel,
+    Metrics, Registry, Streaming,
 };
 
 impl Default for Config {
@@ -53,6 +53,7 @@ impl Default for Config {
                 max_layer_ratio: 1100,
                 max_document_bytes: NonZeroU64::new(4 << 20).expect("not zero"),
             },
+            api: Api { socket: None },
             streaming: Streaming {
                 address: SocketAddr::from(([127, 0, 0, 1], 0)),
                 tls_certificate: None,
@@ -118,6 +119,12 @@ impl Default for Registry {
 impl Default for Images {
     fn default() -> Images {
         Config::default().images
+    }
+}
+
+impl Default for Api {
+    fn default() -> Api {
+        Config::default().api
     }
 }
 

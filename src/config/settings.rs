@@ -74,6 +74,8 @@ settings! {
         pub registry: Registry,
         /// What an image may be at most. One that exceeds a limit is not pulled, and the error names the key.
         pub images: Images,
+        /// The reduced model over HTTP and JSON, beside CRI.
+        pub api: Api,
         /// The server for the streams of exec, attach and port-forward.
         pub streaming: Streaming,
         /// What Prometheus reads of the daemon.
@@ -194,6 +196,15 @@ settings! {
 }
 
 settings! {
+    /// Table `[api]`.
+    pub struct Api {
+        /// Unix socket of the API for containers without pods, and of `coracle ps` and its like; without it there is none.
+        /// Root alone may use it, and whoever may is root on the node. Best is `/run/coracle/api.sock`.
+        pub socket: Option<PathBuf>,
+    }
+}
+
+settings! {
     /// Table `[streaming]`.
     pub struct Streaming {
         /// Address and port to listen on; port 0 takes any that is free. The kubelet passes streams on, so loopback is
@@ -281,7 +292,7 @@ pub(super) const BUILT_IN: &str = "coracle";
 pub(super) const NAMED: &str = "runtimes.NAME";
 
 /// The tables of [`Config`] with their keys, as they are printed; the first has no name.
-pub(super) const TABLES: [(&str, &[Key]); 10] = [
+pub(super) const TABLES: [(&str, &[Key]); 11] = [
     ("", Config::KEYS),
     (NAMED, Handler::KEYS),
     ("log", Log::KEYS),
@@ -290,6 +301,7 @@ pub(super) const TABLES: [(&str, &[Key]); 10] = [
     ("cdi", Cdi::KEYS),
     ("registry", Registry::KEYS),
     ("images", Images::KEYS),
+    ("api", Api::KEYS),
     ("streaming", Streaming::KEYS),
     ("metrics", Metrics::KEYS),
 ];

@@ -30,6 +30,7 @@ impl Config {
             ("monitor_cgroup", Some(&self.monitor_cgroup)),
             ("cni.conf_dir", Some(&self.cni.conf_dir)),
             ("cni.conf_template", self.cni.conf_template.as_ref()),
+            ("api.socket", self.api.socket.as_ref()),
             ("registry.config_dir", Some(&self.registry.config_dir)),
             ("registry.auth_file", self.registry.auth_file.as_ref()),
             (
@@ -50,12 +51,19 @@ impl Config {
         if self.cni.bin_dirs.is_empty() {
             return invalid("cni.bin_dirs", "must name a directory".to_owned());
         }
-        let length = self.socket.as_os_str().as_bytes().len();
-        if length > LONGEST_SOCKET {
-            return invalid(
-                "socket",
-                format!("must be at most {LONGEST_SOCKET} bytes long, not {length}"),
-            );
+        let sockets = [
+            ("socket", Some(&self.socket)),
+            ("api.socket", self.api.socket.as_ref()),
+        ];
+        for (key, path) in sockets {
+            let length = path.map_or(0, |path| path.as_os_str().as_bytes().len());
+            if length > LONGEST_SOCKET {
+                let reason = format!("must be at most {LONGEST_SOCKET} bytes long, not {length}");
+                return invalid(key, reason);
+            }
+        }
+        if self.api.socket.as_ref() == Some(&self.socket) {
+            return invalid("api.socket", "must not be the same socket as CRI's".to_owned());
         }
         if self.state_dir == self.run_dir {
             return invalid(

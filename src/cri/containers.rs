@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::cri::adapter::Runtime;
 use crate::cri::convert::{self, ATTEMPT_TAG, NAME_TAG, PidSource, not_empty};
-use crate::cri::output::Output;
 use crate::cri::runtime::Messages;
 use crate::cri::sandbox::{Network, Phase, Pinner, Record, TAG};
 use crate::cri::streams::{batched, fitting};
@@ -15,6 +14,7 @@ use crate::model::{
     RemoveContainerRequest, ReopenContainerLogRequest, Result, StartContainerRequest, StopContainerRequest,
     UpdateContainerResourcesRequest,
 };
+use crate::streaming::Output;
 
 /// Bytes of output that ExecSync's answer has room for.
 const OUTPUT_BYTES: usize = MAX_MESSAGE_BYTES - 1024;

@@ -29,7 +29,6 @@ mod handlers;
 mod images;
 mod metrics;
 mod node;
-mod output;
 mod pods;
 mod runtime;
 mod sandbox;
@@ -45,6 +44,7 @@ pub mod wire;
 mod tests;
 
 pub use adapter::{Runtime, Settings, Standing};
+pub use convert::owner;
 pub use handlers::{Handler, Handlers};
 pub(crate) use sandbox::audit;
 pub use sandbox::{AttachRequest, Held, Network, PinRequest, Pinner, ZygotePinner};

@@ -1,8 +1,10 @@
 //! What a container is asked to be: configuration, mounts, devices, resources, namespaces.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::ids::{IdMapping, UserNamespace};
@@ -13,7 +15,7 @@ use super::security::Security;
 pub type Tags = BTreeMap<String, String>;
 
 /// Everything that is needed to create a container (CRI `ContainerConfig`, less the pod).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerConfig {
     /// The container's name.
@@ -86,7 +88,7 @@ pub struct ContainerConfig {
 }
 
 /// The container's name, and how often it was tried before.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerMetadata {
     /// Name of the container.
@@ -98,7 +100,7 @@ pub struct ContainerMetadata {
 }
 
 /// The name of an image.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageSpec {
     /// A reference or an image id.
@@ -126,7 +128,7 @@ impl ImageSpec {
 }
 
 /// One variable of the environment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyValue {
     /// Name.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -164,7 +166,7 @@ impl KeyValue {
 }
 
 /// A host path, or the files of an image, mounted in the container (CRI `Mount`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Mount {
     /// Where it appears in the container.
@@ -234,8 +236,22 @@ impl TryFrom<i32> for MountPropagation {
     }
 }
 
+impl JsonSchema for MountPropagation {
+    fn schema_name() -> Cow<'static, str> {
+        "MountPropagation".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "integer",
+            "enum": [0, 1, 2],
+            "description": "How mounts made later travel: 0 is not at all, 1 from the host, 2 both ways; absent is 0.",
+        })
+    }
+}
+
 /// A host device made available in the container.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Device {
     /// Path in the container.
@@ -250,7 +266,7 @@ pub struct Device {
 }
 
 /// Settings of Linux containers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LinuxContainerConfig {
     /// Limits and weights.
@@ -274,7 +290,7 @@ pub struct LinuxContainerConfig {
 }
 
 /// Where one namespace of a container comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Namespace {
     /// A new one, for this container alone. A new network namespace has its loopback up.
@@ -287,7 +303,7 @@ pub enum Namespace {
 }
 
 /// The namespaces a container can choose. Mount and cgroup namespaces are always new.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Namespaces {
     /// Network.
@@ -305,7 +321,7 @@ pub struct Namespaces {
 }
 
 /// Limits and weights of a container; zero and empty mean "not specified" (CRI `LinuxContainerResources`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LinuxContainerResources {
     /// CFS period in microseconds.
@@ -341,7 +357,7 @@ pub struct LinuxContainerResources {
 }
 
 /// The limit of one huge page size.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HugepageLimit {
     /// As in the control file's name: `2MB`, `1GB`.

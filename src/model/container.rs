@@ -1,7 +1,9 @@
 //! What a container is: states, list entries, status, and the requests about them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::config::{ContainerConfig, ContainerMetadata, ImageSpec, LinuxContainerResources, Mount, Tags};
@@ -71,8 +73,22 @@ impl From<i32> for ContainerState {
     }
 }
 
+impl JsonSchema for ContainerState {
+    fn schema_name() -> Cow<'static, str> {
+        "ContainerState".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "integer",
+            "enum": CONTAINER_STATE_NAMES.map(|(value, _)| value),
+            "description": "0 is created, 1 running, 2 exited, 3 unknown; absent is 0.",
+        })
+    }
+}
+
 /// A state to filter by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContainerStateValue {
     /// The state.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -80,7 +96,7 @@ pub struct ContainerStateValue {
 }
 
 /// A container in a list.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Container {
     /// Its id.
@@ -116,7 +132,7 @@ pub struct Container {
 }
 
 /// What containers to list; every given field must match.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerFilter {
     /// An id, or the beginning of one. One that is unknown, or begins several, matches nothing.
@@ -134,7 +150,7 @@ pub struct ContainerFilter {
 }
 
 /// All that can be told about one container.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerStatus {
     /// Its id.
@@ -209,7 +225,7 @@ pub struct ContainerStatus {
 }
 
 /// The identity of a container's first process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerUser {
     /// User.
@@ -221,7 +237,7 @@ pub struct ContainerUser {
 }
 
 /// Asks for a container.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreateContainerRequest {
     /// What it is to be.
@@ -233,7 +249,7 @@ pub struct CreateContainerRequest {
 }
 
 /// Answers with the new container's id.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreateContainerResponse {
     /// Its id.
     #[serde(default, rename = "containerID", skip_serializing_if = "is_zero")]
@@ -241,7 +257,7 @@ pub struct CreateContainerResponse {
 }
 
 /// Asks to execute a created container's command.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StartContainerRequest {
     /// Which container: its id, or the unique beginning of it.
     #[serde(default, rename = "containerID", skip_serializing_if = "is_zero")]
@@ -249,7 +265,7 @@ pub struct StartContainerRequest {
 }
 
 /// Asks to end a container.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StopContainerRequest {
     /// Which container: its id, or the unique beginning of it.
     #[serde(default, rename = "containerID", skip_serializing_if = "is_zero")]
@@ -260,7 +276,7 @@ pub struct StopContainerRequest {
 }
 
 /// Asks to remove a container, running or not.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RemoveContainerRequest {
     /// Which container: its id, or the unique beginning of it.
     #[serde(default, rename = "containerID", skip_serializing_if = "is_zero")]
@@ -268,7 +284,7 @@ pub struct RemoveContainerRequest {
 }
 
 /// Asks for containers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ListContainersRequest {
     /// Which ones; absent lists all.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -276,7 +292,7 @@ pub struct ListContainersRequest {
 }
 
 /// Answers with containers, in no particular order.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ListContainersResponse {
     /// The containers.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -284,7 +300,7 @@ pub struct ListContainersResponse {
 }
 
 /// Asks about one container.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContainerStatusRequest {
     /// Which container: its id, or the unique beginning of it.
     #[serde(default, rename = "containerID", skip_serializing_if = "is_zero")]
@@ -295,7 +311,7 @@ pub struct ContainerStatusRequest {
 }
 
 /// Answers about one container.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ContainerStatusResponse {
     /// Its status.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -306,7 +322,7 @@ pub struct ContainerStatusResponse {
 }
 
 /// Asks to change a container's limits.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct UpdateContainerResourcesRequest {
     /// Which container: its id, or the unique beginning of it.
     #[serde(default, rename = "containerID", skip_serializing_if = "is_zero")]
@@ -317,7 +333,7 @@ pub struct UpdateContainerResourcesRequest {
 }
 
 /// Asks to open the log file anew, after it was moved away.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReopenContainerLogRequest {
     /// Which container: its id, or the unique beginning of it.
     #[serde(default, rename = "containerID", skip_serializing_if = "is_zero")]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -29,7 +30,7 @@ pub struct TerminalSize {
 /// Asks to run a command in a running container.
 ///
 /// At least one stream is given; with a terminal the two outputs are one, so `stderr` is not.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
 pub struct ExecRequest {
     /// Which container: its id, or the unique beginning of it.
     #[serde(default, rename = "containerID", skip_serializing_if = "is_zero")]
@@ -58,6 +59,7 @@ pub struct ExecRequest {
     pub grace: Duration,
     /// After this time every process of the command is killed; zero is no limit. In JSON nanoseconds, always present.
     #[serde(default, with = "nanoseconds")]
+    #[schemars(with = "i64")]
     pub timeout: Duration,
 }
 
@@ -109,7 +111,7 @@ impl fmt::Debug for ExecRequest {
 }
 
 /// Answers when the command has ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct ExecResponse {
     /// The container's full id.

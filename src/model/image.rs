@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::config::ImageSpec;
 use super::json::is_zero;
 
 /// An image in the store.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Image {
     /// Its id: the digest of its configuration, as in `sha256:…`. The same in every call.
@@ -42,7 +43,7 @@ pub struct Image {
 }
 
 /// What images to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageFilter {
     /// Only the image of this name or id.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -50,7 +51,7 @@ pub struct ImageFilter {
 }
 
 /// Asks for images.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ListImagesRequest {
     /// Which ones; absent lists all.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -58,7 +59,7 @@ pub struct ListImagesRequest {
 }
 
 /// Answers with images, in no particular order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ListImagesResponse {
     /// The images.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -66,7 +67,7 @@ pub struct ListImagesResponse {
 }
 
 /// Asks about one image.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageStatusRequest {
     /// Its name or id.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -77,7 +78,7 @@ pub struct ImageStatusRequest {
 }
 
 /// Answers about one image.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageStatusResponse {
     /// The image; absent when it is not in the store.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -88,7 +89,7 @@ pub struct ImageStatusResponse {
 }
 
 /// Asks to bring an image into the store.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PullImageRequest {
     /// Its name.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -99,7 +100,7 @@ pub struct PullImageRequest {
 }
 
 /// Answers with the image that was pulled.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PullImageResponse {
     /// Its id.
@@ -108,7 +109,7 @@ pub struct PullImageResponse {
 }
 
 /// Asks to remove an image, with all its names.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RemoveImageRequest {
     /// Any of its names, or its id.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -116,7 +117,7 @@ pub struct RemoveImageRequest {
 }
 
 /// Credentials for one registry. Never printed.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuthConfig {
     /// User.
     #[serde(default, skip_serializing_if = "is_zero")]

@@ -1,5 +1,6 @@
 //! The runtime itself: version and readiness.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::json::is_zero;
@@ -12,7 +13,7 @@ pub const NETWORK_READY: &str = "NetworkReady";
 pub const STORE_HEALTHY: &str = "StoreHealthy";
 
 /// Asks for the version.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VersionRequest {
     /// Version of the caller's API.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -20,7 +21,7 @@ pub struct VersionRequest {
 }
 
 /// Answers with the version.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VersionResponse {
     /// Version of the kubelet's runtime API.
@@ -38,7 +39,7 @@ pub struct VersionResponse {
 }
 
 /// Asks for readiness.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StatusRequest {
     /// Asks for `info` as well.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -46,7 +47,7 @@ pub struct StatusRequest {
 }
 
 /// Answers with conditions.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StatusResponse {
     /// The conditions. In JSON `status`.
     #[serde(default, rename = "status", skip_serializing_if = "is_zero")]
@@ -57,7 +58,7 @@ pub struct StatusResponse {
 }
 
 /// Whether something that containers need is there.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RuntimeCondition {
     /// Which one: [`RUNTIME_READY`], [`NETWORK_READY`] or another. In JSON `type`.
     #[serde(default, rename = "type", skip_serializing_if = "is_zero")]

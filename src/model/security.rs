@@ -1,11 +1,12 @@
 //! Who a container's process is and what it may do. Further to the reduced API, which has none of it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::json::is_zero;
 
 /// The identity and the rights of a container's processes (CRI `LinuxContainerSecurityContext`, less namespaces).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Security {
     /// All capabilities, all devices, no masked paths, no seccomp filter, writable /sys.
@@ -49,8 +50,31 @@ pub struct Security {
     pub apparmor: Profile,
 }
 
+impl Security {
+    /// Files of the kernel that tell or do more than a container should: every engine hides them.
+    pub const MASKED_PATHS: [&str; 9] = [
+        "/proc/acpi",
+        "/proc/asound",
+        "/proc/interrupts",
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/latency_stats",
+        "/proc/timer_list",
+        "/proc/scsi",
+        "/sys/firmware",
+    ];
+    /// Files of the kernel that a container may read only.
+    pub const READONLY_PATHS: [&str; 5] = [
+        "/proc/bus",
+        "/proc/fs",
+        "/proc/irq",
+        "/proc/sys",
+        "/proc/sysrq-trigger",
+    ];
+}
+
 /// Capabilities by name, with or without `CAP_`; `ALL` is every one the runtime has.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Capabilities {
     /// The default set, in place of the runtime's own.
@@ -68,7 +92,7 @@ pub struct Capabilities {
 }
 
 /// The user of a container's first process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum User {
     /// By number; need not be in the image's passwd file.
@@ -78,7 +102,7 @@ pub enum User {
 }
 
 /// Whether groups that the image's group file gives to the user are added to the asked-for ones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum GroupsPolicy {
     /// They are.
@@ -89,7 +113,7 @@ pub enum GroupsPolicy {
 }
 
 /// Which profile of a security module applies.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Profile {
     /// None.

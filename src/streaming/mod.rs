@@ -16,6 +16,7 @@ mod channels;
 mod command;
 mod forward;
 mod outcome;
+mod output;
 mod resize;
 mod server;
 mod spdy;
@@ -31,6 +32,7 @@ use std::path::PathBuf;
 
 use crate::model::{AttachRequest, ExecRequest, ExecResponse, Result};
 
+pub use output::Output;
 pub use server::{Options, Server, ServerError, Serving};
 pub use tls::{Certificate, TlsError};
 pub use token::Urls;

@@ -6,27 +6,6 @@ use crate::model::{
     Namespace, Namespaces, Profile, Security,
 };
 
-/// Files of the kernel that tell or do more than a container should (as every engine hides them).
-const MASKED: [&str; 9] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/scsi",
-    "/sys/firmware",
-];
-/// Files of the kernel that a container may read only.
-const READ_ONLY: [&str; 5] = [
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
-
 impl Options {
     /// The request: no log, no labels, the default filter, everything that can be new is.
     pub(super) fn request(&self) -> CreateContainerRequest {
@@ -48,8 +27,8 @@ impl Options {
                 linux: Some(LinuxContainerConfig {
                     security: Security {
                         seccomp: Profile::RuntimeDefault,
-                        masked_paths: owned(&MASKED),
-                        readonly_paths: owned(&READ_ONLY),
+                        masked_paths: owned(&Security::MASKED_PATHS),
+                        readonly_paths: owned(&Security::READONLY_PATHS),
                         ..Security::default()
                     },
                     namespaces: Namespaces {

@@ -22,6 +22,7 @@ pub(super) use image::{auth, filesystem, image, image_spec, required_image};
 pub(super) use resources::resources;
 pub(super) use sandbox::{cgroup_parent, pod_resources, sandbox, sandbox_item, sandbox_status};
 pub(super) use stats::{container_stats, network, sandbox_stats, together};
+pub use status::owner;
 pub(super) use status::{added_mounts, container_item, container_status};
 
 use crate::model::{Error, Result};

@@ -56,6 +56,11 @@ pub(in crate::cri) fn container_status(from: ContainerStatus) -> v1::ContainerSt
     }
 }
 
+/// Whose a container with these tags is, for a person to read; `None`: it belongs to no sandbox.
+pub fn owner(tags: &Tags) -> Option<String> {
+    tags.get(TAG).map(|id| format!("the kubelet (pod sandbox {id})"))
+}
+
 /// How many of a container's mounts, the first ones, are the adapter's.
 pub(in crate::cri) fn added_mounts(tags: &Tags) -> usize {
     tags.get(ADDED_MOUNTS_TAG)

@@ -27,6 +27,7 @@ pub const POINTS: &[&str] = &[
     "adapter.stop.network",
     "adapter.stop.record",
     "adapter.stop.release",
+    "api.log.remove",
     "apparmor.load",
     "cgroup.above",
     "create.cgroup",
@@ -164,6 +165,7 @@ mod tests {
     fn the_table_has_every_point_of_the_sources_once_and_no_other() {
         let mut found = vec![];
         for module in [
+            "api",
             "app",
             "cli",
             "cni",

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -11,23 +12,30 @@ use tokio::io::AsyncWrite;
 
 /// What a command wrote on one stream. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Output {
+pub struct Output {
     kept: Arc<Mutex<BytesMut>>,
+    cut: Arc<AtomicBool>,
     limit: usize,
 }
 
 impl Output {
     /// Keeps the first `limit` bytes. What comes after them is dropped: the command must not block on it.
-    pub(super) fn limited(limit: usize) -> Output {
+    pub fn limited(limit: usize) -> Output {
         Output {
             kept: Arc::default(),
+            cut: Arc::default(),
             limit,
         }
     }
 
     /// Takes what was kept so far.
-    pub(super) fn take(&self) -> Bytes {
+    pub fn take(&self) -> Bytes {
         self.lock().split().freeze()
+    }
+
+    /// Whether something was dropped.
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BytesMut> {
@@ -41,6 +49,9 @@ impl AsyncWrite for Output {
         let mut room = self.limit.saturating_sub(kept.len());
         if planted("output-limit") {
             room = bytes.len();
+        }
+        if bytes.len() > room {
+            self.cut.store(true, Ordering::Relaxed);
         }
         kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
         Poll::Ready(Ok(bytes.len()))
@@ -70,5 +81,6 @@ mod tests {
         writer.write_all(b"defg").await.unwrap();
 
         assert_eq!(output.take(), "abcde");
+        assert!(output.is_cut());
     }
 }
