@@ -52,6 +52,7 @@ mod scarcity;
 mod stats;
 mod streaming;
 mod streams;
+mod traffic;
 mod userns;
 
 use std::process::ExitCode;
@@ -75,6 +76,7 @@ fn tests() -> Vec<Trial> {
         api::tests(),
         pods::tests(),
         network::tests(),
+        traffic::tests(),
         node::tests(),
         check::tests(),
         check_deep::tests(),

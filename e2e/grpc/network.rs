@@ -26,14 +26,14 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-const SERVER: &[&str] = &[
+pub(crate) const SERVER: &[&str] = &[
     "sh",
     "-c",
     "mkdir /www; echo pod answers >/www/index.html; exec httpd -f -p 80 -h /www",
 ];
 
 /// What a web server says, once it does.
-async fn page(address: &str) -> String {
+pub(crate) async fn page(address: &str) -> String {
     eventually(&format!("{address} answers"), async || {
         let mut stream = TcpStream::connect(address).await.ok()?;
         let request = format!("GET / HTTP/1.0\r\nHost: {address}\r\n\r\n");

@@ -62,6 +62,10 @@ fn users(config: &mut v1::PodSandboxConfig, mode: v1::NamespaceMode, runs: &[(u3
     });
 }
 
+fn annotate(config: &mut v1::PodSandboxConfig, name: &str, value: &str) {
+    config.annotations.insert(name.to_owned(), value.to_owned());
+}
+
 const REFUSED: &[(&str, &str, Change)] = &[
     (
         "users of each container",
@@ -157,6 +161,14 @@ const REFUSED: &[(&str, &str, Change)] = &[
     }),
     ("a host address that is none", "port_mappings[0].host_ip", |c| {
         port(c, |p| p.host_ip = "localhost".into())
+    }),
+    (
+        "a bandwidth that is none",
+        "kubernetes.io/ingress-bandwidth",
+        |c| annotate(c, "kubernetes.io/ingress-bandwidth", "10 Mbit"),
+    ),
+    ("too small a bandwidth", "is not between 1k and 1P", |c| {
+        annotate(c, "kubernetes.io/egress-bandwidth", "999")
     }),
     ("an unknown network mode", "network", |c| {
         pod::namespaces(c).network = 9

@@ -4,7 +4,7 @@ use std::path::{Component, Path};
 
 use crate::cri::handlers::Handler;
 use crate::cri::sandbox::{
-    Config, Dns, Key, Mode, Modes, PidMode, Port, Protocol, Record, Resources, check_sysctls,
+    Config, Dns, Key, Mode, Modes, PidMode, Port, Protocol, Record, Resources, bandwidth, check_sysctls,
 };
 use crate::cri::wire::v1;
 use crate::model::{Error, Result};
@@ -39,6 +39,7 @@ pub(in crate::cri) fn sandbox(from: v1::RunPodSandboxRequest) -> Result<Config> 
         absolute(&config.log_directory, "config.log_directory")?;
     }
     check_cgroup_parent(&linux.cgroup_parent)?;
+    bandwidth(&config.annotations)?;
     Ok(Config {
         key,
         hostname: hostname(config.hostname)?,

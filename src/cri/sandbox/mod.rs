@@ -14,6 +14,7 @@
 //! belong to it by a tag that only the adapter understands.
 
 pub(crate) mod audit;
+mod bandwidth;
 mod collect;
 mod debts;
 mod files;
@@ -44,6 +45,7 @@ use crate::model::{self, ContainerFilter, Error, Result};
 use crate::state::Store;
 use crate::sys::clock::now;
 
+pub(super) use bandwidth::bandwidth;
 pub(super) use debts::{Debt, Told};
 pub(super) use files::{hostname, mounts};
 pub use namespaces::{Held, PinRequest, Pinner};

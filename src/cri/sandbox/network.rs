@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::Result;
 
+use super::bandwidth::Bandwidth;
 use super::record::{Dns, Key, Port};
 
 /// Attaches sandboxes to the network. The adapter's tests have one without plugins.
@@ -59,6 +60,8 @@ pub struct AttachRequest {
     pub(in crate::cri) ports: Vec<Port>,
     /// Resolver settings.
     pub(in crate::cri) dns: Option<Dns>,
+    /// How fast its traffic may be.
+    pub(in crate::cri) bandwidth: Option<Bandwidth>,
     /// Its cgroup parent; may be empty.
     pub cgroup_parent: String,
     /// Its annotations, those of its handler among them.

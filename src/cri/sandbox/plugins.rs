@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::cni::{self, AddRequest, Attachment, Capabilities, Cidr, DelRequest, RequestError};
 use crate::model::{Error, Kind, Result, is_shortage};
 
+use super::bandwidth::Bandwidth;
 use super::network::{AttachRequest, Network};
 use super::record::{Dns, Port, Protocol};
 
@@ -29,7 +30,7 @@ impl Network for cni::Networks {
                 dns: request.dns.map(dns),
                 cgroup_path: Some(request.cgroup_parent).filter(|path| !path.is_empty()),
                 others: others(&request.annotations),
-                ..Capabilities::default()
+                bandwidth: request.bandwidth.map(bandwidth),
             },
             netns: request.netns,
         };
@@ -118,6 +119,19 @@ fn port(from: Port) -> cni::PortMapping {
             Protocol::Sctp => cni::Protocol::Sctp,
         },
         host_ip: from.host_ip,
+    }
+}
+
+/// A burst has no limit of its own, as the field has it: the most that the convention's plugin takes from everyone.
+const BURST: u64 = u32::MAX as u64;
+
+fn bandwidth(from: Bandwidth) -> cni::Bandwidth {
+    let burst = |rate: Option<u64>| rate.map_or(0, |_| BURST);
+    cni::Bandwidth {
+        ingress_rate: from.ingress.unwrap_or(0),
+        ingress_burst: burst(from.ingress),
+        egress_rate: from.egress.unwrap_or(0),
+        egress_burst: burst(from.egress),
     }
 }
 

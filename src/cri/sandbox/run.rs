@@ -8,6 +8,7 @@ use crate::cri::wire::v1::ContainerEventType;
 use crate::model::{self, Error, Result};
 use crate::sys::clock::now;
 
+use super::bandwidth::bandwidth;
 use super::namespaces::PinRequest;
 use super::network::AttachRequest;
 use super::record::{Attachment, Config, Mode, Phase, Record};
@@ -26,7 +27,7 @@ where
     ///
     /// # Errors
     /// `AlreadyExists`: one of the same identity was stopped and waits for its removal. `InvalidArgument`: its handler is
-    /// not configured.
+    /// not configured, or adds an annotation that means nothing.
     ///
     /// Cancel safety: the sandbox is made all the same; the caller's retry gets it.
     pub(in crate::cri) async fn run(&self, config: Config) -> Result<String> {
@@ -55,6 +56,7 @@ where
             };
         }
         config.handler = self.handlers.load().get(&config.runtime_handler)?.clone();
+        bandwidth(&config.handler.annotations(&config.annotations))?;
         if config.namespaces.user.is_some() {
             let refused = |why| {
                 let text =
@@ -138,7 +140,7 @@ where
                 self.push_detach(record, undo);
             }
             step("adapter.run.network");
-            record.ips = self.network.attach(attach_request(record, &dir)).await?;
+            record.ips = self.network.attach(attach_request(record, &dir)?).await?;
             step("adapter.run.attached");
         }
 
@@ -180,17 +182,19 @@ where
     }
 }
 
-fn attach_request(record: &Record, dir: &Path) -> AttachRequest {
-    AttachRequest {
+fn attach_request(record: &Record, dir: &Path) -> Result<AttachRequest> {
+    let annotations = record.config.handler.annotations(&record.config.annotations);
+    Ok(AttachRequest {
         id: record.id.clone(),
         netns: dir.join("net"),
         key: record.config.key.clone(),
         ports: record.config.ports.clone(),
         dns: record.config.dns.clone(),
         cgroup_parent: record.config.cgroup_parent.clone(),
-        annotations: record.config.handler.annotations(&record.config.annotations),
+        bandwidth: bandwidth(&annotations)?,
+        annotations,
         conf_dir: record.config.handler.cni_conf_dir.clone(),
-    }
+    })
 }
 
 /// Makes a sandbox's directory. Others may pass, since containers of any user read files in it, but not list it.
