@@ -1,5 +1,5 @@
-//! Generates types, clients and servers from `proto/`: CRI, with the descriptor the tests compare, and our admin
-//! service.
+//! Generates types, clients and servers from `proto/`: CRI and our admin service, with the descriptors that reflection
+//! answers from and the tests compare.
 
 use std::{env, error::Error, path::PathBuf};
 
@@ -10,6 +10,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .btree_map(".")
         .file_descriptor_set_path(out.join("cri-v1.bin"))
         .compile_protos(&["proto/runtime/v1/api.proto"], &["proto"])?;
-    tonic_prost_build::configure().compile_protos(&["proto/coracle/admin/v1/admin.proto"], &["proto"])?;
+    tonic_prost_build::configure()
+        .file_descriptor_set_path(out.join("admin-v1.bin"))
+        .compile_protos(&["proto/coracle/admin/v1/admin.proto"], &["proto"])?;
     Ok(())
 }

@@ -8,7 +8,7 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly NAMES=(cri-tools cni-plugins kubelet bench repeater chart)
+readonly NAMES=(cri-tools cni-plugins kubelet bench repeater chart grpcurl)
 
 # pinned NAME: the version of the module that NAME exists for.
 pinned() {
@@ -18,6 +18,7 @@ pinned() {
 	kubelet) module_version "$1" k8s.io/kubernetes ;;
 	bench) module_version "$1" k8s.io/cri-api ;;
 	repeater) module_version "$1" google.golang.org/grpc ;;
+	grpcurl) module_version "$1" github.com/fullstorydev/grpcurl ;;
 	chart) module_version "$1" helm.sh/helm/v4 ;;
 	*) die "no such tool: $1 (there are: ${NAMES[*]})" ;;
 	esac
@@ -46,6 +47,8 @@ build_cri_tools() {
 }
 
 build_cni_plugins() { go build -trimpath -ldflags '-s -w' -o "$1/" tool; }
+
+build_grpcurl() { go build -trimpath -ldflags '-s -w' -o "$1/" tool; }
 
 build_kubelet() {
 	local version stamp='-s -w' package

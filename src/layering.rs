@@ -56,7 +56,14 @@ const DOORS: &[(&[&str], &[&str])] = &[
     (&["libseccomp"], &["src/monitor/seccomp.rs"]),
     (&["oci_client", "reqwest"], &["src/image/registry"]),
     (
-        &["tonic", "tonic_prost", "tonic_health", "tower", "k8s_cri"],
+        &[
+            "tonic",
+            "tonic_prost",
+            "tonic_health",
+            "tonic_reflection",
+            "tower",
+            "k8s_cri",
+        ],
         &["src/cri/", "src/app", "src/cli"],
     ),
     (&["redb"], &["src/state/"]),

@@ -44,6 +44,7 @@ mod pods;
 mod process;
 mod pulls;
 mod pulls_refused;
+mod reflection;
 mod refusals;
 mod reload;
 mod resources;
@@ -101,6 +102,7 @@ fn tests() -> Vec<Trial> {
         hostile_images::tests(),
         pulls::tests(),
         pulls_refused::tests(),
+        reflection::tests(),
         refusals::tests(),
         attacks::tests(),
         restart::tests(),

@@ -54,7 +54,7 @@ cargo_tests() {
 
 # test_environment NAME: builds and exports what tests that start the daemon themselves need; their logs go to logs/NAME.
 test_environment() {
-	hack/tools.sh cni-plugins cri-tools
+	hack/tools.sh cni-plugins cri-tools grpcurl
 	unpacked docker-registry >/dev/null
 	CORACLE_CNI_BIN=$(hack/tools.sh --dir cni-plugins)
 	CORACLE_E2E_LOGS=$CACHE/logs/$1

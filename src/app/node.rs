@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::admin::AdminService;
+use super::admin::{AdminService, FILE_DESCRIPTOR_SET};
 use super::check::{Daemon, Look};
 use super::driver;
 use super::dump::Dump;
@@ -106,7 +106,8 @@ impl Node {
     pub(super) fn services(&self) -> Services {
         let adapter = Arc::new(self.adapter.clone());
         let admin = self.admin.clone().into_server();
-        Services::new(Arc::clone(&adapter), adapter).with(|routes| routes.add_service(admin))
+        Services::new(Arc::clone(&adapter), adapter)
+            .with(FILE_DESCRIPTOR_SET, |routes| routes.add_service(admin))
     }
 
     /// The calls of the reduced API.

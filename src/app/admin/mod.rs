@@ -32,6 +32,9 @@ pub mod wire {
     tonic::include_proto!("coracle.admin.v1");
 }
 
+/// Describes package `coracle.admin.v1` as an encoded `google.protobuf.FileDescriptorSet`.
+pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("admin-v1");
+
 /// Bytes of an archive in one message of an import.
 pub const ARCHIVE_PIECE: usize = 1 << 20;
 

@@ -1,11 +1,12 @@
 //! The gRPC server: which services, on which socket, for how long.
 //!
-//! Puts together the two CRI services, their v1alpha2 names, gRPC health, one log line for each call, and an
-//! orderly end. What the services do is none of its business.
+//! Puts together the two CRI services, their v1alpha2 names, gRPC health and reflection, one log line for each call, and
+//! an orderly end. What the services do is none of its business.
 
 mod connection;
 mod methods;
 mod outcome;
+mod reflection;
 mod socket;
 
 use std::{convert::Infallible, fmt, pin::pin, sync::Arc, time::Duration};
@@ -24,7 +25,7 @@ pub use socket::{BindError, bind};
 use crate::cri::{
     v1alpha2::V1Alpha2Layer,
     wire::{
-        MAX_MESSAGE_BYTES,
+        FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES,
         v1::{
             image_service_server::{ImageService, ImageServiceServer},
             runtime_service_server::{RuntimeService, RuntimeServiceServer},
@@ -32,13 +33,15 @@ use crate::cri::{
     },
 };
 
-/// What a server serves: the CRI services, gRPC health, and what is added to them.
+/// What a server serves: the CRI services, gRPC health, what is added to them, and reflection, which tells of all these.
 #[derive(Clone)]
 pub struct Services {
     routes: Routes,
     health: HealthReporter,
     /// What health knows by name; "" is the server as a whole.
     names: Vec<&'static str>,
+    /// What reflection tells of.
+    descriptors: Vec<&'static [u8]>,
 }
 
 impl Services {
@@ -58,12 +61,14 @@ impl Services {
                 .add_service(images),
             health,
             names: vec!["", RuntimeServiceServer::<R>::NAME, ImageServiceServer::<I>::NAME],
+            descriptors: vec![FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET],
         }
     }
 
-    /// Serves more on the same socket: what `add` puts beside the routes.
+    /// Serves more on the same socket: what `add` puts beside the routes, and an encoded descriptor set tells of.
     #[must_use]
-    pub fn with(self, add: impl FnOnce(Routes) -> Routes) -> Self {
+    pub fn with(mut self, descriptor: &'static [u8], add: impl FnOnce(Routes) -> Routes) -> Self {
+        self.descriptors.push(descriptor);
         let routes = add(self.routes);
         Self { routes, ..self }
     }
@@ -104,7 +109,7 @@ pub async fn serve(
     let server = Server::builder()
         .layer(outcome::OutcomeLayer)
         .layer(V1Alpha2Layer)
-        .add_routes(services.routes.clone())
+        .add_routes(reflection::with(services.routes.clone(), &services.descriptors))
         .serve_with_incoming_shutdown(connection::accepted(listener, cut.clone()), async {
             shutdown.await;
             services.report(ServingStatus::NotServing).await;
