@@ -41,7 +41,7 @@ async fn models(daemon: &Daemon) -> String {
 }
 
 /// Fields that `k8s_cri` does not know yet are set in our own definition.
-fn mount(image: &str, sub_path: &str) -> ours::Mount {
+pub(crate) fn mount(image: &str, sub_path: &str) -> ours::Mount {
     ours::Mount {
         container_path: "/volume".to_owned(),
         image: Some(ours::ImageSpec {
@@ -54,24 +54,34 @@ fn mount(image: &str, sub_path: &str) -> ours::Mount {
 }
 
 /// Creates a container with one mount.
-async fn create<'a>(
+pub(crate) async fn create<'a>(
     pod: &Pod<'a>,
     name: &str,
     command: &[&str],
     mount: ours::Mount,
 ) -> Result<Made<'a>, tonic::Status> {
+    create_ours(pod, name, command, |config| config.mounts = vec![mount]).await
+}
+
+/// Creates a container whose configuration has fields that `k8s_cri` does not know yet.
+pub(crate) async fn create_ours<'a>(
+    pod: &Pod<'a>,
+    name: &str,
+    command: &[&str],
+    change: impl FnOnce(&mut ours::ContainerConfig),
+) -> Result<Made<'a>, tonic::Status> {
     let config = pod.container_config(name, command);
     let log = pod.logs().join(&config.log_path);
     let bytes = pod.create_request(config).encode_to_vec();
     let mut request = ours::CreateContainerRequest::decode(bytes.as_slice()).unwrap();
-    request.config.as_mut().unwrap().mounts = vec![mount];
+    change(request.config.as_mut().unwrap());
     let mut client = ours::runtime_service_client::RuntimeServiceClient::new(pod.daemon.channel());
     let answer = client.create_container(request).await?;
     Ok(Made::adopted(pod.daemon, &answer.into_inner().container_id, &log))
 }
 
 /// What a command prints that runs with one mount.
-async fn output(pod: &Pod<'_>, name: &str, command: &[&str], mount: ours::Mount) -> String {
+pub(crate) async fn output(pod: &Pod<'_>, name: &str, command: &[&str], mount: ours::Mount) -> String {
     let container = create(pod, name, command, mount).await.unwrap();
     container.start().await;
     container.exited().await;

@@ -14,6 +14,7 @@
 mod harness;
 
 mod api;
+mod artifacts;
 mod attach;
 mod attacks;
 mod cdi;
@@ -98,6 +99,7 @@ fn tests() -> Vec<Trial> {
         holes::tests(),
         escapes::tests(),
         image_volumes::tests(),
+        artifacts::tests(),
         userns::tests(),
         hostile_images::tests(),
         pulls::tests(),

@@ -117,6 +117,12 @@ impl Core {
             .images
             .find(name)?
             .ok_or_else(|| Error::not_found(format!("image {name} is not in the store")))
+            .and_then(|image| match &image.artifact {
+                None => Ok(image),
+                Some(kind) => Err(Error::invalid(format!(
+                    "image {name} is an artifact of type {kind:?}: it can be mounted as a volume, and not run"
+                ))),
+            })
     }
 
     async fn plan(&self, id: &str, config: &ContainerConfig, image: &ImageRecord) -> Result<Plan> {

@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::PullProgress;
+use super::artifact::{Form, Piece, archive};
 use super::blocking::blocking;
 use super::content::Content;
 use super::digest::{Digest, Hash};
@@ -41,6 +42,14 @@ struct Wanted {
     index: usize,
     blob: Descriptor,
     layer: LayerRef,
+    form: Form,
+}
+
+impl Wanted {
+    /// Whether nothing below counts: an artifact's pieces hide nothing of each other.
+    fn is_bottom(&self) -> bool {
+        self.index == 0 || self.form != Form::Layer
+    }
 }
 
 /// How a layer was come by.
@@ -55,13 +64,18 @@ impl Fetcher {
     pub(super) async fn fetch(
         &self,
         source: Arc<Content>,
-        wanted: Vec<(Descriptor, LayerRef)>,
+        wanted: Vec<Piece>,
         progress: &watch::Sender<PullProgress>,
     ) -> Result<Vec<Arc<Layer>>, ImageError> {
         let mut wanted: Vec<_> = wanted
             .into_iter()
             .enumerate()
-            .map(|(index, (blob, layer))| Wanted { index, blob, layer })
+            .map(|(index, Piece { blob, layer, form })| Wanted {
+                index,
+                blob,
+                layer,
+                form,
+            })
             .collect();
         let refs: Vec<_> = wanted.iter().map(|w| w.layer.clone()).collect();
         let mut brought: Vec<_> = refs.iter().map(|_| None).collect();
@@ -147,10 +161,9 @@ impl Fetcher {
         let _underway = telemetry::begin(Stage::Layer);
         let staging = self.layers.stage()?;
         let (sender, receiver) = mpsc::channel(PARTS_AHEAD);
-        let (limits, blob, diff_id) = (self.limits, wanted.blob.clone(), wanted.layer.diff_id.clone());
-        let bottom = wanted.index == 0;
+        let (limits, unpacked) = (self.limits, wanted.clone());
         // Ends when the sender goes: the thread never outlives an abandoned pull for long.
-        let unpacked = blocking(move || unpack_from(receiver, staging, &blob, &diff_id, limits, bottom));
+        let unpacked = blocking(move || unpack_from(receiver, staging, &unpacked, limits));
         let index = wanted.index;
         let sent = source.send(&wanted.blob, self.timeout, sender, |received| {
             progress.send_modify(|p| p.receive(index, received));
@@ -211,18 +224,24 @@ fn layer_error(blob: &Descriptor, source: UnpackError) -> ImageError {
 fn unpack_from(
     receiver: mpsc::Receiver<Bytes>,
     staging: Staging,
-    blob: &Descriptor,
-    diff_id: &str,
+    wanted: &Wanted,
     limits: Limits,
-    bottom: bool,
 ) -> Result<(Staging, LayerFacts, Pending), ImageError> {
+    let Wanted {
+        blob, layer, form, ..
+    } = wanted;
     let mut packed = Packed::new(receiver, blob);
     let request = Request {
         staging: staging.path(),
         limits,
-        bottom,
+        bottom: wanted.is_bottom(),
     };
-    let result = unpack(&mut packed, request);
+    let result = match form {
+        Form::Layer | Form::Directory => unpack(&mut packed, request),
+        Form::File(name) => archive(&mut packed, name, blob.size)
+            .map_err(UnpackError::Read)
+            .and_then(|archive| unpack(archive, request)),
+    };
     if matches!(
         result,
         Err(UnpackError::Write { .. } | UnpackError::TooLarge { .. })
@@ -231,11 +250,16 @@ fn unpack_from(
     }
     // Broken content is most often other content than was promised: say that first.
     packed.check(blob)?;
-    let (facts, pending) = result.map_err(|e| layer_error(blob, e))?;
-    if facts.diff_id != diff_id && !planted("inflated-digest") {
+    let (mut facts, pending) = result.map_err(|e| layer_error(blob, e))?;
+    let diff_id = &layer.diff_id;
+    if *form != Form::Layer {
+        // Nobody said what the archive would be: the blob's digest has held all of it.
+        facts.diff_id.clone_from(diff_id);
+    }
+    if facts.diff_id != *diff_id && !planted("inflated-digest") {
         return Err(ImageError::Mismatch {
             what: format!("inflated digest of layer {}", blob.digest),
-            expected: diff_id.to_owned(),
+            expected: diff_id.clone(),
             received: facts.diff_id,
         });
     }

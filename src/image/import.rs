@@ -35,8 +35,12 @@ pub(super) struct Archive {
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub names: Vec<Name>,
+    /// Digest of what the file's index names, where it has one: a manifest, or an index of its own.
+    pub top: Option<Digest>,
     /// Digest of the manifest, where the file has one.
     pub manifest: Option<Digest>,
+    /// The type of an artifact.
+    pub artifact: Option<String>,
     pub config: Descriptor,
     pub layers: Vec<Descriptor>,
     pub content: Content,
@@ -158,10 +162,19 @@ impl Archive {
             let bytes = self.blob(&entry)?;
             match Document::parse(&bytes)? {
                 Document::Index(inner) => entry = choose(&inner, platform)?.clone(),
-                Document::Manifest { config, layers } => {
+                Document::Manifest {
+                    config,
+                    layers,
+                    artifact,
+                } => {
                     return Ok(Candidate {
                         names: name.into_iter().collect(),
-                        manifest: Some(top),
+                        top: Some(top),
+                        manifest: Some(match &artifact {
+                            None => entry.digest,
+                            Some(_) => Digest::of(&bytes),
+                        }),
+                        artifact,
                         config,
                         layers,
                         content: self.content(HashMap::new())?,
@@ -201,7 +214,9 @@ impl Archive {
         let tags: Result<Vec<_>, _> = tags.iter().map(|tag| Name::parse(tag)).collect();
         Ok(Candidate {
             names: tags?,
+            top: None,
             manifest: None,
+            artifact: None,
             config,
             layers: layers?,
             content: self.content(names)?,

@@ -10,7 +10,7 @@ use crate::model::Result;
 use super::blocking::blocking;
 use super::error::ImageError;
 use super::merged::{Directory, Found};
-use super::snapshot::empty_layer;
+use super::snapshot::empty_layers;
 use super::{ImageRecord, Images};
 
 /// Larger files of an image are not read for the caller.
@@ -24,7 +24,8 @@ impl Images {
     pub fn mounted_layers(&self, image: &ImageRecord) -> Result<Vec<PathBuf>> {
         let mut lower = self.rootfs_layers(image)?;
         if lower.len() == 1 {
-            lower.push(empty_layer(&self.inner.settings.root));
+            let empty = empty_layers(&self.inner.settings.root);
+            lower.extend(empty.into_iter().find(|other| *other != lower[0]));
         }
         Ok(lower)
     }

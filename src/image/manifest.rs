@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Platform;
+use super::artifact::is_archive;
 use super::digest::Digest;
 use crate::sys::planted;
 
@@ -51,10 +52,11 @@ pub(super) struct DescriptorPlatform {
 pub(super) enum Document {
     /// Images for several platforms, or several images.
     Index(Vec<Descriptor>),
-    /// One image: its configuration, and its layers, lowest first.
+    /// One image: its configuration, and its layers, lowest first. Or an artifact, which is of a type, and its blobs.
     Manifest {
         config: Descriptor,
         layers: Vec<Descriptor>,
+        artifact: Option<String>,
     },
 }
 
@@ -86,6 +88,8 @@ struct Raw {
     schema_version: Option<u64>,
     #[serde(default)]
     media_type: Option<String>,
+    #[serde(default)]
+    artifact_type: Option<String>,
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
     manifests: Option<Vec<Descriptor>>,
@@ -117,23 +121,41 @@ impl Document {
                 other => refuse(&format!("it is an index and says {other:?}")),
             },
             (None, Some(config), Some(layers)) => match stated {
-                "" | OCI_MANIFEST | DOCKER_MANIFEST => Document::manifest(config, layers),
+                "" | OCI_MANIFEST | DOCKER_MANIFEST => {
+                    Document::manifest(config, layers, raw.artifact_type.unwrap_or_default())
+                }
                 other => refuse(&format!("it is a manifest and says {other:?}")),
             },
             _ => refuse("it is neither a manifest nor an index"),
         }
     }
 
-    fn manifest(config: Descriptor, layers: Vec<Descriptor>) -> Result<Document, ManifestError> {
-        if ![OCI_CONFIG, DOCKER_CONFIG].contains(&config.media_type.as_str()) {
-            let what = format!("it is no container image but {:?}", config.media_type);
+    fn manifest(
+        config: Descriptor,
+        layers: Vec<Descriptor>,
+        artifact_type: String,
+    ) -> Result<Document, ManifestError> {
+        if config.media_type.is_empty() {
+            let what = "it does not say what its configuration is".to_owned();
             return Err(ManifestError::Refused(what));
         }
+        // An image may say a type too: what it is made of tells.
+        let image = [OCI_CONFIG, DOCKER_CONFIG].contains(&config.media_type.as_str())
+            && (artifact_type.is_empty() || layers.iter().all(|layer| is_archive(&layer.media_type)));
+        let artifact = match (image, artifact_type.is_empty()) {
+            (true, _) => None,
+            (false, true) => Some(config.media_type.clone()),
+            (false, false) => Some(artifact_type),
+        };
         if layers.len() > MAX_LAYERS {
             let what = format!("it has {} layers, more than {MAX_LAYERS}", layers.len());
             return Err(ManifestError::Refused(what));
         }
-        Ok(Document::Manifest { config, layers })
+        Ok(Document::Manifest {
+            config,
+            layers,
+            artifact,
+        })
     }
 }
 
@@ -259,10 +281,40 @@ mod tests {
         refused(json!({"schemaVersion": 2, "manifests": [], "layers": []}));
         refused(json!({"mediaType": OCI_INDEX, "config": config, "layers": []}));
         refused(json!({"mediaType": OCI_MANIFEST, "manifests": []}));
-        refused(json!({"config": blob("application/vnd.cncf.helm.config.v1+json"), "layers": []}));
+        refused(json!({"config": blob(""), "layers": []}));
         refused(json!({"config": {"mediaType": OCI_CONFIG, "size": 2, "digest": "sha256:12"}, "layers": []}));
         refused(
             json!({"config": {"mediaType": OCI_CONFIG, "size": -2, "digest": config["digest"]}, "layers": []}),
+        );
+    }
+
+    #[test]
+    fn a_manifest_is_an_image_or_an_artifact_of_a_type() {
+        let blob = |kind: &str| json!({"mediaType": kind, "size": 2, "digest": format!("sha256:{}", "0".repeat(64))});
+        let check = |kind: &str, config: &str, layer: &str, expected: Option<&str>| {
+            let text = json!({"artifactType": kind, "config": blob(config), "layers": [blob(layer)]});
+            let document = Document::parse(text.to_string().as_bytes()).unwrap();
+            let Document::Manifest { artifact, .. } = document else {
+                panic!("{document:?}");
+            };
+            assert_eq!(artifact.as_deref(), expected, "{kind} {config} {layer}");
+        };
+        const GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+
+        check("", OCI_CONFIG, "application/vnd.oci.image.layer.v1.tar", None);
+        check("a/b", DOCKER_CONFIG, GZIP, None);
+        check("a/b", OCI_CONFIG, "text/plain", Some("a/b"));
+        check(
+            "a/b",
+            "application/vnd.oci.empty.v1+json",
+            "text/plain",
+            Some("a/b"),
+        );
+        check(
+            "",
+            "application/vnd.cncf.helm.config.v1+json",
+            GZIP,
+            Some("application/vnd.cncf.helm.config.v1+json"),
         );
     }
 }

@@ -3,6 +3,7 @@
 //! Mounts nothing: a [`Snapshot`] names directories, and whoever runs the container mounts them in a mount namespace of
 //! its own. Runs no process.
 
+mod artifact;
 mod attributes_sum;
 mod audit;
 mod blocking;

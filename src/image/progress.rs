@@ -23,8 +23,8 @@ pub struct LayerProgress {
 }
 
 impl PullProgress {
-    pub(super) fn of(layers: &[Descriptor]) -> PullProgress {
-        let layers = layers.iter().map(|layer| LayerProgress {
+    pub(super) fn of<'a>(layers: impl Iterator<Item = &'a Descriptor>) -> PullProgress {
+        let layers = layers.map(|layer| LayerProgress {
             digest: layer.digest.to_string(),
             total: layer.size,
             ..LayerProgress::default()

@@ -6,6 +6,7 @@ use std::time::Instant;
 use oci_spec::image::ImageConfiguration;
 use tokio::sync::watch;
 
+use super::artifact::{self, Form, Piece};
 use super::blocking::blocking;
 use super::content::Content;
 use super::credentials::Keyring;
@@ -40,6 +41,8 @@ pub(super) struct Described {
     pub manifest: Digest,
     pub config: Descriptor,
     pub layers: Vec<Descriptor>,
+    /// The type of an artifact.
+    pub artifact: Option<String>,
 }
 
 impl Puller {
@@ -94,14 +97,23 @@ impl Puller {
         let top = fetched.digest.clone();
         for _ in 0..MAX_NESTING {
             let entry = match Document::parse(&fetched.bytes)? {
-                Document::Manifest { config, layers } => {
-                    let manifest = fetched.digest;
+                Document::Manifest {
+                    config,
+                    layers,
+                    artifact,
+                } => {
+                    let manifest = match &artifact {
+                        None => fetched.digest,
+                        // Its id, whichever algorithm it was asked for by.
+                        Some(_) => Digest::of(&fetched.bytes),
+                    };
                     return Ok((
                         top,
                         Described {
                             manifest,
                             config,
                             layers,
+                            artifact,
                         },
                     ));
                 }
@@ -120,11 +132,23 @@ impl Puller {
         names: &[Name],
         progress: &watch::Sender<PullProgress>,
     ) -> Result<Arc<ImageRecord>, ImageError> {
-        let Described {
-            manifest,
-            config: blob,
-            layers: packed,
-        } = described;
+        match described.artifact.clone() {
+            None => self.bring_image(source, described, names, progress).await,
+            Some(kind) => {
+                self.bring_artifact(source, described, kind, names, progress)
+                    .await
+            }
+        }
+    }
+
+    async fn bring_image(
+        &self,
+        source: Arc<Content>,
+        described: Described,
+        names: &[Name],
+        progress: &watch::Sender<PullProgress>,
+    ) -> Result<Arc<ImageRecord>, ImageError> {
+        let (blob, packed) = (described.config, described.layers);
         let limit = self.settings.max_document_bytes;
         if blob.size > limit {
             let what = format!("image configuration {}", blob.digest);
@@ -142,22 +166,61 @@ impl Puller {
             );
             return Err(ManifestError::Refused(what).into());
         }
-        progress.send_replace(PullProgress::of(&packed));
-        let wanted = packed.into_iter().zip(layers.iter().cloned()).collect();
-        let held = self.fetcher.fetch(source, wanted, progress).await?;
+        let pieces = packed.into_iter().zip(layers).map(|(blob, layer)| Piece {
+            blob,
+            layer,
+            form: Form::Layer,
+        });
         let record = ImageRecord {
-            size: blob.size
-                + held
-                    .iter()
-                    .map(|layer: &Arc<Layer>| layer.facts().bytes)
-                    .sum::<u64>(),
             id,
-            repo_tags: Vec::new(),
-            repo_digests: Vec::new(),
-            manifest_digest: manifest.to_string(),
+            size: blob.size,
+            manifest_digest: described.manifest.to_string(),
             config,
+            ..ImageRecord::default()
+        };
+        self.fetch(source, pieces.collect(), record, names, progress)
+            .await
+    }
+
+    /// An artifact's configuration is often the same empty one: what tells one from another is the manifest.
+    async fn bring_artifact(
+        &self,
+        source: Arc<Content>,
+        described: Described,
+        kind: String,
+        names: &[Name],
+        progress: &watch::Sender<PullProgress>,
+    ) -> Result<Arc<ImageRecord>, ImageError> {
+        let manifest = described.manifest.to_string();
+        let record = ImageRecord {
+            id: manifest.clone(),
+            manifest_digest: manifest,
+            artifact: Some(kind),
+            ..ImageRecord::default()
+        };
+        let pieces = artifact::pieces(described.layers)?;
+        self.fetch(source, pieces, record, names, progress).await
+    }
+
+    /// Fetches what there is of it, and records it.
+    async fn fetch(
+        &self,
+        source: Arc<Content>,
+        pieces: Vec<Piece>,
+        record: ImageRecord,
+        names: &[Name],
+        progress: &watch::Sender<PullProgress>,
+    ) -> Result<Arc<ImageRecord>, ImageError> {
+        let blobs = || pieces.iter().map(|piece| &piece.blob);
+        progress.send_replace(PullProgress::of(blobs()));
+        let layers = pieces.iter().map(|piece| piece.layer.clone()).collect();
+        let held = self.fetcher.fetch(source, pieces, progress).await?;
+        let bytes = held.iter().map(|layer: &Arc<Layer>| layer.facts().bytes);
+        let record = ImageRecord {
+            size: record.size + bytes.sum::<u64>(),
             layers,
             created_at: now(),
+            ..record
         };
         self.index.add(record, names, held).await
     }

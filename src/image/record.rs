@@ -7,9 +7,9 @@ use crate::model::Image;
 use crate::state::Record;
 
 /// An image in the store. Cheap to hold: handed out behind an `Arc`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ImageRecord {
-    /// The digest of its configuration, `sha256:…`.
+    /// The digest of its configuration, `sha256:…`; of an artifact, that of its manifest.
     pub id: String,
     /// Names with a tag, sorted.
     pub repo_tags: Vec<String>,
@@ -21,6 +21,9 @@ pub struct ImageRecord {
     pub manifest_digest: String,
     /// The image's configuration.
     pub config: ImageConfiguration,
+    /// The type of an artifact, which is no image: its layers are files to mount, its configuration is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<String>,
     /// Its layers, lowest first.
     pub layers: Vec<LayerRef>,
     /// When it was pulled or imported first, nanoseconds since the epoch.

@@ -297,8 +297,8 @@ impl Images {
         let mut imported = Vec::new();
         for candidate in candidates {
             let mut names = candidate.names.clone();
-            if let Some(manifest) = &candidate.manifest {
-                names.extend(candidate.names.iter().map(|name| name.at(manifest)));
+            if let Some(top) = &candidate.top {
+                names.extend(candidate.names.iter().map(|name| name.at(top)));
             }
             let described = Described {
                 manifest: candidate
@@ -306,6 +306,7 @@ impl Images {
                     .unwrap_or_else(|| candidate.config.digest.clone()),
                 config: candidate.config,
                 layers: candidate.layers,
+                artifact: candidate.artifact,
             };
             let content = Arc::new(candidate.content);
             let image = puller.bring(content, described, &names, &progress).await?;

@@ -106,7 +106,9 @@ impl Snapshots {
             source,
         };
         make_private(&root.join("c")).map_err(fail)?;
-        make_private(&empty_layer(root)).map_err(fail)?;
+        for empty in empty_layers(root) {
+            make_private(&empty).map_err(fail)?;
+        }
         let (snapshots, halves) = Snapshots::look(root, layers).map_err(fail)?;
         for half in halves {
             tracing::warn!(path = %half.display(), "snapshot without description or layers is removed");
@@ -366,14 +368,14 @@ pub(super) fn lower_directories(root: &Path, layers: &[Arc<Layer>]) -> Vec<PathB
         }
     }
     if lower.is_empty() {
-        lower.push(empty_layer(root));
+        lower.push(empty_layers(root)[0].clone());
     }
     lower
 }
 
-/// A directory with nothing in it, to serve as a layer.
-pub(super) fn empty_layer(root: &Path) -> PathBuf {
-    root.join("empty")
+/// Directories with nothing in them, to serve as layers: overlay takes none twice.
+pub(super) fn empty_layers(root: &Path) -> [PathBuf; 2] {
+    ["empty", "void"].map(|name| root.join(name))
 }
 
 /// A container's id names a directory.

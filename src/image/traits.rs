@@ -40,11 +40,14 @@ impl ImageService for Images {
         };
         let mut info = BTreeMap::new();
         if request.verbose {
-            let value = serde_json::json!({
+            let mut value = serde_json::json!({
                 "chainID": record.chain_id(),
                 "manifestDigest": record.manifest_digest,
                 "imageSpec": record.config,
             });
+            if let Some(kind) = &record.artifact {
+                value["artifactType"] = kind.as_str().into();
+            }
             info.insert("info".to_owned(), value.to_string());
         }
         Ok(ImageStatusResponse {
