@@ -26,6 +26,7 @@ mod dump;
 mod escapes;
 mod events;
 mod exec;
+mod features;
 mod forward;
 mod handlers;
 mod holes;
@@ -96,6 +97,7 @@ fn tests() -> Vec<Trial> {
         process::tests(),
         handlers::tests(),
         resources::tests(),
+        features::tests(),
         holes::tests(),
         escapes::tests(),
         image_volumes::tests(),

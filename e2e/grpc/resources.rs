@@ -33,10 +33,10 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-const MEBI: i64 = 1024 * 1024;
+pub(crate) const MEBI: i64 = 1024 * 1024;
 
 /// The directory of a process's cgroup in the hierarchy that has `controller`.
-fn cgroup(pid: i32, controller: &str) -> PathBuf {
+pub(crate) fn cgroup(pid: i32, controller: &str) -> PathBuf {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     let mut fields = text.lines().map(|line| line.splitn(3, ':').collect::<Vec<_>>());
     let unified = hierarchies().len() == 1;
@@ -49,7 +49,7 @@ fn cgroup(pid: i32, controller: &str) -> PathBuf {
 }
 
 /// A value of the container's own cgroup: by its file's name in v1, and in v2.
-async fn value(container: &Made<'_>, controller: &str, v1: &str, v2: &str) -> String {
+pub(crate) async fn value(container: &Made<'_>, controller: &str, v1: &str, v2: &str) -> String {
     let directory = cgroup(container.pid().await, controller);
     let file = if hierarchies().len() == 1 { v2 } else { v1 };
     fs::read_to_string(directory.join(file))

@@ -74,7 +74,7 @@ where
             features: Some(v1::RuntimeFeatures {
                 supplemental_groups_policy: true,
                 user_namespaces_host_network: user_namespaces,
-                mount_options: false,
+                mount_options: true,
             }),
         })
     }

@@ -202,6 +202,36 @@ pub struct Mount {
     /// Further: the same for groups.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub gid_mappings: Vec<IdMapping>,
+    /// Further: what the mount itself forbids, beside what `readonly` does (CRI `Mount.mount_options`). Mounts below it
+    /// stay as they are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub flags: Vec<MountFlag>,
+}
+
+/// What a mount forbids, whatever its files allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MountFlag {
+    /// Programs are not run.
+    NoExec,
+    /// Set-user-ID bits and file capabilities do nothing.
+    NoSuid,
+    /// Device nodes are not opened.
+    NoDev,
+}
+
+impl MountFlag {
+    /// All there are.
+    pub const ALL: [MountFlag; 3] = [MountFlag::NoExec, MountFlag::NoSuid, MountFlag::NoDev];
+
+    /// Its name, as mount(8) has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            MountFlag::NoExec => "noexec",
+            MountFlag::NoSuid => "nosuid",
+            MountFlag::NoDev => "nodev",
+        }
+    }
 }
 
 /// How mounts made later, on either side, travel to the other. In JSON its number.

@@ -64,7 +64,7 @@ mod golden;
 pub use attach::AttachRequest;
 pub use config::{
     ContainerConfig, ContainerMetadata, Device, HugepageLimit, ImageSpec, KeyValue, LinuxContainerConfig,
-    LinuxContainerResources, Mount, MountPropagation, Namespace, Namespaces, Tags,
+    LinuxContainerResources, Mount, MountFlag, MountPropagation, Namespace, Namespaces, Tags,
 };
 pub use container::{
     CONTAINER_STATE_NAMES, Container, ContainerFilter, ContainerState, ContainerStateValue, ContainerStatus,

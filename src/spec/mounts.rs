@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Mount as OciMount;
 
-use crate::model::{Mount, MountPropagation, Namespace, UserNamespace};
+use crate::model::{Mount, MountFlag, MountPropagation, Namespace, UserNamespace};
 
 use super::Input;
 use super::added::AddedMount;
@@ -193,11 +193,12 @@ fn asked(input: &Input<'_>) -> Result<Vec<Wanted>, SpecError> {
             propagation: mount.propagation,
             idmap: !mount.uid_mappings.is_empty(),
             recursive: true,
-            flags: match image {
-                // Volumes of this kind hold files to be read, never programs.
-                true => vec!["noexec", "nosuid", "nodev"],
-                false => vec![],
-            },
+            // Volumes that are images hold files to be read, never programs.
+            flags: MountFlag::ALL
+                .into_iter()
+                .filter(|flag| image || mount.flags.contains(flag))
+                .map(MountFlag::name)
+                .collect(),
         });
     }
     for volume in input.volumes {

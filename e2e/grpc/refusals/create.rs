@@ -237,6 +237,26 @@ const REFUSED: &[(&str, Code, &str, Change)] = &[
             resources(c).hugepage_limits.push(v1::HugepageLimit::default());
         },
     ),
+    (
+        "less memory with swap than without",
+        INVALID,
+        "memory_swap_limit_in_bytes",
+        |c| {
+            resources(c).memory_limit_in_bytes = 64 << 20;
+            resources(c).memory_swap_limit_in_bytes = 32 << 20;
+        },
+    ),
+    (
+        "an ambient capability that is none",
+        INVALID,
+        "add_ambient",
+        |c| {
+            security(c).capabilities = Some(v1::Capability {
+                add_ambient_capabilities: vec!["NO_SUCH_THING".into()],
+                ..Default::default()
+            });
+        },
+    ),
     ("a file outside the cgroup", INVALID, "unified", |c| {
         resources(c).unified.insert("../memory.max".into(), "1".into());
     }),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::cri::sandbox::Mappings;
 use crate::cri::wire::v1;
-use crate::model::{Device, Error, ImageSpec, Kind, Mount, MountPropagation, Result};
+use crate::model::{Device, Error, ImageSpec, Mount, MountFlag, MountPropagation, Result};
 
 use super::image::image_spec;
 use super::user::{check_mount, mount_mappings};
@@ -13,7 +13,7 @@ use super::{absolute, known, no_nul};
 /// The model's mounts, of a container in this user namespace.
 ///
 /// # Errors
-/// `InvalidArgument` or `Unimplemented`, naming the mount's field.
+/// `InvalidArgument`, naming the mount's field.
 pub(super) fn mounts(from: Vec<v1::Mount>, user: Option<Mappings>) -> Result<Vec<Mount>> {
     from.into_iter()
         .enumerate()
@@ -22,7 +22,6 @@ pub(super) fn mounts(from: Vec<v1::Mount>, user: Option<Mappings>) -> Result<Vec
 }
 
 fn one(from: v1::Mount, user: Option<Mappings>, field: &str) -> Result<Mount> {
-    unsupported(&from, field)?;
     absolute(&from.container_path, &format!("{field}.container_path"))?;
     let image = image(&from, field)?;
     if image.is_none() {
@@ -52,6 +51,7 @@ fn one(from: v1::Mount, user: Option<Mappings>, field: &str) -> Result<Mount> {
         container_path: from.container_path,
         host_path: from.host_path,
         readonly: from.readonly,
+        flags: flags(&from.mount_options, field)?,
         image,
         image_sub_path: from.image_sub_path,
         propagation: match propagation {
@@ -90,15 +90,20 @@ fn image(from: &v1::Mount, field: &str) -> Result<Option<ImageSpec>> {
     Ok(Some(image_spec(image.clone())))
 }
 
-/// What cannot be honoured is refused, never passed over.
-fn unsupported(from: &v1::Mount, field: &str) -> Result<()> {
-    match from.mount_options.is_empty() {
-        true => Ok(()),
-        false => Err(Error::new(
-            Kind::Unimplemented,
-            format!("{field}.mount_options is not supported"),
-        )),
+/// The flags that Kubernetes lets a mount have, each once. What would allow more than the volume does is no option.
+fn flags(options: &[String], field: &str) -> Result<Vec<MountFlag>> {
+    let mut flags = vec![];
+    for (index, option) in options.iter().enumerate() {
+        let Some(flag) = MountFlag::ALL.into_iter().find(|flag| flag.name() == option) else {
+            return Err(Error::invalid(format!(
+                "{field}.mount_options[{index}] {option:?} is none of noexec, nosuid, nodev"
+            )));
+        };
+        if !flags.contains(&flag) {
+            flags.push(flag);
+        }
     }
+    Ok(flags)
 }
 
 /// The model's devices.

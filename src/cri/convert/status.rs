@@ -100,7 +100,7 @@ fn mount(from: Mount) -> v1::Mount {
         image_sub_path: from.image_sub_path,
         uid_mappings: from.uid_mappings.into_iter().map(user_mapping).collect(),
         gid_mappings: from.gid_mappings.into_iter().map(user_mapping).collect(),
-        ..v1::Mount::default()
+        mount_options: from.flags.iter().map(|flag| flag.name().to_owned()).collect(),
     }
 }
 

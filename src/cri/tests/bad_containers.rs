@@ -176,7 +176,6 @@ async fn create_container() {
 #[tokio::test]
 async fn create_container_with_bad_mounts() {
     let image = Some(v1::ImageSpec::default());
-    let unsupported = Code::Unimplemented;
     check_containers(vec![
         (
             mount(|m| m.container_path.clear()),
@@ -218,9 +217,9 @@ async fn create_container_with_bad_mounts() {
         ),
         (mount(|m| m.image = image), BAD, "mounts[0].image.image is empty"),
         (
-            mount(|m| m.mount_options = vec!["x".into()]),
-            unsupported,
-            "mounts[0].mount_options",
+            mount(|m| m.mount_options = vec!["noexec".into(), "exec".into()]),
+            BAD,
+            "mounts[0].mount_options[1] \"exec\" is none of noexec, nosuid, nodev",
         ),
         (
             mount(|m| m.uid_mappings = vec![Default::default()]),
