@@ -20,7 +20,6 @@ mod names;
 mod processes;
 mod random;
 mod reboot;
-mod results;
 mod upgrade;
 mod walk;
 mod world;
@@ -38,4 +37,12 @@ fn tests() -> Vec<Trial> {
         .into_iter()
         .flatten()
         .collect()
+}
+
+/// The number that all random choices of a run come from: the environment's, else one of the clock.
+pub(crate) fn seed() -> u64 {
+    match std::env::var("CORACLE_SEED") {
+        Ok(text) => text.parse().expect("CORACLE_SEED is a number"),
+        Err(_) => rand::random::<u32>().into(),
+    }
 }

@@ -15,12 +15,12 @@ use serde_json::json;
 
 use crate::caller::Caller;
 use crate::harness::registry::Registry;
+use crate::harness::results;
 use crate::harness::trials;
 use crate::lane::Lane;
 use crate::life::{Fate, Kind, Life, Victim};
 use crate::names::Names;
 use crate::processes::{self, Role, slay};
-use crate::results;
 use crate::world::{left, world};
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -42,7 +42,7 @@ struct Field<'a> {
 }
 
 async fn nothing_is_lost_when_processes_are_killed_at_random_under_load() {
-    let seed = results::seed();
+    let seed = crate::seed();
     let wanted = std::env::var("CORACLE_FAULTS_KILLS").map_or(KILLS, |text| text.parse().unwrap());
     let registry = Registry::start().await;
     let lane = Lane::open("random").await;
@@ -70,6 +70,7 @@ async fn nothing_is_lost_when_processes_are_killed_at_random_under_load() {
         .map(|(v, n)| (format!("{v:?}").to_lowercase(), *n))
         .collect();
     results::write(
+        "faults",
         "random",
         json!({"seed": seed, "pods": PODS, "lives": lived, "kills": killed, "by": by, "losses": losses.len()}),
     );

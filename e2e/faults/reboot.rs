@@ -8,10 +8,10 @@ use crate::caller::Caller;
 use crate::harness::daemon::Place;
 use crate::harness::node::remove_cgroups;
 use crate::harness::pod::Pod;
+use crate::harness::results;
 use crate::harness::trials;
 use crate::lane::Lane;
 use crate::processes::{self, slay};
-use crate::results;
 use crate::world::{leases, left, world};
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -80,6 +80,7 @@ async fn after_a_reboot_everything_is_told_and_nothing_has_to_be_repaired() {
     assert!(about.is_empty(), "left: {about:#?}");
     assert!(left(&lane, &clean).await.is_empty());
     results::write(
+        "faults",
         "reboot",
         serde_json::json!({"pods": 2, "containers": ended.len(), "losses": 0}),
     );

@@ -14,11 +14,7 @@ if [ "${1-}" = --long ]; then
 	export CORACLE_FAULTS_LONG=1 CORACLE_FAULTS_KILLS=${CORACLE_FAULTS_KILLS:-500}
 fi
 test_environment faults
-CORACLE_FAULTS_RESULTS=$CACHE/results/faults.jsonl
-CORACLE_COMMIT=$(commit)
-export CORACLE_FAULTS_RESULTS CORACLE_COMMIT
-
 # One after the other: each has all processors to itself.
 cargo_tests "fault tests" --test faults -- --test-threads 1
-say "figures are in $CORACLE_FAULTS_RESULTS"
+say "figures are in $CORACLE_E2E_FIGURES"
 finish

@@ -18,12 +18,12 @@ use serde_json::json;
 
 use crate::caller::Caller;
 use crate::harness::registry::Registry;
+use crate::harness::results;
 use crate::harness::trials;
 use crate::lane::Lane;
 use crate::life::{Fate, Kind, Life, Victim};
 use crate::names::Names;
 use crate::processes::{self, Role, slay};
-use crate::results;
 use crate::world::{World, interfaces, leases, left, world};
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -82,7 +82,7 @@ struct Tally {
 
 async fn nothing_is_lost_or_left_wherever_a_process_is_killed() {
     let long = std::env::var_os("CORACLE_FAULTS_LONG").is_some();
-    let seed = results::seed();
+    let seed = crate::seed();
     let registry = Registry::start().await;
     let tally = Mutex::new(Tally::default());
     let first = Walker::open(&registry).await;
@@ -127,6 +127,7 @@ fn report(tally: &Tally, seed: u64, long: bool) {
         .map(|(v, n)| (format!("{v:?}").to_lowercase(), *n))
         .collect();
     results::write(
+        "faults",
         "walk",
         json!({
             "seed": seed, "long": long, "points": tally.walked.len(), "of": POINTS.len(), "kills": kills,

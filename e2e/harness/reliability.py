@@ -23,13 +23,16 @@ SUITES = [
      [("kills", "kills"), ("specs", "specs"), ("repeated", "calls made again")], "a kill every 5 s, every spec"),
     ("Networks of which three calls in ten fail", {"suite": "cni-churn"},
      [("pods", "pods"), ("calls", "plugin calls"), ("failed", "failed attempts")], "1,000 pods, every address back"),
+    ("Bad input: every field of every call", {"suite": "attacks"}, [("rows", "requests"), ("methods", "calls")], "every call"),
+    ("Hostile images, unpacked", {"suite": "hostile-images", "part": "unit tests"}, [("tests", "tests")], "each kind"),
+    ("Hostile images, pulled and run", {"suite": "hostile-images", "part": "gRPC tests"}, [("tests", "tests")], "each kind"),
     ("Soak", {"suite": "soak"}, [("minutes", "minutes"), ("pods", "pods"), ("restarts", "restarts")],
      "60 minutes in one run"),
     ("Planted faults", {"suite": "planted"}, [("faults", "faults")], "20 faults"),
 ]
 FUZZ_MINUTES = 30
 # Of these the largest run counts, not the sum: the same points are walked again, the same faults planted again.
-LARGEST = {"points", "faults", "specs"}
+LARGEST = {"points", "faults", "specs", "rows", "methods", "tests"}
 
 
 def lines(directory):
@@ -77,7 +80,7 @@ the suite could show.
 | --- | --- | --- | --- | --- | --- | --- |""")
     for title, wanted, figures, aim in SUITES:
         print(row(title, [r for r in runs if all(r.get(k) == v for k, v in wanted.items())], figures, aim))
-    known = {"faults", "power", "powercut", "critest-kills", "cni-churn", "soak", "planted", "fuzz"}
+    known = {"faults", "attacks", "hostile-images", "power", "powercut", "critest-kills", "cni-churn", "soak", "planted", "fuzz"}
     for suite in sorted({run.get("suite", "") for run in runs} - known):
         own = [run for run in runs if run.get("suite") == suite]
         fields = sorted({k for run in own for k, v in run.items() if isinstance(v, int) and not isinstance(v, bool)}

@@ -34,7 +34,8 @@ check() {
 # equal NAME WANTED GOT
 equal() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1: '$3' is not '$2'"; fi; }
 
-# cargo_tests NAME ARG...: runs cargo test and counts what its harness counted.
+# cargo_tests NAME ARG...: runs cargo test and counts what its harness counted. With HOSTILE, a pattern of names, those tests
+# are recorded as the ones of images made to harm.
 cargo_tests() {
 	local name=$1 log rc=0 passed failed
 	shift
@@ -49,6 +50,7 @@ cargo_tests() {
 		[ "$failed" != 0 ] || fail "$name"
 		grep -vE '^test .* \.\.\. ok$|^ +Compiling ' "$log" | tail -n 80 >&2
 	fi
+	[ -z "${HOSTILE-}" ] || record hostile hostile-images "\"part\":\"$name\",\"tests\":$(grep -cE "^test ($HOSTILE).* ok$" "$log" || true),\"losses\":$(grep -cE "^test ($HOSTILE).* FAILED$" "$log" || true)"
 	rm -f "$log"
 }
 
@@ -59,8 +61,10 @@ test_environment() {
 	CORACLE_CNI_BIN=$(hack/tools.sh --dir cni-plugins)
 	CORACLE_E2E_LOGS=$CACHE/logs/$1
 	CORACLE_CACHE=$CACHE
+	CORACLE_E2E_FIGURES=$CACHE/results
+	CORACLE_COMMIT=$(commit)
 	rm -rf "$CORACLE_E2E_LOGS"
-	export CORACLE_CACHE CORACLE_CNI_BIN CORACLE_E2E_LOGS
+	export CORACLE_CACHE CORACLE_CNI_BIN CORACLE_E2E_LOGS CORACLE_E2E_FIGURES CORACLE_COMMIT
 }
 
 # commit: that of the checkout.

@@ -8,6 +8,7 @@ pub(crate) mod image;
 pub(crate) mod node;
 pub(crate) mod pod;
 pub(crate) mod registry;
+pub(crate) mod results;
 pub(crate) mod stage;
 pub(crate) mod tricky;
 pub(crate) mod websocket;

@@ -7,13 +7,13 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-/// Appends a line about one run of one test.
-pub(crate) fn write(test: &str, figures: Value) {
-    let Some(file) = std::env::var_os("CORACLE_FAULTS_RESULTS").map(PathBuf::from) else {
+/// Appends a line about one run of one test to the suite's file, where the environment names a directory for them.
+pub(crate) fn write(suite: &str, test: &str, figures: Value) {
+    let Some(directory) = std::env::var_os("CORACLE_E2E_FIGURES").map(PathBuf::from) else {
         return;
     };
     let mut line = json!({
-        "suite": "faults",
+        "suite": suite,
         "test": test,
         "commit": std::env::var("CORACLE_COMMIT").unwrap_or_default(),
         "date": date(),
@@ -21,17 +21,10 @@ pub(crate) fn write(test: &str, figures: Value) {
     if let (Some(all), Some(figures)) = (line.as_object_mut(), figures.as_object()) {
         all.extend(figures.clone());
     }
-    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::create_dir_all(&directory).unwrap();
+    let file = directory.join(format!("{suite}.jsonl"));
     let mut file = File::options().create(true).append(true).open(file).unwrap();
     writeln!(file, "{line}").unwrap();
-}
-
-/// The number that all random choices of a run come from: the environment's, else one of the clock.
-pub(crate) fn seed() -> u64 {
-    match std::env::var("CORACLE_SEED") {
-        Ok(text) => text.parse().expect("CORACLE_SEED is a number"),
-        Err(_) => rand::random::<u32>().into(),
-    }
 }
 
 fn date() -> String {
