@@ -76,6 +76,15 @@ const DOORS: &[(&[&str], &[&str])] = &[
     (&["schemars"], &["src/model/", "src/api/"]),
     (&["serde_path_to_error"], &["src/api/decode.rs"]),
     (&["prometheus_client"], &["src/telemetry/meters.rs"]),
+    (
+        &[
+            "opentelemetry",
+            "opentelemetry_sdk",
+            "opentelemetry_otlp",
+            "tracing_opentelemetry",
+        ],
+        &["src/telemetry/traces/"],
+    ),
     (&["serde_saphyr"], &["src/spec/cdi/mod.rs"]),
 ];
 const UNSAFE_DOOR: &str = "src/sys/";

@@ -55,6 +55,7 @@ mod scarcity;
 mod stats;
 mod streaming;
 mod streams;
+mod traces;
 mod traffic;
 mod userns;
 
@@ -117,6 +118,7 @@ fn tests() -> Vec<Trial> {
         metrics::tests(),
         meters::tests(),
         streams::tests(),
+        traces::tests(),
         model::tests(),
         old_version::tests(),
         old_profiles::tests(),

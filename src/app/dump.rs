@@ -10,7 +10,7 @@ use super::readings::readings;
 use crate::config::Config;
 use crate::core::Core;
 use crate::sys::zygote::Zygote;
-use crate::telemetry;
+use crate::telemetry::{self, traces};
 
 /// What a dump is made of.
 #[derive(Clone, Debug)]
@@ -32,6 +32,11 @@ impl Dump {
             "configuration": configuration(&self.config),
             "adapter": self.adapter.dump(),
             "core": self.core.dump(),
+            "traces": traces::state().map(|state| json!({
+                "sent": state.sent,
+                "dropped": state.dropped,
+                "failing": state.failing,
+            })),
             "metrics": metrics.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>(),
         });
         format!("{told:#}\n")

@@ -27,7 +27,9 @@ use crate::api;
 use crate::config::{Config, Files};
 use crate::cri::server::{bind, serve as serve_grpc};
 use crate::monitor::zygote;
+use crate::sys::step;
 use crate::sys::zygote::{Zygote, ZygoteOptions};
+use crate::telemetry::traces;
 
 /// How long calls under way may take after the first signal.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -73,6 +75,10 @@ async fn in_order(
     zygote: Arc<Zygote>,
     shutdown: &Shutdown,
 ) -> Result<(), AppError> {
+    let traces = traces::start();
+    if traces.is_some() {
+        step::watch(traces::step);
+    }
     let node = Node::open(config, zygote).await?;
     let reloading = wishes.obey(config.clone(), files, node.live());
     let group = config.socket_group.as_deref().map(group_number).transpose()?;
@@ -107,6 +113,9 @@ async fn in_order(
     }
     drop(reloading);
     node.close().await;
+    if let Some(traces) = traces {
+        traces.stop().await;
+    }
     tracing::info!("ended; containers go on");
     Ok(served?)
 }

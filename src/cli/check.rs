@@ -60,7 +60,11 @@ async fn ask(options: &Options, settings: &Settings) -> Result<wire::CheckRespon
         return dial(options, &config).await;
     }
     // What a daemon would write to its log concerns the person now.
-    telemetry::init(telemetry::Wanted::at("warn"), telemetry::Format::Text)?;
+    telemetry::init(
+        telemetry::Wanted::at("warn"),
+        telemetry::Format::Text,
+        telemetry::Traced::Never,
+    )?;
     let request = Request {
         repair: options.repair,
         deep: options.deep,

@@ -170,7 +170,7 @@ fn serve(files: Files) -> Result<(), CliError> {
         LogFormat::Text => telemetry::Format::Text,
         LogFormat::Json => telemetry::Format::Json,
     };
-    telemetry::init(app::wanted(&config), format)?;
+    telemetry::init(app::wanted(&config), format, telemetry::Traced::AsAsked)?;
     app::serve(&config, files).map_err(CliError::from)
 }
 

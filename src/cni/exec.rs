@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 mod error;
 mod process;
@@ -20,7 +21,7 @@ pub(super) use error::excerpt;
 pub use error::{ExecError, PluginReport};
 
 use crate::sys::step;
-use crate::telemetry::{self, Stage};
+use crate::telemetry::{self, Stage, traces};
 use process::{Output, Running};
 
 /// How often, and after what pause, a plugin is tried that is being written at this moment.
@@ -143,7 +144,11 @@ impl Run<'_> {
     /// [`ExecError`], of which `Reported` is the plugin's own.
     pub(super) async fn plugin(&self, plugin: &str, config: &Value) -> Result<Vec<u8>, ExecError> {
         let (started, _underway) = (Instant::now(), telemetry::begin(Stage::Plugin));
-        let ran = self.run(started, plugin, config).await;
+        let span = traces::part(
+            "plugin",
+            &[("cni.plugin", plugin), ("cni.verb", self.verb.as_str())],
+        );
+        let ran = self.run(started, plugin, config).instrument(span).await;
         telemetry::plugin_ended(self.verb.as_str(), ran.is_ok(), started.elapsed());
         ran
     }

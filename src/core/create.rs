@@ -24,7 +24,7 @@ use crate::monitor::{MonitorClient, MonitorError};
 use crate::spec::{self, Output, Volume};
 use crate::sys::zygote::PinRequest;
 use crate::sys::{mount, step};
-use crate::telemetry::{self, Stage};
+use crate::telemetry::{self, Stage, traces};
 
 /// Where a container's standard streams go.
 #[derive(Debug, Default)]
@@ -73,6 +73,7 @@ impl Core {
         streams: Streams,
     ) -> Result<(String, Option<OwnedFd>)> {
         let _underway = telemetry::begin(Stage::Create);
+        traces::about("container.id", &id);
         let image = self.image_of(&config)?;
         // Everything that can be wrong with the request is found out before anything is made.
         let plan = self.plan(&id, &config, &image).await?;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::Core;
 use super::registry::{Live, Phase};
@@ -66,13 +67,14 @@ impl Core {
             grace: request.grace,
             closing: self.inner.closing.clone(),
         };
-        let task = self.inner.execs.spawn(async move {
+        let command = async move {
             let exit = run(&id, &live, request, end).await?;
             Ok(ExecResponse {
                 container_id: id,
                 exit_code: exit.code,
             })
-        });
+        };
+        let task = self.inner.execs.spawn(command.in_current_span());
         task.await
             .unwrap_or_else(|e| Err(Error::internal("exec ended badly").because(e)))
     }

@@ -47,6 +47,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::image::Images;
 use crate::model::{Error, Result};
@@ -191,7 +192,7 @@ impl Core {
         &self,
         call: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let task = self.inner.tasks.spawn(call);
+        let task = self.inner.tasks.spawn(call.in_current_span());
         task.await
             .unwrap_or_else(|e| Err(Error::internal("call ended badly").because(e)))
     }

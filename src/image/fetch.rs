@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use super::PullProgress;
 use super::artifact::{Form, Piece, archive};
@@ -21,7 +22,7 @@ use super::settle::settle;
 use super::staging::Staging;
 use super::unpack::{LayerFacts, Limits, Pending, Request, UnpackError, content, unpack};
 use crate::sys::planted;
-use crate::telemetry::{self, Stage};
+use crate::telemetry::{self, Stage, traces};
 
 /// Parts of a blob that wait for the unpacker: about a megabyte.
 const PARTS_AHEAD: usize = 16;
@@ -86,14 +87,16 @@ impl Fetcher {
         for layer in wanted {
             let permits = Arc::clone(&permits);
             let (fetcher, source, progress) = (self.clone(), Arc::clone(&source), progress.clone());
-            tasks.spawn(async move {
+            let span = traces::part("layer", &[("digest", layer.blob.digest.as_str())]);
+            let bring = async move {
                 let lost = |e: tokio::sync::AcquireError| ImageError::Task(e.to_string());
                 let _permit = permits.acquire_owned().await.map_err(lost)?;
                 let index = layer.index;
                 let brought = fetcher.layer(&source, &layer, &progress).await?;
                 progress.send_modify(|p| p.finish(index));
                 Ok::<_, ImageError>((index, brought))
-            });
+            };
+            tasks.spawn(bring.instrument(span).in_current_span());
         }
         while let Some(done) = tasks.join_next().await {
             let (index, layer) = done.map_err(|e| ImageError::Task(e.to_string()))??;

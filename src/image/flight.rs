@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::model::{Error, Kind, Result};
 
@@ -122,7 +123,7 @@ impl Flights {
         drop(under_way);
         let (flights, pull) = (self.clone(), pull(progress));
         self.tasks
-            .spawn(async move { flights.fly(key, &flight, pull, &outcome).await });
+            .spawn(async move { flights.fly(key, &flight, pull, &outcome).await }.in_current_span());
         ticket
     }
 

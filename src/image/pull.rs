@@ -22,7 +22,7 @@ use super::record::LayerRef;
 use super::registry::Repository;
 use super::{ImageRecord, PullProgress, Settings};
 use crate::sys::clock::now;
-use crate::telemetry::{self, Stage};
+use crate::telemetry::{self, Stage, traces};
 
 /// Indexes within indexes are followed so far.
 const MAX_NESTING: usize = 3;
@@ -54,6 +54,7 @@ impl Puller {
         progress: watch::Sender<PullProgress>,
     ) -> Result<Arc<ImageRecord>, ImageError> {
         let (began, _underway) = (Instant::now(), telemetry::begin(Stage::Pull));
+        traces::about("image.name", &name.to_string());
         let pulled = self.pull_now(name, keyring, progress).await;
         telemetry::pull_ended(pulled.is_ok(), began.elapsed());
         pulled

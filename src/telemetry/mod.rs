@@ -1,13 +1,16 @@
 //! Logs: what `tracing` events look like and where they go. What is worth an event is each module's own affair.
 //!
-//! Meters, what is counted and timed, are in `meters`; the address they are scraped from is in `scrape`.
+//! Meters, what is counted and timed, are in `meters`; the address they are scraped from is in `scrape`. Spans for those who
+//! follow a call through several programs are in `traces`.
 
 mod meters;
 mod scrape;
+pub mod traces;
 
 use std::io::{IsTerminal, stderr};
 use std::sync::OnceLock;
 
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Registry, fmt, registry, reload};
@@ -81,22 +84,39 @@ impl Wanted<'_> {
     }
 }
 
+/// Whether calls are to be traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traced {
+    /// Never: there are none.
+    Never,
+    /// When the environment asks for it.
+    AsAsked,
+}
+
 /// Sends events that are wanted to standard error, unless [`LOG_VARIABLE`] says otherwise. Once a process.
 ///
 /// # Errors
 /// Directives that make no sense, or a second call.
-pub fn init(wanted: Wanted<'_>, format: Format) -> Result<(), TelemetryError> {
+pub fn init(wanted: Wanted<'_>, format: Format, traced: Traced) -> Result<(), TelemetryError> {
     let filter = filter(&directives(wanted, variable().as_deref()))?;
     let (filter, handle) = reload::Layer::new(filter);
+    let filter = filter.and(filter_fn(|metadata| !traces::is_traced(metadata)));
     let lines = fmt::layer().with_writer(stderr);
     let lines = match format {
         Format::Text => lines.with_ansi(stderr().is_terminal()).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
-    let installed = registry().with(filter).with(lines).try_init();
+    let (spans, problem) = match traced {
+        Traced::Never => (None, None),
+        Traced::AsAsked => traces::layer(),
+    };
+    let installed = registry().with(lines.with_filter(filter)).with(spans).try_init();
     installed.map_err(TelemetryError::Install)?;
     // The logger is the first, and so is this.
     let _ = FILTER.set(handle);
+    if let Some(problem) = problem {
+        tracing::warn!("no traces: {problem}");
+    }
     Ok(())
 }
 

@@ -25,7 +25,11 @@ impl Session {
         match Offline::open(&config).await {
             Ok((offline, channel)) => {
                 // What the daemon would write to its log concerns the person now.
-                telemetry::init(telemetry::Wanted::at("warn"), telemetry::Format::Text)?;
+                telemetry::init(
+                    telemetry::Wanted::at("warn"),
+                    telemetry::Format::Text,
+                    telemetry::Traced::Never,
+                )?;
                 Ok(Session {
                     admin: admin(channel),
                     offline: Some(offline),

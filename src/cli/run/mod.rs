@@ -52,7 +52,11 @@ pub(super) struct Options {
 /// Runs the container; the code is its own, or 128 and the number of the signal that ended it.
 pub(super) async fn run(options: Options, settings: &Settings) -> Result<ExitCode, CliError> {
     let config = settings.load()?;
-    telemetry::init(telemetry::Wanted::at("warn"), telemetry::Format::Text)?;
+    telemetry::init(
+        telemetry::Wanted::at("warn"),
+        telemetry::Format::Text,
+        telemetry::Traced::Never,
+    )?;
     let (offline, channel) = Offline::open(&config).await?;
     let outcome = attended(&offline, Admin::new(channel), &config, options).await;
     offline.close().await;

@@ -326,5 +326,7 @@ impl<R: model::Events, P, N> Shared<R, P, N> {
 /// Runs blocking work of a sandbox off the threads that serve calls.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let lost = |error| Error::internal("blocking work ended").because(error);
+    let span = tracing::Span::current();
+    let work = move || span.in_scope(work);
     tokio::task::spawn_blocking(work).await.map_err(lost)?
 }

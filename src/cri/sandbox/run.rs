@@ -15,6 +15,7 @@ use super::record::{Attachment, Config, Mode, Phase, Record};
 use super::undo::Undo;
 use super::{Network, Pinner, Sandboxes, Shared, blocking, files};
 use crate::sys::{planted, step};
+use crate::telemetry::traces;
 
 impl<R, P, N> Sandboxes<R, P, N>
 where
@@ -46,6 +47,9 @@ where
 {
     async fn run(self: Arc<Self>, mut config: Config) -> Result<String> {
         let key = config.key.clone();
+        traces::about("k8s.pod.name", &key.name);
+        traces::about("k8s.namespace.name", &key.namespace);
+        traces::about("k8s.pod.uid", &key.uid);
         if let Some(known) = self.registry.by_key(&key) {
             return match known.record.phase {
                 Phase::Ready => Ok(known.record.id.clone()),

@@ -59,6 +59,20 @@ pub(super) fn method(path: &str) -> &'static str {
     known.copied().filter(|_| ours).unwrap_or(OTHER)
 }
 
+/// Whether a call that ends so was failed by the server, as OpenTelemetry's conventions for gRPC have it.
+pub(super) fn is_fault(code: tonic::Code) -> bool {
+    use tonic::Code;
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
+}
+
 /// A status code as the field writes it.
 pub(super) fn code(code: tonic::Code) -> &'static str {
     use tonic::Code;

@@ -1,4 +1,4 @@
-//! One span, one log line and one count for each call: what was asked, how it ended, how long it took. Never what was
+//! One span, one log line and one count for each call, and one span for traces: what was asked, how it ended, how long it took. Never what was
 //! in it.
 //!
 //! A call ends when its status is known: in the head of an answer that has no body, in the trailers of one
@@ -20,7 +20,7 @@ use tower::{Layer, Service};
 use tracing::{Instrument, Span};
 
 use super::methods;
-use crate::telemetry::{self, Stage, Underway};
+use crate::telemetry::{self, Stage, Underway, traces};
 
 /// Logs the outcome of every call.
 #[derive(Clone, Copy, Debug)]
@@ -54,10 +54,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let mut call = Call::begin(request.uri().path());
+        let mut call = Call::begin(request.uri().path(), request.headers());
         let answer = call
-            .span
-            .in_scope(|| self.inner.call(request))
+            .within(|| self.inner.call(request))
+            .instrument(call.traced.clone())
             .instrument(call.span.clone());
         Box::pin(async move {
             let response = answer.await?;
@@ -73,6 +73,8 @@ where
 /// A call under way. Its end is logged once, at the latest when it is dropped.
 struct Call {
     span: Span,
+    /// Below the other, for traces; none when there are none.
+    traced: Span,
     method: &'static str,
     began: Instant,
     ended: bool,
@@ -80,15 +82,21 @@ struct Call {
 }
 
 impl Call {
-    fn begin(path: &str) -> Self {
+    fn begin(path: &str, headers: &HeaderMap) -> Self {
         let span = tracing::info_span!("rpc", method = path.trim_start_matches('/'));
+        let traced = span.in_scope(|| traces::call(path, headers));
         Self {
             span,
+            traced,
             method: methods::method(path),
             began: Instant::now(),
             ended: false,
             _underway: telemetry::begin(Stage::Call),
         }
+    }
+
+    fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.span.in_scope(|| self.traced.in_scope(work))
     }
 
     fn end(&mut self, status: &Status) {
@@ -98,6 +106,8 @@ impl Call {
         let took = self.began.elapsed();
         let code = status.code();
         telemetry::call_ended(self.method, methods::code(code), took);
+        let failed = methods::is_fault(code).then(|| status.message());
+        traces::call_ended(&self.traced, code.into(), failed);
         self.span.in_scope(|| match code {
             Code::Ok => tracing::debug!(?took, "call succeeded"),
             Code::NotFound | Code::Cancelled => {
@@ -137,10 +147,7 @@ impl HttpBody for Watched {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        let polled = this
-            .call
-            .span
-            .in_scope(|| Pin::new(&mut this.body).poll_frame(context));
+        let polled = this.call.within(|| Pin::new(&mut this.body).poll_frame(context));
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_ref() {
