@@ -71,9 +71,15 @@ const DOORS: &[(&[&str], &[&str])] = &[
     (&["tokio_rustls", "tokio_tungstenite"], &["src/streaming/"]),
     (
         &["hyper"],
-        &["src/streaming/", "src/api/server.rs", "src/telemetry/scrape.rs"],
+        &[
+            "src/streaming/",
+            "src/api/server.rs",
+            "src/api/client.rs",
+            "src/telemetry/scrape.rs",
+        ],
     ),
     (&["schemars"], &["src/model/", "src/api/"]),
+    (&["form_urlencoded"], &["src/api/"]),
     (&["serde_path_to_error"], &["src/api/decode.rs"]),
     (&["prometheus_client"], &["src/telemetry/meters.rs"]),
     (

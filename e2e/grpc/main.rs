@@ -14,6 +14,7 @@
 mod harness;
 
 mod api;
+mod api_cli;
 mod artifacts;
 mod attach;
 mod attacks;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
 fn tests() -> Vec<Trial> {
     [
         api::tests(),
+        api_cli::tests(),
         pods::tests(),
         network::tests(),
         traffic::tests(),

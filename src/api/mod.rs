@@ -8,6 +8,7 @@
 
 mod answer;
 mod calls;
+pub mod client;
 mod containers;
 mod decode;
 mod defaults;
@@ -20,6 +21,7 @@ mod openapi;
 mod outcome;
 mod route;
 mod server;
+mod sessions;
 
 #[cfg(test)]
 mod tests;

@@ -7,10 +7,14 @@ use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use super::sessions::Session;
 use super::{Call, Refusal};
 
 /// Where a schema of a name is.
 const SCHEMAS: &str = "#/components/schemas/";
+
+/// What it means to force.
+const FORCE: &str = "Does it to a container that another client of the runtime owns, too. Default: false.";
 
 /// The document as JSON text.
 pub fn document() -> &'static str {
@@ -37,6 +41,12 @@ pub(super) fn build() -> Value {
             format!("/v1/{}", call.name()),
             path(*call, &request, &response, &refusal),
         );
+    }
+    for session in Session::ALL {
+        let path = paths
+            .entry(format!("/v1/{}", session.name()))
+            .or_insert(json!({}));
+        path["get"] = upgrade(session, &refusal);
     }
     let mut schemas = generator.take_definitions(true);
     close(&mut schemas, asked);
@@ -68,11 +78,54 @@ fn path(call: Call, request: &Schema, response: &Schema, refusal: &Schema) -> Va
         operation["parameters"] = json!([{
             "name": "force",
             "in": "query",
-            "description": "Does it to a container that another client of the runtime owns, such as the one that runs the node.",
+            "description": FORCE,
             "schema": {"type": "boolean"},
         }]);
     }
     json!({"post": operation})
+}
+
+/// A session: what is asked for is in the query.
+fn upgrade(session: Session, refusal: &Schema) -> Value {
+    let parameter = |name: &str, schema: Value, about: &str| {
+        let required = name == "containerID" || name == "cmd";
+        json!({"name": name, "in": "query", "required": required, "schema": schema, "description": about})
+    };
+    let flag = |name: &str, about: &str| parameter(name, json!({"type": "boolean"}), about);
+    let mut parameters = vec![
+        parameter(
+            "containerID",
+            json!({"type": "string"}),
+            "Which container: its id, or the unique beginning of it.",
+        ),
+        flag("stdin", "The caller writes. Default: false."),
+        flag("stdout", "The caller reads the output. Default: true."),
+        flag(
+            "stderr",
+            "The caller reads the errors. Default: true without a terminal, which has one output.",
+        ),
+        flag(
+            "tty",
+            "There is a terminal, whose size the caller tells. Default: false.",
+        ),
+        flag("force", FORCE),
+    ];
+    if session == Session::Exec {
+        let words = json!({"type": "array", "items": {"type": "string"}});
+        parameters.push(parameter("cmd", words, "A word of the command; once for each."));
+    }
+    json!({
+        "operationId": format!("{}Streams", session.name()),
+        "description": session.about(),
+        "parameters": parameters,
+        "responses": {
+            "101": {"description": "The connection is a WebSocket from here on."},
+            "default": {
+                "description": "It is not done.",
+                "content": {"application/json": {"schema": refusal}},
+            },
+        },
+    })
 }
 
 /// Lets the objects that requests are made of have no fields but those that are told: others are refused.

@@ -2,23 +2,25 @@
 
 use std::time::{Duration, Instant};
 
-use super::Call;
 use crate::model::{Kind, Result};
 use crate::telemetry::{self, Stage, Underway};
 
 /// A call under way. Its end is told once, at the latest when it is dropped: then its client has gone.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    call: Call,
+    name: &'static str,
+    meter: &'static str,
     began: Instant,
     ended: bool,
     _underway: Underway,
 }
 
 impl Outcome {
-    pub(super) fn begin(call: Call) -> Outcome {
+    /// `meter` is what metrics call it.
+    pub(super) fn begin(name: &'static str, meter: &'static str) -> Outcome {
         Outcome {
-            call,
+            name,
+            meter,
             began: Instant::now(),
             ended: false,
             _underway: telemetry::begin(Stage::Call),
@@ -30,7 +32,7 @@ impl Outcome {
         let took = self.began.elapsed();
         let kind = result.as_ref().err().map(|error| error.kind());
         self.count(kind, took);
-        let call = self.call.name();
+        let call = self.name;
         match result {
             Ok(_) => tracing::debug!(call, ?took, "call succeeded"),
             Err(error) if error.kind() == Kind::NotFound => {
@@ -41,7 +43,7 @@ impl Outcome {
     }
 
     fn count(&self, kind: Option<Kind>, took: Duration) {
-        telemetry::call_ended(self.call.meter(), code(kind), took);
+        telemetry::call_ended(self.meter, code(kind), took);
     }
 }
 
@@ -49,7 +51,7 @@ impl Drop for Outcome {
     fn drop(&mut self) {
         if !self.ended {
             self.count(Some(Kind::Cancelled), self.began.elapsed());
-            tracing::debug!(call = self.call.name(), "the client went away");
+            tracing::debug!(call = self.name, "the client went away");
         }
     }
 }

@@ -10,8 +10,10 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::answer::{self, Answer};
 use super::outcome::Outcome;
+use super::sessions::Session;
 use super::{Call, Service, document};
 use crate::model::{self, Error, Result};
+use crate::streaming::Direct;
 
 /// Most bytes of a body. A request is mostly an environment, and the kernel takes no larger one.
 pub(super) const MOST: usize = 4 << 20;
@@ -26,7 +28,7 @@ where
     I: model::ImageService + model::Filesystem,
 {
     /// Answers one request.
-    pub(super) async fn answer<B>(&self, request: Request<B>) -> Answer
+    pub(super) async fn answer<B>(&self, request: Request<B>, direct: &Direct) -> Answer
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -37,18 +39,21 @@ where
                 _ => answer::not_allowed("GET"),
             };
         }
-        let name = request.uri().path().strip_prefix(CALLS);
-        let Some(call) = name.and_then(Call::named) else {
-            let text = format!(
-                "there is no {}: {DOCUMENT} tells what there is",
-                request.uri().path()
-            );
-            return answer::refuse_as(StatusCode::NOT_FOUND, "UNIMPLEMENTED", text);
-        };
-        if request.method() != Method::POST {
-            return answer::not_allowed("POST");
+        let name = request.uri().path().strip_prefix(CALLS).unwrap_or_default();
+        match (Call::named(name), Session::named(name)) {
+            (_, Some(session)) if request.method() == Method::GET => {
+                self.open_session(session, request, direct).await
+            }
+            (Some(call), _) if request.method() == Method::POST => self.post(call, request).await,
+            (Some(_), Some(_)) => answer::not_allowed("GET, POST"),
+            (Some(_), None) => answer::not_allowed("POST"),
+            (None, Some(_)) => answer::not_allowed("GET"),
+            (None, None) => {
+                let path = request.uri().path();
+                let text = format!("there is no {path}: {DOCUMENT} tells what there is");
+                answer::refuse_as(StatusCode::NOT_FOUND, "UNIMPLEMENTED", text)
+            }
         }
-        self.post(call, request).await
     }
 
     async fn post<B>(&self, call: Call, request: Request<B>) -> Answer
@@ -57,7 +62,7 @@ where
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (head, body) = request.into_parts();
-        let outcome = Outcome::begin(call);
+        let outcome = Outcome::begin(call.name(), call.meter());
         let body = match collect(body).await {
             Ok(body) => body,
             Err(refusal) => {

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Service;
 use crate::model;
+use crate::streaming::Direct;
 
 /// Clients at a time; further ones wait.
 const CLIENTS: usize = 256;
@@ -43,7 +44,10 @@ where
         tasks: TaskTracker::new(),
     };
     let (stop, cut, tasks) = (serving.stop.clone(), serving.cut.clone(), serving.tasks.clone());
-    serving.tasks.spawn(accept(listener, service, (stop, cut, tasks)));
+    let direct = Direct::new(stop.clone(), tasks.clone());
+    serving
+        .tasks
+        .spawn(accept(listener, service, direct, (stop, cut, tasks)));
     serving
 }
 
@@ -68,6 +72,7 @@ impl Serving {
 async fn accept<R, I>(
     listener: UnixListener,
     service: Service<R, I>,
+    direct: Direct,
     (stop, cut, tasks): (CancellationToken, CancellationToken, TaskTracker),
 ) where
     R: model::RuntimeService + model::Stats,
@@ -85,7 +90,7 @@ async fn accept<R, I>(
         };
         match accepted {
             Ok((stream, _)) => {
-                let client = client(stream, service.clone(), stop.clone());
+                let client = client(stream, service.clone(), direct.clone(), stop.clone());
                 let cut = cut.clone();
                 tasks.spawn(async move {
                     let _permit = permit;
@@ -101,20 +106,21 @@ async fn accept<R, I>(
 }
 
 /// Serves one connection: requests one after the other.
-async fn client<R, I>(stream: UnixStream, service: Service<R, I>, stop: CancellationToken)
+async fn client<R, I>(stream: UnixStream, service: Service<R, I>, direct: Direct, stop: CancellationToken)
 where
     R: model::RuntimeService + model::Stats,
     I: model::ImageService + model::Filesystem,
 {
     let service = service_fn(move |request| {
-        let service = service.clone();
-        async move { Ok::<_, Infallible>(service.answer(request).await) }
+        let (service, direct) = (service.clone(), direct.clone());
+        async move { Ok::<_, Infallible>(service.answer(request, &direct).await) }
     });
     let mut serving = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(PATIENCE)
             .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
     );
     let served = tokio::select! {
         served = serving.as_mut() => served,

@@ -11,10 +11,13 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::{Call, Service, Settings};
 use crate::model::fake::Fake;
 use crate::model::{ContainerConfig, CreateContainerRequest, ImageSpec, RuntimeService};
+use crate::streaming::Direct;
 
 const IMAGE: &str = "registry.example/app:1";
 
@@ -52,9 +55,10 @@ impl Api {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        let direct = Direct::new(CancellationToken::new(), TaskTracker::new());
         let answer = self
             .service
-            .answer(request.body(Full::new(body.into())).unwrap())
+            .answer(request.body(Full::new(body.into())).unwrap(), &direct)
             .await;
         let status = answer.status();
         let body = answer.into_body().collect().await.unwrap().to_bytes();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::app::AppError;
-use crate::app::client::ConnectError;
+use crate::app::client::{ClientError, ConnectError};
 use crate::config::ConfigError;
 use crate::telemetry::TelemetryError;
 
@@ -44,6 +44,40 @@ pub enum CliError {
     /// A terminal was asked for, and there is none.
     #[error("cannot use a terminal: standard input is none")]
     NoTerminal,
+    /// The configuration names no API.
+    #[error(
+        "the daemon serves no API for this: set api.socket in its configuration, or name the socket by --set api.socket=PATH"
+    )]
+    NoApi,
+    /// The API refused a call, or does not answer.
+    #[error("cannot {action}")]
+    Api {
+        /// What the call was to do.
+        action: String,
+        /// Why it did not.
+        #[source]
+        source: ClientError,
+    },
+    /// No container is meant by this.
+    #[error("no container {0}: it is the id of none, the beginning of no id, and no name")]
+    NoContainer(String),
+    /// More than one container is meant.
+    #[error("several containers are meant by {word}: {}", ids.join(", "))]
+    ManyContainers {
+        /// What was typed.
+        word: String,
+        /// Those that are meant.
+        ids: Vec<String>,
+    },
+    /// No image is meant by this.
+    #[error("no image {0}")]
+    NoImage(String),
+    /// It would have to be killed.
+    #[error("cannot remove {0}: it runs; stop it first, or use --force")]
+    Running(String),
+    /// Nothing to show.
+    #[error("container {0} keeps no log")]
+    NoLog(String),
     /// The server ended its answers before the last one.
     #[error("cannot {0}: the answer is incomplete")]
     Incomplete(String),

@@ -6,6 +6,7 @@
 mod check;
 mod client;
 mod config;
+mod containers;
 mod debug;
 mod demo;
 mod error;
@@ -14,6 +15,7 @@ mod interrupt;
 mod node;
 mod run;
 mod status;
+mod terminal;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -58,6 +60,8 @@ enum Command {
         #[command(subcommand)]
         command: image::Command,
     },
+    #[command(flatten)]
+    Containers(containers::Command),
     /// Compares what exists on the machine with what should; ends with 1 when something is left, 2 when it cannot tell.
     Check(check::Options),
     /// Tells what a report of a bug should have.
@@ -154,6 +158,7 @@ impl Cli {
             Command::Status => return block_on(status::run(&self.settings.load()?.socket)),
             Command::Demo(options) => return block_on(demo::run(&self.settings.load()?.socket, options)),
             Command::Image { command } => block_on(image::run(command, &self.settings))?,
+            Command::Containers(command) => return block_on(containers::run(command, &self.settings)),
             Command::Check(options) => return block_on(check::run(options, &self.settings)),
             Command::Debug { command } => block_on(debug::run(command, &self.settings))?,
             Command::Node(options) => return block_on(node::run(options, &self.settings)),
@@ -176,11 +181,14 @@ fn serve(files: Files) -> Result<(), CliError> {
 
 /// Runs a command that talks to a daemon, or does its work.
 fn block_on<T>(command: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(CliError::Threads)?
-        .block_on(command)
+        .map_err(CliError::Threads)?;
+    let outcome = runtime.block_on(command);
+    // Whoever waits for a key that was not pressed is not waited for.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Writes an answer to standard output. A reader that has gone is not an error of ours (`coracle … | head`).

@@ -35,12 +35,12 @@ use super::websocket::{self, Socket};
 use super::{Backend, Streams, outcome};
 use crate::model::{TerminalSize, Writer};
 
-const STDIN: u8 = 0;
-const STDOUT: u8 = 1;
-const STDERR: u8 = 2;
-const ERROR: u8 = 3;
-const RESIZE: u8 = 4;
-const CLOSE: u8 = 255;
+pub(super) const STDIN: u8 = 0;
+pub(super) const STDOUT: u8 = 1;
+pub(super) const STDERR: u8 = 2;
+pub(super) const ERROR: u8 = 3;
+pub(super) const RESIZE: u8 = 4;
+pub(super) const CLOSE: u8 = 255;
 
 /// Most bytes of one message, and of one piece of input.
 const CHUNK: usize = 32 << 10;

@@ -13,7 +13,9 @@
 
 mod activity;
 mod channels;
+pub mod client;
 mod command;
+mod direct;
 mod forward;
 mod outcome;
 mod output;
@@ -32,6 +34,7 @@ use std::path::PathBuf;
 
 use crate::model::{AttachRequest, ExecRequest, ExecResponse, Result};
 
+pub use direct::{Direct, Wanted};
 pub use output::Output;
 pub use server::{Options, Server, ServerError, Serving};
 pub use tls::{Certificate, TlsError};

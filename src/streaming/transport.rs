@@ -1,4 +1,4 @@
-//! The bytes below a session: a TCP connection, with TLS on it or not.
+//! The bytes below a session: a TCP connection, with TLS on it or not, or one of a unix socket.
 
 use std::future::pending;
 use std::io;
@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 /// How often a client that cannot be read from is looked after.
@@ -19,16 +19,18 @@ pub(super) const PROBE: Duration = Duration::from_secs(5);
 pub(super) enum Transport {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Unix(UnixStream),
 }
 
 impl Transport {
     /// The socket, once more: for [`hung_up`].
     pub(super) fn socket(&self) -> Option<OwnedFd> {
-        let tcp = match self {
-            Transport::Plain(tcp) => tcp,
-            Transport::Tls(tls) => tls.get_ref().0,
+        let socket = match self {
+            Transport::Plain(tcp) => tcp.as_fd(),
+            Transport::Tls(tls) => tls.get_ref().0.as_fd(),
+            Transport::Unix(unix) => unix.as_fd(),
         };
-        tcp.as_fd().try_clone_to_owned().ok()
+        socket.try_clone_to_owned().ok()
     }
 }
 
@@ -36,6 +38,7 @@ impl Transport {
 /// socket. A client that died with data under way is found only if something is sent to it meanwhile.
 pub(super) async fn hung_up(socket: Option<&OwnedFd>) {
     let again = socket.and_then(|fd| fd.try_clone().ok());
+    // Whatever the socket's family: only its readiness is asked for.
     let Some(Ok(watched)) = again.map(|fd| TcpStream::from_std(fd.into())) else {
         return pending().await;
     };
@@ -60,6 +63,7 @@ impl AsyncRead for Transport {
         match self.get_mut() {
             Transport::Plain(tcp) => Pin::new(tcp).poll_read(context, to),
             Transport::Tls(tls) => Pin::new(tls).poll_read(context, to),
+            Transport::Unix(unix) => Pin::new(unix).poll_read(context, to),
         }
     }
 }
@@ -69,6 +73,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Transport::Plain(tcp) => Pin::new(tcp).poll_write(context, bytes),
             Transport::Tls(tls) => Pin::new(tls).poll_write(context, bytes),
+            Transport::Unix(unix) => Pin::new(unix).poll_write(context, bytes),
         }
     }
 
@@ -76,6 +81,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Transport::Plain(tcp) => Pin::new(tcp).poll_flush(context),
             Transport::Tls(tls) => Pin::new(tls).poll_flush(context),
+            Transport::Unix(unix) => Pin::new(unix).poll_flush(context),
         }
     }
 
@@ -83,6 +89,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Transport::Plain(tcp) => Pin::new(tcp).poll_shutdown(context),
             Transport::Tls(tls) => Pin::new(tls).poll_shutdown(context),
+            Transport::Unix(unix) => Pin::new(unix).poll_shutdown(context),
         }
     }
 }

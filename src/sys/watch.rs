@@ -1,6 +1,8 @@
 //! Directories watched through inotify, whether they exist or not: one that is missing is waited for at its nearest
 //! parent, one that is removed or replaced is taken up again. What its files mean is not known here.
 
+mod file;
+
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -13,6 +15,8 @@ use std::time::Duration;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
+
+pub use file::FileWatch;
 
 /// How long a directory must be quiet before its change is told, and how long it may stay unquiet: what writes a file
 /// in pieces is done by then.

@@ -178,6 +178,13 @@ async fn paths_methods_and_kinds_of_body_that_are_not_served_are_told_apart() {
     check("PUT", "/v1/Version", &json_body, "{}", 405).await;
     check("GET", "/v1/Version", &[], "", 405).await;
     check("POST", "/v1/openapi.json", &json_body, "{}", 405).await;
+    check("GET", "/v1/ExecSync?containerID=a&cmd=b", &[], "", 426).await;
+    check("DELETE", "/v1/ExecSync", &[], "", 405).await;
+    check("POST", "/v1/Attach", &json_body, "{}", 405).await;
+    let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
+    check("GET", "/v1/ExecSync?cmd=b", &upgrade, "", 400).await;
+    check("GET", "/v1/ExecSync?containerID=a", &upgrade, "", 400).await;
+    check("GET", "/v1/Attach?containerID=a", &upgrade, "", 404).await;
     for path in [
         "/",
         "/v1",

@@ -78,7 +78,7 @@ async fn attended(
     let mut signals = Signals::listen()?;
     let attach = match options.tty {
         true => {
-            let (width, height) = terminal::size()?;
+            let (width, height) = super::terminal::size()?;
             Attach::Terminal(width, height)
         }
         false => Attach::Descriptors(streams()?),

@@ -7,32 +7,24 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use rustix::fs::OFlags;
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{tcgetwinsize, tcsetwinsize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::cli::CliError;
+use crate::cli::terminal::{RawMode, failed};
 
 /// Bytes that are copied at once.
 const PIECE: usize = 16 << 10;
 /// How long output may take to come once the container has ended. Its processes are dead, so there is an end to it.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Columns and rows of this terminal.
-pub(super) fn size() -> Result<(u16, u16), CliError> {
-    if !isatty(io::stdin()) {
-        return Err(CliError::NoTerminal);
-    }
-    let size = tcgetwinsize(io::stdin()).map_err(|errno| failed(errno.into()))?;
-    Ok((size.ws_col, size.ws_row))
-}
-
 /// Both terminals. This one is raw until the value is dropped.
 #[derive(Debug)]
 pub(super) struct Terminal {
     keys: AsyncFd<File>,
     master: AsyncFd<OwnedFd>,
-    before: Termios,
+    _raw: RawMode,
     /// No key comes any more.
     deaf: bool,
     /// No output comes any more.
@@ -49,18 +41,14 @@ impl Terminal {
             .open("/proc/self/fd/0")
             .map_err(failed)?;
         rustix::io::ioctl_fionbio(&master, true).map_err(|errno| failed(errno.into()))?;
-        let before = tcgetattr(io::stdin()).map_err(|errno| failed(errno.into()))?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        let terminal = Terminal {
+        Ok(Terminal {
             keys: watch(keys, Interest::READABLE)?,
             master: watch(master, Interest::READABLE | Interest::WRITABLE)?,
-            before,
+            // Last: what cannot be watched leaves this terminal as it was.
+            _raw: RawMode::begin()?,
             deaf: false,
             mute: false,
-        };
-        tcsetattr(io::stdin(), OptionalActions::Now, &raw).map_err(|errno| failed(errno.into()))?;
-        Ok(terminal)
+        })
     }
 
     /// Gives the container's terminal the size of this one.
@@ -96,13 +84,6 @@ impl Terminal {
         };
         // At the time's end nothing is to be done: what held the terminal open is dead or not ours.
         let _ = tokio::time::timeout(DRAIN, drained).await;
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // A terminal that has gone needs no restoring.
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
     }
 }
 
@@ -147,12 +128,4 @@ fn show(output: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(output)?;
     out.flush()
-}
-
-fn failed(source: io::Error) -> CliError {
-    CliError::File {
-        action: "use the terminal",
-        path: "of standard input".into(),
-        source,
-    }
 }
