@@ -10,6 +10,7 @@ use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use tokio::sync::{Mutex, RwLock};
 use tonic::transport::Channel;
 
+use crate::harness::api::Api;
 use crate::harness::daemon::{Daemon, Place};
 use crate::processes;
 
@@ -19,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// One daemon at a time, in one place.
 pub(crate) struct Lane {
     pub(crate) board: Board,
+    pub(crate) api: Api,
     /// Counts the daemons that there were.
     generation: AtomicU64,
     /// Absent while it is being replaced.
@@ -39,8 +41,10 @@ impl Lane {
     pub(crate) async fn open(purpose: &str) -> Lane {
         let place = Place::new(purpose);
         let board = Board::create(&place.steps()).unwrap();
+        let api = Api::on(&place);
         Lane {
             board,
+            api,
             generation: AtomicU64::new(1),
             daemon: RwLock::new(Some(Arc::new(Daemon::with_images_in(place).await))),
             replacing: Mutex::new(()),

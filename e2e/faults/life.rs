@@ -91,7 +91,7 @@ impl Kind {
 }
 
 /// Counts for ever; ends with code 7 and a last word when asked to.
-const SCRIPT: &str =
+pub(crate) const SCRIPT: &str =
     "trap 'echo end; exit 7' TERM USR1; i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done";
 
 /// One life, and what it has to complain of.

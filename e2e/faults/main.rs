@@ -13,6 +13,7 @@
 #[path = "../grpc/harness/mod.rs"]
 mod harness;
 
+mod alone;
 mod caller;
 mod lane;
 mod life;

@@ -300,6 +300,18 @@ async fn a_kubelet_sees_nothing_of_it() {
         image: IMAGE.to_owned(),
         ..Default::default()
     };
+    let images = daemon
+        .images()
+        .list_images(v1::ListImagesRequest::default())
+        .await
+        .unwrap()
+        .into_inner()
+        .images;
+    let pinned: Vec<_> = images
+        .iter()
+        .filter(|it| it.pinned)
+        .flat_map(|it| it.repo_tags.clone())
+        .collect();
     let request = v1::RemoveImageRequest { image: Some(image) };
     daemon.images().remove_image(request).await.unwrap();
     let ran = api
@@ -313,7 +325,9 @@ async fn a_kubelet_sees_nothing_of_it() {
     assert_eq!(listed.containers, []);
     assert_eq!(measured.stats, []);
     assert!(!format!("{metrics:?}").contains(&id));
-    // A kubelet that takes the image away to gain room takes nothing from who uses it.
+    // A kubelet collects no image that is pinned.
+    assert_eq!(pinned, [IMAGE]);
+    // One that takes the image away to gain room takes nothing from who uses it.
     assert_eq!(ran["ExitCode"], 0, "{ran}");
     daemon.check().await;
 }
@@ -321,7 +335,7 @@ async fn a_kubelet_sees_nothing_of_it() {
 /// A container from its creation to its removal; `None`: the daemon died in the middle.
 async fn life(api: &Api) -> Option<()> {
     let config = json!({"image": {"image": IMAGE}, "command": ["sleep", "600"]});
-    let made = api
+    let (_, made) = api
         .try_call("CreateContainer", &json!({"config": config}))
         .await?;
     let of = json!({"containerID": made["containerID"]});

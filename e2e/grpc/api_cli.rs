@@ -123,14 +123,21 @@ async fn a_container_lives_by_the_command_line_alone() {
 
 async fn a_log_is_shown_followed_and_cut_as_asked() {
     let (daemon, _api) = Api::serving("cli-logs").await;
-    let script = "for i in 1 2 3; do echo out $i; done; echo bad >&2; read go </tmp/go; echo out 4";
+    // In steps, since what comes by two pipes at once has no order.
+    let script =
+        "for i in 1 2 3; do echo out $i; done; read go </tmp/go; echo bad >&2; read go </tmp/go; echo out 4";
     let id = run(&daemon, "talker", &format!("mkfifo /tmp/go; {script}")).await;
     eventually("the container has printed", async || {
         (said(&daemon.cli(&["logs", "talker"]).await).lines().count() == 3).then_some(())
     })
     .await;
 
-    let all = daemon.cli(&["logs", "talker"]).await;
+    let go = ["exec", &id, "sh", "-c", "echo go >/tmp/go"];
+    said(&daemon.cli(&go).await);
+    let all = eventually("the container has complained", async || {
+        Some(daemon.cli(&["logs", "talker"]).await).filter(|all| !all.stderr.is_empty())
+    })
+    .await;
     let stamped = said(&daemon.cli(&["logs", "-t", "--tail", "2", "talker"]).await);
     let mut follow =
         tokio::process::Command::from(daemon.place.command(&["logs", "-f", "-n", "1", "talker"]));
@@ -140,7 +147,7 @@ async fn a_log_is_shown_followed_and_cut_as_asked() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    said(&daemon.cli(&["exec", &id, "sh", "-c", "echo go >/tmp/go"]).await);
+    said(&daemon.cli(&go).await);
     let followed = following.wait_with_output().await.unwrap();
 
     assert_eq!(said(&all), "out 1\nout 2\nout 3\n");
@@ -338,6 +345,10 @@ async fn what_belongs_to_the_kubelet_is_shown_and_kept() {
 async fn what_cannot_be_done_is_told_with_its_code() {
     let (daemon, _api) = Api::serving("cli-refused").await;
     run(&daemon, "one", "exit 0").await;
+    eventually("the container has ended", async || {
+        said(&daemon.cli(&["ps", "-q"]).await).is_empty().then_some(())
+    })
+    .await;
     let check = async |arguments: &[&str], code: i32, expected: &str| {
         let (answered, text) = complained(&daemon.cli(arguments).await);
         assert_eq!(answered, code, "{arguments:?}: {text}");

@@ -1,5 +1,6 @@
 //! Doors for fuzzing that lead through more than one layer, and the list of all. Not in an ordinary build.
 
+use crate::api;
 use crate::cni;
 use crate::core;
 use crate::cri;
@@ -11,7 +12,8 @@ use crate::spec;
 pub type Target = fn(&[u8]);
 
 /// Every fuzz target by name. The kept inputs of each are in `e2e/fuzz/corpus/<name>`.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
+    ("api", api),
     ("archive", image::fuzzing::archive),
     ("cni_result", cni::fuzzing::result),
     ("conflist", cni::fuzzing::configuration),
@@ -26,6 +28,11 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("request", request),
     ("tree", image::fuzzing::tree),
 ];
+
+/// A call of the reduced API.
+pub fn api(data: &[u8]) {
+    api::fuzzing::call(data);
+}
 
 /// A `CreateContainerRequest` to the OCI configuration that it comes to.
 pub fn request(data: &[u8]) {

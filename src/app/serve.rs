@@ -86,7 +86,9 @@ async fn in_order(
     let api = match &config.api.socket {
         Some(socket) => {
             let service = node.api(config).await?;
-            Some(api::serve(bind(socket, None)?, service))
+            let serving = api::serve(bind(socket, None)?, service);
+            tracing::info!(socket = %socket.display(), "serving the reduced API");
+            Some(serving)
         }
         None => None,
     };

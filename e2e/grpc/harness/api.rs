@@ -57,13 +57,13 @@ impl Api {
     }
 
     /// Makes a call of a daemon that may die; `None`: it did.
-    pub(crate) async fn try_call(&self, name: &str, body: &Value) -> Option<Value> {
+    pub(crate) async fn try_call(&self, name: &str, body: &Value) -> Option<(u16, Value)> {
         let line = format!("POST /v1/{name}");
         let body = body.to_string();
-        let (.., answer) = self
+        let (status, _, answer) = self
             .try_send(&line, Some("application/json"), body.as_bytes())
             .await?;
-        serde_json::from_str(&answer).ok()
+        Some((status, serde_json::from_str(&answer).ok()?))
     }
 
     /// Makes a call; `name` may have a query behind it.

@@ -4,6 +4,9 @@ use tonic::Request;
 
 use super::support::{IMAGE, TestNode};
 use crate::cri::wire::v1::{self, image_service_server::ImageService as _};
+use crate::model::{
+    ContainerConfig, CreateContainerRequest, ImageSpec, RemoveContainerRequest, RuntimeService as _,
+};
 
 fn spec(image: &str) -> Option<v1::ImageSpec> {
     Some(v1::ImageSpec {
@@ -113,4 +116,26 @@ async fn both_lists_of_file_systems_are_filled_in_every_field() {
         (answer.image_filesystems.len(), answer.container_filesystems.len()),
         (1, 1)
     );
+}
+
+#[tokio::test]
+async fn an_image_of_a_container_that_is_none_of_ours_is_pinned_while_that_is_there() {
+    let node = TestNode::new().await;
+    let config = ContainerConfig {
+        image: Some(ImageSpec::named(IMAGE)),
+        ..ContainerConfig::default()
+    };
+    let request = CreateContainerRequest {
+        config: Some(config),
+        ..CreateContainerRequest::default()
+    };
+
+    let before = list(&node, None).await[0].pinned;
+    let container_id = node.fake.create_container(request).await.unwrap().container_id;
+    let meanwhile = list(&node, None).await[0].pinned;
+    let request = RemoveContainerRequest { container_id };
+    node.fake.remove_container(request).await.unwrap();
+
+    assert_eq!((before, meanwhile), (false, true));
+    assert!(!list(&node, None).await[0].pinned);
 }
