@@ -1,8 +1,9 @@
 #!/bin/bash
-# test.sh [PART...]: installs what the tests need and runs them: those named, or all but the ones that say so.
+# test.sh [PART...] [--endpoint SOCKET]: installs what the tests need and runs them: those named, or all but the ones that say so.
 #
 #   unit     format, lints, unit and documentation tests
-#   grpc     the daemon over gRPC: every call, good and bad input
+#   grpc     the daemon over gRPC: every call, good and bad input; with --endpoint any CRI runtime: see e2e/grpc/run.sh
+#   grpc-peers  the same against containerd 2.4, failures compared with e2e/grpc-peers/differences.tsv (by name only)
 #   faults   processes killed at every step and at random, reboots; by name only; e2e/faults/run.sh --long: more of it
 #   critest  Kubernetes' conformance suite for CRI runtimes, unmodified
 #   critest-kills  the same, while the daemon is killed every five seconds
@@ -18,13 +19,13 @@
 #   guest-cuts  ten power cuts of that machine (by name only)
 #   guest-node  a node of containerd's under a real kubelet, switched to Coracle and back: that machine (by name only)
 #
-# The last line is the count: "N passed, N failed". Whatever is built or fetched is kept in ~/.cache/coracle
+# The last line is the count: "N passed, N failed", and "N skipped" if any were. Whatever is built or fetched is kept in ~/.cache/coracle
 # (CORACLE_CACHE says otherwise), nothing in the checkout.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly ALL=(unit grpc faults critest critest-kills crictl kubelet cni-churn power planted chart fuzz guest guest-critest guest-cuts guest-node)
+readonly ALL=(unit grpc grpc-peers faults critest critest-kills crictl kubelet cni-churn power planted chart fuzz guest guest-critest guest-cuts guest-node)
 # What a run without arguments does. The others are run by name until they have been green for a while.
 readonly DEFAULT=(unit grpc critest critest-kills crictl kubelet guest)
 
@@ -33,6 +34,23 @@ case ${1-} in -h | --help)
 	exit
 	;;
 esac
+parts=()
+while [ $# -gt 0 ]; do
+	case $1 in
+	--endpoint)
+		[ -n "${2-}" ] || die "--endpoint takes a socket"
+		[ -S "${2#unix://}" ] || die "no socket: $2"
+		export CORACLE_E2E_ENDPOINT=$2
+		shift 2
+		;;
+	*)
+		parts+=("$1")
+		shift
+		;;
+	esac
+done
+[ -z "${CORACLE_E2E_ENDPOINT-}" ] || [ "${parts[*]}" = grpc ] || die "--endpoint is for the part grpc, by itself"
+set -- "${parts[@]}"
 [ $# -gt 0 ] || set -- "${DEFAULT[@]}"
 for part in "$@"; do
 	case " ${ALL[*]} " in *" $part "*) ;; *) die "no such part: $part (there are: ${ALL[*]})" ;; esac
@@ -55,4 +73,4 @@ for part in "$@"; do
 		say "== $part failed ($((SECONDS - started)) s)"
 	fi
 done
-awk '{ n[$1] += $2 } END { printf "%d passed, %d failed\n", n["pass"], n["fail"]; exit n["fail"] > 0 || n["pass"] == 0 }' "$CORACLE_RESULTS"
+awk '{ n[$1] += $2 } END { printf "%d passed, %d failed%s\n", n["pass"], n["fail"], n["skip"] ? ", " n["skip"] " skipped" : ""; exit n["fail"] > 0 || n["pass"] == 0 }' "$CORACLE_RESULTS"

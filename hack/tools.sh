@@ -8,7 +8,7 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly NAMES=(cri-tools cni-plugins kubelet bench repeater chart grpcurl)
+readonly NAMES=(cri-tools cni-plugins kubelet bench repeater chart grpcurl containerd)
 
 # pinned NAME: the version of the module that NAME exists for.
 pinned() {
@@ -20,6 +20,7 @@ pinned() {
 	repeater) module_version "$1" google.golang.org/grpc ;;
 	grpcurl) module_version "$1" github.com/fullstorydev/grpcurl ;;
 	chart) module_version "$1" helm.sh/helm/v4 ;;
+	containerd) module_version "$1" github.com/containerd/containerd/v2 ;;
 	*) die "no such tool: $1 (there are: ${NAMES[*]})" ;;
 	esac
 }
@@ -70,6 +71,15 @@ build_chart() {
 		go build -trimpath -ldflags "-s -w -X helm.sh/helm/v$program/internal/version.version=$(module_version chart "helm.sh/helm/v$program")" \
 			-o "$1/helm-$program" "helm.sh/helm/v$program/cmd/helm"
 	done
+}
+
+# containerd, its shim, and runc, which takes C for what it does before Go's threads start.
+build_containerd() {
+	local version package=github.com/containerd/containerd/v2
+	version=$(pinned containerd)
+	go build -trimpath -ldflags "-s -w -X $package/version.Version=$version" -o "$1/" $package/cmd/containerd $package/cmd/containerd-shim-runc-v2
+	CGO_ENABLED=1 go build -trimpath -tags seccomp -ldflags "-s -w -X main.version=$(module_version containerd github.com/opencontainers/runc)" \
+		-o "$1/" github.com/opencontainers/runc
 }
 
 # A tool of ours.

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use crate::caller::Caller;
 use crate::harness::container::{LogLine, log_lines};
-use crate::harness::daemon::RICH_IMAGE;
+use crate::harness::daemon::rich_image_name;
 use crate::harness::pod::{self, Pod, namespaces, security};
 use crate::lane::Lane;
 use crate::names::Names;
@@ -249,7 +249,7 @@ impl<'a> Life<'a> {
         container.metadata.as_mut().unwrap().attempt = number;
         container.log_path = format!("main-{number}.log");
         if kind == Kind::Shared {
-            container.image.as_mut().unwrap().image = RICH_IMAGE.to_owned();
+            container.image.as_mut().unwrap().image = rich_image_name();
             let options = security(&mut container).namespace_options.as_mut().unwrap();
             options.pid = v1::NamespaceMode::Pod.into();
         }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::harness::api::Api;
 use crate::harness::container::log_lines;
-use crate::harness::daemon::{Daemon, IMAGE};
+use crate::harness::daemon::{Daemon, image_name};
 use crate::harness::pod::Pod;
 use crate::harness::{eventually, trials};
 
@@ -97,7 +97,7 @@ async fn the_socket_is_there_when_asked_for_and_roots_alone() {
 async fn what_is_wrong_with_a_request_is_told_and_changes_nothing() {
     let (daemon, api) = Api::serving("api-bad").await;
     let container = |field: &str, value: Value| {
-        let mut config = json!({"image": {"image": IMAGE}, "command": ["true"]});
+        let mut config = json!({"image": {"image": image_name()}, "command": ["true"]});
         config[field] = value;
         json!({"config": config})
     };
@@ -200,7 +200,7 @@ async fn every_call_may_be_repeated() {
     let (daemon, api) = Api::serving("api-repeats").await;
     let id = api.idle("twice").await;
     let of = json!({"containerID": id});
-    let image = json!({"image": {"image": IMAGE}});
+    let image = json!({"image": {"image": image_name()}});
 
     let (again, _) = api.refused("StartContainer", of.clone()).await;
     for (call, body) in [
@@ -297,7 +297,7 @@ async fn a_kubelet_sees_nothing_of_it() {
         .unwrap()
         .into_inner();
     let image = v1::ImageSpec {
-        image: IMAGE.to_owned(),
+        image: image_name(),
         ..Default::default()
     };
     let images = daemon
@@ -326,7 +326,7 @@ async fn a_kubelet_sees_nothing_of_it() {
     assert_eq!(measured.stats, []);
     assert!(!format!("{metrics:?}").contains(&id));
     // A kubelet collects no image that is pinned.
-    assert_eq!(pinned, [IMAGE]);
+    assert_eq!(pinned, [image_name()]);
     // One that takes the image away to gain room takes nothing from who uses it.
     assert_eq!(ran["ExitCode"], 0, "{ran}");
     daemon.check().await;
@@ -334,7 +334,7 @@ async fn a_kubelet_sees_nothing_of_it() {
 
 /// A container from its creation to its removal; `None`: the daemon died in the middle.
 async fn life(api: &Api) -> Option<()> {
-    let config = json!({"image": {"image": IMAGE}, "command": ["sleep", "600"]});
+    let config = json!({"image": {"image": image_name()}, "command": ["sleep", "600"]});
     let (_, made) = api
         .try_call("CreateContainer", &json!({"config": config}))
         .await?;

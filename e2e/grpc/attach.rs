@@ -10,8 +10,9 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 use tonic::Code;
 
 use crate::harness::container::Made;
-use crate::harness::crictl::{TRANSPORTS, crictl, with_input};
+use crate::harness::crictl::{crictl, transports, with_input};
 use crate::harness::daemon::{Daemon, alone, refused, shared};
+use crate::harness::endpoint::ours;
 use crate::harness::node::descriptors;
 use crate::harness::pod::Pod;
 use crate::harness::websocket::Session;
@@ -35,10 +36,10 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 /// Says what it hears.
-const ECHO: &str = "while read x; do echo got $x; done";
+pub(crate) const ECHO: &str = "while read x; do echo got $x; done";
 
 /// A container that takes input.
-async fn listening<'a>(pod: &Pod<'a>, name: &str, script: &str, once: bool) -> Made<'a> {
+pub(crate) async fn listening<'a>(pod: &Pod<'a>, name: &str, script: &str, once: bool) -> Made<'a> {
     pod.start_with(name, &["sh", "-c", script], |config| {
         config.stdin = true;
         config.stdin_once = once;
@@ -47,7 +48,7 @@ async fn listening<'a>(pod: &Pod<'a>, name: &str, script: &str, once: bool) -> M
 }
 
 /// A client; it dies with its handle.
-struct Client {
+pub(crate) struct Client {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
@@ -55,7 +56,7 @@ struct Client {
 
 impl Client {
     /// Begins a client that has input. It is attached once it has heard what it has said.
-    fn begin(daemon: &Daemon, transport: &str, id: &str) -> Client {
+    pub(crate) fn begin(daemon: &Daemon, transport: &str, id: &str) -> Client {
         let mut command = crictl(daemon, &["attach", "-i", "-r", transport, id]);
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         Client {
@@ -65,14 +66,14 @@ impl Client {
         }
     }
 
-    async fn say(&mut self, text: &str) {
+    pub(crate) async fn say(&mut self, text: &str) {
         let stdin = self.stdin.as_mut().unwrap();
         stdin.write_all(format!("{text}\n").as_bytes()).await.unwrap();
         stdin.flush().await.unwrap();
     }
 
     /// Waits for a line. The lines before it are others'.
-    async fn hears(&mut self, line: &str) {
+    pub(crate) async fn hears(&mut self, line: &str) {
         let mut heard = String::new();
         while heard.trim_end() != line {
             heard.clear();
@@ -82,7 +83,7 @@ impl Client {
     }
 
     /// Waits for its end; returns what was left of its output, and what it has to say of its own.
-    async fn end(mut self) -> (ExitStatus, String, String) {
+    pub(crate) async fn end(mut self) -> (ExitStatus, String, String) {
         drop(self.stdin.take());
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).await.unwrap();
@@ -99,7 +100,9 @@ async fn every_client_hears_the_container_and_the_log_has_it_once() {
     let pod = Pod::run(shared().await, "attach").await;
     let container = listening(&pod, "main", ECHO, false).await;
 
-    let mut clients = TRANSPORTS.map(|transport| Client::begin(pod.daemon, transport, &container.id));
+    // Two, by either way where there are two.
+    let ways = [transports()[0], transports()[transports().len() - 1]];
+    let mut clients = ways.map(|transport| Client::begin(pod.daemon, transport, &container.id));
     for (number, client) in clients.iter_mut().enumerate() {
         client.say(&format!("hello {number}")).await;
         client.hears(&format!("got hello {number}")).await;
@@ -122,7 +125,7 @@ async fn the_end_of_a_client_s_input_detaches_it() {
     let pod = Pod::run(shared().await, "attach-leave").await;
     let container = listening(&pod, "main", ECHO, false).await;
 
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         for round in 0..2 {
             let mut client = Client::begin(pod.daemon, transport, &container.id);
             client.say(&format!("{transport} {round}")).await;
@@ -147,7 +150,7 @@ async fn input_for_one_client_ends_with_it_and_the_answer_is_whole() {
     let hash = sha2::Sha256::digest(&bytes);
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
 
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         // Takes its time, and says more after the end of the input.
         let script = "sleep 1; sha256sum; head -c 300000 /dev/zero; echo end";
         let container = listening(&pod, transport, script, true).await;
@@ -169,7 +172,7 @@ async fn a_client_without_input_hears_the_outputs_apart() {
     let script = "while :; do echo out; echo err >&2; sleep 0.05; done";
     let container = pod.start("main", &["sh", "-c", script]).await;
 
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         let mut child = crictl(pod.daemon, &["attach", "-r", transport, &container.id])
             .spawn()
             .unwrap();
@@ -188,7 +191,7 @@ async fn a_client_without_input_hears_the_outputs_apart() {
 async fn a_container_that_ends_ends_its_sessions_behind_its_last_words() {
     let pod = Pod::run(shared().await, "attach-end").await;
 
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         let script = "read x; echo got $x; read x; head -c 3000000 /dev/zero; echo last; exit 3";
         let container = listening(&pod, transport, script, false).await;
         let mut client = Client::begin(pod.daemon, transport, &container.id);
@@ -265,7 +268,7 @@ async fn a_client_that_does_not_read_holds_up_nobody_and_is_told() {
     const ROUNDS: usize = 20;
     let pod = Pod::run(shared().await, "attach-slow").await;
 
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         let script = format!("while read x; do echo got $x; head -c {PIECE} /dev/zero; echo; done");
         let container = listening(&pod, transport, &script, false).await;
         let mut slow = Client::begin(pod.daemon, transport, &container.id);
@@ -311,13 +314,14 @@ async fn a_client_that_does_not_read_holds_up_nobody_and_is_told() {
 }
 
 async fn a_container_that_reads_nothing_keeps_no_client_that_has_died() {
+    ours("looks at the daemon's process");
     let daemon = alone().await;
     let pod = Pod::run(&daemon, "attach-deaf").await;
     let container = listening(&pod, "main", "echo begun; exec sleep infinity", false).await;
     container.printed("begun").await;
     let before = descriptors(daemon.pid());
 
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         let mut client = Client::begin(&daemon, transport, &container.id);
         // More than fits on the way: the daemon can read no further when the client dies.
         let mut stdin = client.stdin.take().unwrap();
@@ -345,6 +349,7 @@ async fn a_container_that_reads_nothing_keeps_no_client_that_has_died() {
 
 async fn fifty_clients_leave_nothing_behind() {
     const CROWD: usize = 50;
+    ours("looks at the daemon's process");
     let daemon = alone().await;
     let pod = Pod::run(&daemon, "attach-crowd").await;
     let container = listening(&pod, "main", ECHO, false).await;
@@ -352,7 +357,7 @@ async fn fifty_clients_leave_nothing_behind() {
     let before = (descriptors(daemon.pid()), descriptors(monitor));
 
     let mut crowd: Vec<Client> = (0..CROWD)
-        .map(|number| Client::begin(&daemon, TRANSPORTS[number % 2], &container.id))
+        .map(|number| Client::begin(&daemon, transports()[number % transports().len()], &container.id))
         .collect();
     for (number, client) in crowd.iter_mut().enumerate() {
         client.say(&number.to_string()).await;
@@ -394,7 +399,7 @@ async fn a_daemon_that_ends_ends_its_sessions_and_the_next_one_has_others() {
     };
     let mut expected = String::new();
 
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         for kills in [false, true] {
             let word = format!("{transport} {kills}");
             let mut client = Client::begin(&daemon, transport, &id);

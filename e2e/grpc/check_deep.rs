@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use libtest_mimic::Trial;
 
-use crate::harness::daemon::{Audit, Daemon, Place};
+use crate::harness::daemon::{Daemon, Place};
 use crate::harness::image::{Packing, Recipe, TestImage};
+use crate::harness::place::Audit;
 use crate::harness::pod::Pod;
 use crate::harness::registry::Registry;
 use crate::harness::trials;

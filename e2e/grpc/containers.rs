@@ -5,7 +5,7 @@ use libtest_mimic::Trial;
 use tonic::Code;
 
 use crate::harness::container::Made;
-use crate::harness::daemon::{IMAGE, refused, shared};
+use crate::harness::daemon::{image_name, refused, shared};
 use crate::harness::pod::Pod;
 use crate::harness::trials;
 
@@ -124,7 +124,7 @@ async fn a_container_is_stopped_by_its_signal() {
     // Its image says SIGUSR1.
     let by_image = pod
         .start_with("usr1", &["sh", "-c", script], |config| {
-            config.image.as_mut().unwrap().image = crate::harness::daemon::RICH_IMAGE.to_owned();
+            config.image.as_mut().unwrap().image = crate::harness::daemon::rich_image_name();
         })
         .await;
     by_default.printed("ready").await;
@@ -310,7 +310,7 @@ async fn the_status_tells_what_was_asked_for() {
     assert_eq!(status.metadata.unwrap().attempt, 3);
     assert_eq!(status.labels["label"], "one");
     assert_eq!(status.annotations["note"], "ünïcode");
-    assert_eq!(status.image.unwrap().image, IMAGE);
+    assert_eq!(status.image.unwrap().image, image_name());
     assert!(status.image_id.starts_with("sha256:"), "{}", status.image_id);
     assert!(!status.image_ref.is_empty());
     assert_eq!(status.log_path, container.log.to_str().unwrap());

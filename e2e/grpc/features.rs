@@ -9,7 +9,7 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::harness::container::Made;
-use crate::harness::daemon::{Daemon, IMAGE, RICH_IMAGE, refused, shared};
+use crate::harness::daemon::{Daemon, image_name, refused, rich_image_name, shared};
 use crate::harness::image::{Packing, Recipe, TestImage};
 use crate::harness::node::{hierarchies, node};
 use crate::harness::pod::{Pod, resources, security};
@@ -129,7 +129,7 @@ async fn a_container_is_stopped_by_the_signal_that_it_asks_for() {
     let script = "for s in TERM USR1 USR2; do trap \"echo $s; exit 4\" $s; done; echo ready; while :; do sleep 0.05; done";
     let config = |config: &mut ours::ContainerConfig| {
         // Whose own word is USR1.
-        config.image.as_mut().unwrap().image = RICH_IMAGE.to_owned();
+        config.image.as_mut().unwrap().image = rich_image_name();
         config.stop_signal = ours::Signal::Sigusr2 as i32;
     };
     let container = create_ours(&pod, "main", &["sh", "-c", script], config)
@@ -154,7 +154,7 @@ async fn an_image_is_told_of_as_the_user_named_it() {
     let daemon = shared().await;
     let pod = Pod::run(daemon, "user-named").await;
     let request = v1::ImageStatusRequest {
-        image: crate::pulls::spec(IMAGE),
+        image: crate::pulls::spec(&image_name()),
         verbose: false,
     };
     let image = daemon.images().image_status(request).await.unwrap().into_inner();
@@ -171,7 +171,7 @@ async fn an_image_is_told_of_as_the_user_named_it() {
     let container = create_ours(&pod, "main", &["true"], asked("busybox", &id))
         .await
         .unwrap();
-    let nameless = create_ours(&pod, "none", &["true"], asked(IMAGE, "")).await;
+    let nameless = create_ours(&pod, "none", &["true"], asked(&image_name(), "")).await;
 
     let told = status(&container).await;
     let spec = told.image.unwrap();

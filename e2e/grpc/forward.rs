@@ -9,8 +9,9 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout};
 use tonic::Code;
 
-use crate::harness::crictl::{TRANSPORTS, crictl};
+use crate::harness::crictl::{crictl, transports};
 use crate::harness::daemon::{Daemon, refused, shared};
+use crate::harness::endpoint::ours;
 use crate::harness::node::{descriptors, node};
 use crate::harness::pod::{Pod, host_network};
 use crate::harness::trials;
@@ -27,14 +28,14 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 /// A forwarding client that is ready; ends with its handle.
-struct Forward {
+pub(crate) struct Forward {
     port: u16,
     child: Child,
     _said: BufReader<ChildStdout>,
 }
 
 impl Forward {
-    async fn begin(daemon: &Daemon, transport: &str, pod: &str, to: u16) -> Forward {
+    pub(crate) async fn begin(daemon: &Daemon, transport: &str, pod: &str, to: u16) -> Forward {
         // Of one number a port that nobody else on the node has.
         let port = 20_000 + u16::try_from(node().number()).unwrap();
         let ports = format!("{port}:{to}");
@@ -56,7 +57,7 @@ impl Forward {
         }
     }
 
-    async fn connect(&self) -> TcpStream {
+    pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(("127.0.0.1", self.port)).await.unwrap()
     }
 
@@ -80,7 +81,7 @@ async fn connections_reach_loopback_of_the_pod() {
         .sh("until netstat -ltn | grep -q :7001; do :; done")
         .await;
 
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         let forward = Forward::begin(pod.daemon, transport, &pod.id, 7001).await;
         for round in 0..3 {
             let answer = forward.ask(&format!("{round}\n")).await;
@@ -102,7 +103,7 @@ async fn connections_reach_the_network_of_the_node() {
         .sh("until netstat -ltn | grep -q :7002; do :; done")
         .await;
 
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         let forward = Forward::begin(pod.daemon, transport, &pod.id, 7002).await;
         assert_eq!(forward.ask("hello\n").await, "got hello\n", "{transport}");
         container
@@ -134,7 +135,7 @@ async fn an_answer_is_whole_though_the_client_has_said_all() {
 async fn a_port_that_nobody_listens_on_is_told() {
     let pod = Pod::run_with(shared().await, "forward-closed", |_| {}).await;
 
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         let mut forward = Forward::begin(pod.daemon, transport, &pod.id, 7004).await;
         let mut tcp = forward.connect().await;
         // The client ends its whole session at an error of a connection, and says what it was told.
@@ -148,6 +149,7 @@ async fn a_port_that_nobody_listens_on_is_told() {
 }
 
 async fn a_thousand_connections_leave_nothing_behind() {
+    ours("looks at the daemon's process");
     let daemon = crate::harness::daemon::alone().await;
     let pod = Pod::run_with(&daemon, "forward-crowd", |_| {}).await;
     let script = "exec nc -ll -p 7005 -e cat";
@@ -157,7 +159,7 @@ async fn a_thousand_connections_leave_nothing_behind() {
         .await;
     let before = descriptors(daemon.pid());
 
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         let forward = Forward::begin(&daemon, transport, &pod.id, 7005).await;
         let mut open = vec![];
         for round in 0..500 {

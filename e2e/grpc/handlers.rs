@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 use tonic::Code;
 
 use crate::harness::container::Made;
-use crate::harness::daemon::{Daemon, IMAGE, Place, refused};
+use crate::harness::daemon::{Daemon, Place, image_name, refused};
 use crate::harness::node::node;
 use crate::harness::pod::{self, Pod, host_network, security};
 use crate::harness::trials;
@@ -364,7 +364,7 @@ async fn images_for_a_handler_are_those_of_the_node() {
     let daemon = daemon().await;
     let image = |handler: &str| {
         Some(v1::ImageSpec {
-            image: IMAGE.to_owned(),
+            image: image_name(),
             runtime_handler: handler.to_owned(),
             ..Default::default()
         })

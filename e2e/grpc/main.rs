@@ -22,6 +22,7 @@ mod cdi;
 mod check;
 mod check_deep;
 mod containers;
+mod crowd;
 mod devices;
 mod dump;
 mod escapes;
@@ -95,6 +96,7 @@ fn tests() -> Vec<Trial> {
         exec::tests(),
         attach::tests(),
         forward::tests(),
+        crowd::tests(),
         events::tests(),
         streaming::tests(),
         process::tests(),

@@ -19,6 +19,7 @@ use libtest_mimic::Trial;
 use tokio::io::AsyncReadExt;
 
 use crate::harness::container::log_lines;
+use crate::harness::endpoint::ours;
 use crate::harness::eventually;
 use crate::harness::image::{Recipe, TestImage};
 use crate::harness::node::node;
@@ -127,6 +128,7 @@ async fn life<R: RuntimeService, I: ImageService>(runtime: &R, images: &I, confi
 }
 
 async fn a_container_lives_without_any_pod() {
+    ours("needs no daemon");
     let node = node();
     let (state, run) = (node.disk.join("model"), node.run.join("model"));
     for directory in [&state, &run] {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::daemon::shared;
-use crate::harness::node::NODE_IP;
+use crate::harness::node::{NODE_IP, node};
 use crate::harness::pod::{Pod, namespaces, security};
 use crate::harness::{eventually, trials};
 
@@ -212,10 +212,7 @@ async fn sysctls_hold_in_the_pod_only() {
 async fn a_pod_releases_its_address() {
     let pod = Pod::run_with(shared().await, "release", |_| {}).await;
     let ip = pod.ip().await;
-    let lease = crate::harness::node::node()
-        .directory
-        .join("cni/state/e2e")
-        .join(&ip);
+    let lease = node().addresses("e2e").join(&ip);
     let held = fs::read_to_string(&lease).unwrap();
 
     pod.stop().await;

@@ -7,7 +7,8 @@ use libtest_mimic::Trial;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use crate::harness::daemon::{IMAGE, refused, shared};
+use crate::harness::daemon::{image_name, refused, shared};
+use crate::harness::endpoint::ours;
 use crate::harness::node::node;
 use crate::harness::{eventually, trials};
 
@@ -22,10 +23,12 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 async fn runtime() -> RuntimeServiceClient<Channel> {
+    ours("speaks v1alpha2");
     RuntimeServiceClient::new(shared().await.channel())
 }
 
 async fn images() -> ImageServiceClient<Channel> {
+    ours("speaks v1alpha2");
     ImageServiceClient::new(shared().await.channel())
 }
 
@@ -91,7 +94,7 @@ pub(crate) fn container_config(command: &[&str]) -> old::ContainerConfig {
             name: "main".into(),
             attempt: 0,
         }),
-        image: Some(spec(IMAGE)),
+        image: Some(spec(&image_name())),
         command: command.iter().map(|word| (*word).to_owned()).collect(),
         log_path: "main.log".into(),
         linux: Some(old::LinuxContainerConfig {
@@ -325,7 +328,7 @@ async fn images_are_told_pulled_and_removed() {
     let name = format!("127.0.0.1:1/old/none:{}", node().number());
 
     let filter = old::ImageFilter {
-        image: Some(spec(IMAGE)),
+        image: Some(spec(&image_name())),
     };
     let listed = client
         .list_images(old::ListImagesRequest { filter: Some(filter) })
@@ -334,7 +337,7 @@ async fn images_are_told_pulled_and_removed() {
         .into_inner()
         .images;
     let request = old::ImageStatusRequest {
-        image: Some(spec(IMAGE)),
+        image: Some(spec(&image_name())),
         verbose: false,
     };
     let status = client

@@ -6,8 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use coracle::cri::wire::v1 as ours;
 use k8s_cri::v1;
 use libtest_mimic::Trial;
+use prost::Message as _;
 
-use crate::harness::daemon::{IMAGE, RICH_IMAGE, refused, shared};
+use crate::harness::daemon::{image_name, refused, rich_image_name, shared};
 use crate::harness::pod::{Pod, security};
 use crate::harness::trials;
 
@@ -31,7 +32,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 fn rich(config: &mut v1::ContainerConfig) {
-    config.image.as_mut().unwrap().image = RICH_IMAGE.to_owned();
+    config.image.as_mut().unwrap().image = rich_image_name();
 }
 
 async fn the_image_says_what_the_request_does_not() {
@@ -132,7 +133,7 @@ async fn environment_values_are_bytes() {
             attempt: 0,
         }),
         image: Some(ours::ImageSpec {
-            image: IMAGE.into(),
+            image: image_name(),
             ..Default::default()
         }),
         command: vec![
@@ -148,10 +149,11 @@ async fn environment_values_are_bytes() {
         log_path: "main.log".into(),
         ..Default::default()
     };
+    let of_the_pod = ours::PodSandboxConfig::decode(pod.config.encode_to_vec().as_slice()).unwrap();
     let request = ours::CreateContainerRequest {
         pod_sandbox_id: pod.id.clone(),
         config: Some(config),
-        ..Default::default()
+        sandbox_config: Some(of_the_pod),
     };
     let mut client = ours::runtime_service_client::RuntimeServiceClient::new(daemon.channel());
     let id = client
@@ -212,7 +214,7 @@ async fn the_root_can_be_read_only() {
 
 async fn masked_and_readonly_paths_hold() {
     let pod = Pod::run(shared().await, "masked").await;
-    let script = "cat /etc/passwd | wc -c; ls /bin | wc -l; touch /var/file 2>&1; echo 1 >/proc/sys/kernel/core_uses_pid";
+    let script = "cat /etc/passwd | wc -c; ls /bin | wc -l; touch /var/file 2>&1; (echo 1 >/proc/sys/kernel/core_uses_pid) 2>&1";
 
     let output = pod
         .output_with("main", script, |config| {
@@ -248,7 +250,8 @@ async fn mounts_are_where_they_were_asked_for() {
         readonly,
         ..Default::default()
     };
-    let script = "cat /a/file /b/file /c/deep/file /etc/hosts; echo written >/a/new; echo refused >/b/new";
+    let script =
+        "cat /a/file /b/file /c/deep/file /etc/hosts; echo written >/a/new; (echo refused >/b/new) 2>&1";
 
     let output = pod
         .output_with("main", script, |config| {

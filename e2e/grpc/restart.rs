@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::container::Made;
-use crate::harness::daemon::{Daemon, IMAGE};
+use crate::harness::daemon::{Daemon, image_name};
 use crate::harness::pod::{Pod, host_network};
 use crate::harness::{eventually, trials};
 
@@ -195,7 +195,7 @@ async fn a_state_directory_has_one_daemon() {
     // The first has noticed nothing.
     let request = v1::ImageStatusRequest {
         image: Some(v1::ImageSpec {
-            image: IMAGE.to_owned(),
+            image: image_name(),
             ..Default::default()
         }),
         verbose: false,

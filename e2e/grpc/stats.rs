@@ -10,6 +10,7 @@ use tonic::Code;
 
 use crate::harness::container::Made;
 use crate::harness::daemon::{Daemon, refused, shared};
+use crate::harness::endpoint::ours;
 use crate::harness::node::hierarchies;
 use crate::harness::pod::{Pod, resources};
 use crate::harness::{eventually, trials};
@@ -60,6 +61,7 @@ fn memory(cgroup: &str) -> u64 {
 
 /// The cgroup of a container.
 pub(crate) async fn cgroup(container: &Made<'_>) -> String {
+    ours("is told of a cgroup by our status");
     let info = container.verbose_status().await.info;
     let info: serde_json::Value = serde_json::from_str(&info["info"]).unwrap();
     info["cgroup"].as_str().unwrap().to_owned()

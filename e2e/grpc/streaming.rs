@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::container::Made;
-use crate::harness::crictl::{TRANSPORTS, crictl, with_input};
+use crate::harness::crictl::{crictl, transports, with_input};
 use crate::harness::daemon::{Daemon, shared};
 use crate::harness::eventually;
 use crate::harness::pod::Pod;
@@ -67,7 +67,7 @@ async fn outputs_and_exit_code_reach_the_client() {
     let pod = Pod::run(shared().await, "stream").await;
     let container = pod.idle("main").await;
 
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         let output = exec(&container, transport, "echo out; echo err >&2; exit 42").await;
 
         let text = String::from_utf8_lossy(&output.stderr);
@@ -85,7 +85,7 @@ async fn input_of_any_length_reaches_a_command_that_takes_its_time() {
     let container = pod.idle("main").await;
     let (bytes, hash) = noise(40_000_000);
 
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         let told = exec_with(&container, transport, "sleep 1; sha256sum", &bytes).await;
         assert!(told.starts_with(&hash), "{transport}: {told}");
         let told = exec_with(&container, transport, "wc -c", b"").await;
@@ -99,7 +99,7 @@ async fn input_is_not_cut_when_the_command_closes_its_output() {
     let container = pod.idle("main").await;
     let (bytes, hash) = noise(5_000_000);
 
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         exec_with(&container, transport, "exec cat >/tmp/copy", &bytes).await;
         let told = container.sh("sha256sum </tmp/copy; rm /tmp/copy").await;
         assert!(told.starts_with(&hash), "{transport}: {told}");
@@ -111,7 +111,7 @@ async fn output_is_whole_though_the_client_is_slow() {
     let pod = Pod::run(shared().await, "stream-output").await;
     let container = pod.idle("main").await;
 
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         let arguments = arguments(transport, &[], &container.id, "exec seq 1 3000000");
         let mut child = crictl(container.daemon, &arguments).spawn().unwrap();
         // Nothing is read before the command runs; what it prints fits into no buffer on the way.
@@ -139,7 +139,7 @@ async fn what_a_command_leaves_behind_does_not_hold_the_session() {
     let pod = Pod::run(shared().await, "stream-left").await;
     let container = pod.idle("main").await;
 
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         let output = exec(&container, transport, "setsid sleep 3600 & echo started").await;
         assert_eq!(output.stdout, b"started\n", "{transport}");
         assert!(output.status.success(), "{transport}: {output:?}");
@@ -156,7 +156,7 @@ async fn a_client_that_is_killed_takes_its_command_with_it() {
     let pod = Pod::run(shared().await, "stream-killed").await;
     let container = pod.idle("main").await;
 
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         let arguments = arguments(transport, &["-i"], &container.id, "exec sleep 7881");
         let mut child = crictl(container.daemon, &arguments)
             .stdin(Stdio::piped())
@@ -186,7 +186,7 @@ async fn a_client_that_is_killed_takes_its_command_with_it() {
 async fn a_container_that_ends_ends_its_sessions() {
     let pod = Pod::run(shared().await, "stream-ended").await;
 
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         let container = pod.idle(transport).await;
         let arguments = arguments(transport, &[], &container.id, "echo begun; exec sleep 7882");
         let mut child = crictl(container.daemon, &arguments).spawn().unwrap();
@@ -203,7 +203,7 @@ async fn a_container_that_ends_ends_its_sessions() {
 }
 
 async fn a_daemon_that_ends_ends_its_sessions_with_a_reason() {
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         let daemon = Daemon::with_images("stream-stop").await;
         let (id, log, pod_id, config) = {
             let pod = Pod::run(&daemon, "stream-stop").await;

@@ -57,16 +57,23 @@ async fn streams_tell_what_lists_tell() {
     let request = v1::ListContainersRequest {
         filter: filter.clone(),
     };
-    let listed = client
-        .list_containers(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .containers;
+    // In which order is nobody's to rely on.
+    let sorted = |mut containers: Vec<v1::Container>| {
+        containers.sort_by(|a, b| a.id.cmp(&b.id));
+        containers
+    };
+    let listed = sorted(
+        client
+            .list_containers(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .containers,
+    );
     let request = v1::StreamContainersRequest { filter };
     let told = all(client.stream_containers(request).await).await;
     assert_eq!(told.len(), 1);
-    assert_eq!(told[0].containers, listed);
+    assert_eq!(sorted(told[0].containers.clone()), listed);
     let mut ids = [container.id.clone(), created.id.clone()];
     ids.sort();
     assert_eq!(listed.iter().map(|c| c.id.clone()).collect::<Vec<_>>(), ids);

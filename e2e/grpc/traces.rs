@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::{Request, Response, Status};
 
-use crate::harness::daemon::{Daemon, IMAGE, Place};
+use crate::harness::daemon::{Daemon, Place, image_name};
 use crate::harness::image::{Packing, Recipe, TestImage};
 use crate::harness::pod::{self, Pod};
 use crate::harness::registry::Registry;
@@ -213,7 +213,9 @@ async fn daemon(purpose: &str, variables: &[&str]) -> Daemon {
 
 async fn daemon_in(place: Place, variables: &[&str]) -> Daemon {
     let daemon = Daemon::start_by(place, &[&["env"], variables].concat()).await;
-    daemon.import(IMAGE, &TestImage::build(&Recipe::default())).await;
+    daemon
+        .import(&image_name(), &TestImage::build(&Recipe::default()))
+        .await;
     daemon
 }
 

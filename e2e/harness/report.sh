@@ -2,7 +2,7 @@
 # How a part of the test run reports: every check passes or fails under a name, and test.sh adds them up.
 # Sourced, never run.
 
-# Where the results go: a line "pass N NAME" or "fail N NAME" each. test.sh names the file.
+# Where the results go: a line "pass N NAME", "fail N NAME" or "skip N NAME" each. test.sh names the file.
 CORACLE_RESULTS=${CORACLE_RESULTS:-/dev/null}
 FAILED=0
 
@@ -17,6 +17,12 @@ fail() {
 	echo "fail ${2:-1} $1" >>"$CORACLE_RESULTS"
 	say "FAIL  $1"
 	FAILED=$((FAILED + ${2:-1}))
+}
+
+# skip NAME N: N checks were not made.
+skip() {
+	echo "skip $2 $1" >>"$CORACLE_RESULTS"
+	say "skip  $1"
 }
 
 # check NAME COMMAND...: passes when the command does; its output is shown only when it fails.
@@ -46,9 +52,13 @@ cargo_tests() {
 	failed=$(awk '/^test result:/ { n += $6 } END { print n + 0 }' "$log")
 	[ "$passed" = 0 ] || pass "$passed $name" "$passed"
 	[ "$failed" = 0 ] || fail "$failed $name" "$failed"
+	# "test NAME ... ignored (WHY)"
+	while read -r count reason; do skip "$count $name: the test $reason" "$count"; done < <(
+		sed -nE 's/^test .* \.\.\. ignored \((.*)\)$/\1/p' "$log" | sort | uniq -c | sort -rn
+	)
 	if [ "$rc" != 0 ]; then
 		[ "$failed" != 0 ] || fail "$name"
-		grep -vE '^test .* \.\.\. ok$|^ +Compiling ' "$log" | tail -n 80 >&2
+		grep -vE '^test .* \.\.\. (ok|ignored.*)$|^ +Compiling ' "$log" | tail -n 80 >&2
 	fi
 	[ -z "${HOSTILE-}" ] || record hostile hostile-images "\"part\":\"$name\",\"tests\":$(grep -cE "^test ($HOSTILE).* ok$" "$log" || true),\"losses\":$(grep -cE "^test ($HOSTILE).* FAILED$" "$log" || true)"
 	rm -f "$log"

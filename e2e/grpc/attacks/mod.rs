@@ -21,6 +21,7 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Code, Request, Status};
 
 use crate::harness::daemon::Daemon;
+use crate::harness::endpoint::ours;
 use crate::harness::results;
 use crate::harness::trials;
 use crate::refusals::{empty, world};
@@ -101,6 +102,7 @@ async fn send(daemon: &Daemon, path: &str, streams: bool, bytes: Bytes) -> Resul
 }
 
 async fn every_call_withstands_what_each_field_may_hold() {
+    ours("tries thousands of values");
     let daemon = empty().await;
     let base = Base::make(&daemon).await;
     let set = FileDescriptorSet::decode(coracle::cri::wire::FILE_DESCRIPTOR_SET).unwrap();

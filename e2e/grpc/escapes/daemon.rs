@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 
 use super::{ATTACKER, attacker, import_attacker, script};
-use crate::harness::daemon::{Daemon, IMAGE, Place, shared};
+use crate::harness::daemon::{Daemon, Place, image_name, shared};
 use crate::harness::image::{Recipe, TestImage};
 use crate::harness::pod::{self, Pod, security};
 use crate::harness::trials;
@@ -27,7 +27,9 @@ async fn nothing_of_the_daemons_environment_or_groups_reaches_a_container() {
         "NOTIFY_SOCKET=/run/canary",
     ];
     let daemon = Daemon::start_by(Place::new("environment"), &starter).await;
-    daemon.import(IMAGE, &TestImage::build(&Recipe::default())).await;
+    daemon
+        .import(&image_name(), &TestImage::build(&Recipe::default()))
+        .await;
     import_attacker(&daemon).await;
     let pod = Pod::run_with(&daemon, "environment", |config| {
         pod::host_network(config);

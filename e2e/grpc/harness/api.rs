@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::daemon::{Daemon, IMAGE, Place};
+use super::daemon::{Daemon, Place, image_name};
 
 /// The socket of a place's API.
 #[derive(Clone, Debug)]
@@ -95,7 +95,7 @@ impl Api {
     /// Makes a container that runs a script.
     pub(crate) async fn create(&self, name: &str, script: &str) -> String {
         let config = json!({
-            "metadata": {"name": name}, "image": {"image": IMAGE}, "command": ["sh", "-c", script],
+            "metadata": {"name": name}, "image": {"image": image_name()}, "command": ["sh", "-c", script],
         });
         let answer = self.ok("CreateContainer", json!({"config": config})).await;
         answer["containerID"].as_str().unwrap().to_owned()

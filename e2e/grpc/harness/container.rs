@@ -98,6 +98,7 @@ impl<'a> Made<'a> {
 
     /// The number of its monitor: the parent of its first process.
     pub(crate) async fn monitor(&self) -> i32 {
+        super::endpoint::ours("looks at a container's monitor");
         let pid = self.pid().await;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let mut lines = status.lines();

@@ -3,13 +3,13 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::future::Future;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output, Stdio};
+use std::path::PathBuf;
+use std::process::{ExitStatus, Output, Stdio};
 
 use coracle::cri::client;
 use k8s_cri::v1::image_service_client::ImageServiceClient;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
-use k8s_cri::v1::{ImageFsInfoRequest, VersionRequest};
+use k8s_cri::v1::{ImageFsInfoRequest, ImageSpec, PullImageRequest, VersionRequest};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -17,196 +17,45 @@ use tokio::process::Child;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tonic::transport::Channel;
 
-use super::eventually;
 use super::image::{Recipe, TestImage};
-use super::node::{cni_plugins, node};
+use super::node::node;
+pub(crate) use super::place::Place;
+use super::registry::Registry;
+use super::{endpoint, eventually};
 
 /// Most bytes of a message, as the kubelet's client has it.
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 
-/// The image that most tests use: busybox, `/suid-id`, users `root`, `app` and `nobody`.
+/// [`image_name`] on a daemon of ours.
 pub(crate) const IMAGE: &str = "registry.example/e2e/busybox:1";
+
+/// The repositories of [`image_name`] and [`rich_image_name`].
+const REPOSITORIES: [&str; 2] = ["e2e/busybox", "e2e/rich"];
+
+/// The image that most tests use: busybox, `/suid-id`, users `root`, `app` and `nobody`.
+pub(crate) fn image_name() -> String {
+    standard_image(REPOSITORIES[0])
+}
+
 /// Runs as user `app` by name, in `/work`, declares volume `/data` with content of its own.
-pub(crate) const RICH_IMAGE: &str = "registry.example/e2e/rich:1";
-
-/// Where a daemon keeps what: outlives the process, so that another can take it over.
-#[derive(Debug)]
-pub(crate) struct Place {
-    /// Name of its files on the node.
-    name: String,
-    /// Directory of its sockets and of what a reboot takes.
-    pub(crate) run: PathBuf,
-    /// The socket it serves on.
-    pub(crate) socket: PathBuf,
-    /// Directory of its records and images.
-    pub(crate) state: PathBuf,
-    /// Directory of `hosts.toml` files.
-    pub(crate) registries: PathBuf,
+pub(crate) fn rich_image_name() -> String {
+    standard_image(REPOSITORIES[1])
 }
 
-impl Place {
-    /// A place no daemon was in.
-    pub(crate) fn new(purpose: &str) -> Place {
-        let node = node();
-        let name = format!("{purpose}-{}", node.number());
-        let place = Place {
-            run: node.run.join(&name),
-            socket: node.run.join(format!("{name}.sock")),
-            state: node.disk.join(&name),
-            registries: node.directory.join(format!("{name}.certs.d")),
-            name,
-        };
-        fs::create_dir_all(&place.registries).unwrap();
-        fs::create_dir_all(place.logs()).unwrap();
-        let config = place.config_text();
-        fs::write(place.config(), config).unwrap();
-        place
-    }
-
-    /// As [`Place::new`], with a network that no other daemon of the node shares: what is left over in it is this one's.
-    pub(crate) fn with_own_network(purpose: &str) -> Place {
-        let place = Place::new(purpose);
-        let network = place.network();
-        node().write_network(&network, &network);
-        let shared = json!(node().cni_conf()).to_string();
-        let own = json!(node().network_conf(&network)).to_string();
-        let config = place.config_text().replace(&shared, &own);
-        fs::write(place.config(), config).unwrap();
-        place
-    }
-
-    /// The name of this daemon's own network, and of its bridge.
-    pub(crate) fn network(&self) -> String {
-        let number = self.name.rsplit('-').next().unwrap_or_default();
-        format!("own{number}")
-    }
-
-    /// Sets keys beyond those that every place has.
-    pub(crate) fn set(&self, toml: &str) {
-        let directory = self.drop_ins();
-        fs::create_dir_all(&directory).unwrap();
-        let file = directory.join(format!("{}.toml", node().number()));
-        fs::write(file, toml).unwrap();
-    }
-
-    /// Takes back what [`Place::set`] set.
-    pub(crate) fn unset(&self) {
-        fs::remove_dir_all(self.drop_ins()).unwrap();
-    }
-
-    /// The directory of files beside the main one, by which keys are set.
-    pub(crate) fn drop_ins(&self) -> PathBuf {
-        self.config().with_extension("toml.d")
-    }
-
-    /// Parent of the cgroups of this daemon's pods.
-    pub(crate) fn cgroup_parent(&self) -> String {
-        format!("{}/{}", node().cgroup_parent(), self.name)
-    }
-
-    /// The cgroup of this daemon's zygote and monitors.
-    pub(crate) fn monitor_cgroup(&self) -> String {
-        format!("{}/monitors-{}", node().cgroup_parent(), self.name)
-    }
-
-    /// Directory for containers' logs.
-    pub(crate) fn logs(&self) -> PathBuf {
-        node().disk.join(format!("{}-logs", self.name))
-    }
-
-    /// Directory of descriptions of devices; missing until a test makes it.
-    pub(crate) fn descriptions(&self) -> PathBuf {
-        node().directory.join(format!("{}.cdi", self.name))
-    }
-
-    fn config(&self) -> PathBuf {
-        node().directory.join(format!("{}.toml", self.name))
-    }
-
-    /// Where the board of its step points is, if a test makes one.
-    pub(crate) fn steps(&self) -> PathBuf {
-        node().directory.join(format!("{}.steps", self.name))
-    }
-
-    /// What the daemon says, at level debug.
-    pub(crate) fn log(&self) -> PathBuf {
-        node().directory.join(format!("{}.log", self.name))
-    }
-
-    fn config_text(&self) -> String {
-        let quoted = |path: &Path| json!(path).to_string();
-        format!(
-            "state_dir = {state}\nrun_dir = {run}\nsocket = {socket}\ncgroup_parent = {cgroup}\n\
-             monitor_cgroup = {monitors}\n\n\
-             [log]\nlevel = \"debug\"\n\n\
-             [cni]\nconf_dir = {conf}\nbin_dirs = [{bin}]\n\n\
-             [cdi]\nspec_dirs = [{descriptions}]\n\n\
-             [registry]\nconfig_dir = {registries}\n",
-            state = quoted(&self.state),
-            run = quoted(&self.run),
-            socket = quoted(&self.socket),
-            cgroup = quoted(Path::new(&self.cgroup_parent())),
-            monitors = quoted(Path::new(&self.monitor_cgroup())),
-            conf = quoted(&node().cni_conf()),
-            bin = quoted(&cni_plugins()),
-            descriptions = quoted(&self.descriptions()),
-            registries = quoted(&self.registries),
-        )
-    }
-
-    /// Runs an audit, by the daemon that is here or at rest.
-    pub(crate) async fn audit(&self, options: &[&str]) -> Audit {
-        let arguments = [&["check", "--json"], options].concat();
-        let mut command = tokio::process::Command::from(self.command(&arguments));
-        let output = command.stdin(Stdio::null()).output().await.unwrap();
-        let answer = serde_json::from_slice(&output.stdout);
-        let answer: serde_json::Value =
-            answer.unwrap_or_else(|_| panic!("the check could not be made: {output:?}"));
-        Audit {
-            code: output.status.code().unwrap(),
-            findings: answer["findings"].as_array().unwrap().clone(),
-        }
-    }
-
-    /// Asserts that an audit finds nothing out of place.
-    pub(crate) async fn check(&self) {
-        let audit = self.audit(&[]).await;
-        assert_eq!(audit.code, 0, "{:#?}", audit.findings);
-    }
-
-    /// The program, set up to use this place.
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
-        command.arg("--config").arg(self.config()).args(arguments);
-        // Read by builds with step points, when a test has made it.
-        command.env(coracle::sys::step::VARIABLE, self.steps());
-        command
-    }
+/// Ours have it from an archive; what is not ours pulls it.
+fn standard_image(repository: &str) -> String {
+    let registry = REGISTRY.get().map(|registry| registry.host.as_str());
+    format!("{}/{repository}:1", registry.unwrap_or("registry.example"))
 }
 
-/// What `coracle check --json` answered.
-#[derive(Debug)]
-pub(crate) struct Audit {
-    pub(crate) code: i32,
-    pub(crate) findings: Vec<serde_json::Value>,
-}
-
-impl Audit {
-    /// The findings of a class, as what they are about, with whether each was repaired.
-    pub(crate) fn of(&self, class: &str) -> Vec<(String, bool)> {
-        let of_class = self.findings.iter().filter(|finding| finding["class"] == class);
-        let told = |finding: &serde_json::Value| {
-            let thing = finding["thing"].as_str().unwrap().to_owned();
-            (thing, finding["repaired"].as_bool().unwrap())
-        };
-        of_class.map(told).collect()
-    }
-}
+/// Where a runtime that is not ours has the standard images from.
+static REGISTRY: OnceCell<Registry> = OnceCell::const_new();
 
 /// A running daemon. Dropping it kills the process; its containers run on.
 #[derive(Debug)]
 pub(crate) struct Daemon {
-    process: Child,
+    /// None: it is not ours.
+    process: Option<Child>,
     pub(crate) place: Place,
     channel: Channel,
 }
@@ -214,17 +63,57 @@ pub(crate) struct Daemon {
 /// The daemon that tests share which leave no trace but their own pods.
 pub(crate) async fn shared() -> &'static Daemon {
     static SHARED: OnceCell<Daemon> = OnceCell::const_new();
-    SHARED.get_or_init(|| Daemon::with_images("shared")).await
+    SHARED.get_or_init(|| Daemon::common("shared")).await
 }
 
 /// A daemon for one test at a time: those that compare what the whole daemon has before and after.
 pub(crate) async fn alone() -> MutexGuard<'static, Daemon> {
     static ALONE: OnceCell<Mutex<Daemon>> = OnceCell::const_new();
-    let daemon = ALONE.get_or_init(|| async { Mutex::new(Daemon::with_images("alone").await) });
+    // Before the lock: whoever waits for that one lets nobody have this.
+    endpoint::alone();
+    let daemon = ALONE.get_or_init(|| async { Mutex::new(Daemon::common("alone").await) });
     daemon.await.lock().await
 }
 
 impl Daemon {
+    /// The daemon that tests share: one with the standard images in a new place, or what is given.
+    async fn common(purpose: &str) -> Daemon {
+        match endpoint::given() {
+            Some(socket) => Daemon::given(socket).await,
+            None => Daemon::with_images(purpose).await,
+        }
+    }
+
+    /// A runtime that is not ours, with the standard images.
+    async fn given(socket: PathBuf) -> Daemon {
+        let channel = client::channel(&socket).await.unwrap();
+        let daemon = Daemon {
+            process: None,
+            place: Place::given(socket),
+            channel,
+        };
+        let registry = REGISTRY.get_or_init(async || {
+            let registry = Registry::start().await;
+            let images = [TestImage::build(&Recipe::default()), rich_image()];
+            for (repository, image) in REPOSITORIES.into_iter().zip(images) {
+                registry.push(repository, "1", &image).await;
+            }
+            registry
+        });
+        registry.await;
+        for name in [image_name(), rich_image_name()] {
+            let request = PullImageRequest {
+                image: Some(ImageSpec {
+                    image: name,
+                    ..Default::default()
+                }),
+                ..Default::default()
+            };
+            daemon.images().pull_image(request).await.unwrap();
+        }
+        daemon
+    }
+
     /// Starts a daemon in a new place, with the standard images in its store.
     pub(crate) async fn with_images(purpose: &str) -> Daemon {
         Daemon::with_images_in(Place::new(purpose)).await
@@ -233,8 +122,10 @@ impl Daemon {
     /// Starts a daemon in a place, with the standard images in its store.
     pub(crate) async fn with_images_in(place: Place) -> Daemon {
         let daemon = Daemon::start(place).await;
-        daemon.import(IMAGE, &TestImage::build(&Recipe::default())).await;
-        daemon.import(RICH_IMAGE, &rich_image()).await;
+        daemon
+            .import(&image_name(), &TestImage::build(&Recipe::default()))
+            .await;
+        daemon.import(&rich_image_name(), &rich_image()).await;
         daemon
     }
 
@@ -283,7 +174,7 @@ impl Daemon {
         })
         .await;
         Daemon {
-            process,
+            process: Some(process),
             place,
             channel,
         }
@@ -291,14 +182,14 @@ impl Daemon {
 
     /// Ends the daemon at once, as a crash would.
     pub(crate) async fn kill(mut self) -> Place {
-        self.process.kill().await.unwrap();
+        self.process.as_mut().unwrap().kill().await.unwrap();
         self.leave()
     }
 
     /// Asks the daemon to end, and waits until it has.
     pub(crate) async fn stop(mut self) -> (Place, ExitStatus) {
         kill(Pid::from_raw(self.pid()), Signal::SIGTERM).unwrap();
-        let status = self.process.wait().await.unwrap();
+        let status = self.process.as_mut().unwrap().wait().await.unwrap();
         (self.leave(), status)
     }
 
@@ -308,7 +199,9 @@ impl Daemon {
 
     /// The daemon's process.
     pub(crate) fn pid(&self) -> i32 {
-        i32::try_from(self.process.id().expect("the daemon runs")).unwrap()
+        endpoint::ours("looks at the daemon's process");
+        let process = self.process.as_ref().unwrap();
+        i32::try_from(process.id().expect("the daemon runs")).unwrap()
     }
 
     /// A client of the runtime service, v1.
@@ -348,7 +241,12 @@ impl Daemon {
 
     /// The lines of the node's mount table that are about this daemon's directories.
     pub(crate) fn mounts(&self) -> Vec<String> {
-        let table = fs::read_to_string(format!("/proc/{}/mountinfo", self.pid())).unwrap();
+        // A runtime that is not ours has the namespace of the tests.
+        let process = self
+            .process
+            .as_ref()
+            .map_or("self".to_owned(), |_| self.pid().to_string());
+        let table = fs::read_to_string(format!("/proc/{process}/mountinfo")).unwrap();
         let own = |line: &&str| line.contains(&format!("/{}", self.place.name));
         table.lines().filter(own).map(str::to_owned).collect()
     }

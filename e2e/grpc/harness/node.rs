@@ -46,6 +46,20 @@ impl Node {
         NODE.set(node).expect("the node is built once");
     }
 
+    /// Comes to a node that is there, with a runtime that is not ours.
+    pub(crate) fn visit(directory: PathBuf) {
+        let node = Node {
+            disk: directory.join("disk"),
+            run: directory.join("run"),
+            next: AtomicU32::new(0),
+            directory,
+        };
+        node.mount_disk();
+        // As those of nodes are: mounts of the tests have to reach what is mounted for containers already.
+        shell(&format!("mount --make-rshared {}", node.disk.display()));
+        NODE.set(node).expect("the node is visited once");
+    }
+
     /// A number no one else on the node has.
     pub(crate) fn number(&self) -> u32 {
         self.next.fetch_add(1, Ordering::Relaxed)
@@ -68,6 +82,7 @@ impl Node {
 
     /// Where the addresses of a network that are given out are kept.
     pub(crate) fn addresses(&self, network: &str) -> PathBuf {
+        super::endpoint::ours("reads what the plugins keep");
         self.directory.join("cni/state").join(network)
     }
 
@@ -146,6 +161,16 @@ pub(crate) fn cgroup_parent(directory: &Path) -> String {
     format!("/{}", directory.file_name().unwrap().to_string_lossy())
 }
 
+/// Whether processes are in `parent` or below, in any hierarchy.
+pub(crate) fn is_busy(parent: &str) -> bool {
+    let groups = hierarchies()
+        .into_iter()
+        .flat_map(|root| cgroups_below(&root.join(parent.trim_start_matches('/'))));
+    let mut processes =
+        groups.map(|group| fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default());
+    processes.any(|processes| !processes.is_empty())
+}
+
 /// Removes `parent` from every hierarchy, the deepest first. Nothing runs there any more.
 pub(crate) fn remove_cgroups(parent: &str) {
     for hierarchy in hierarchies() {
@@ -157,6 +182,21 @@ pub(crate) fn remove_cgroups(parent: &str) {
             if let Err(error) = fs::remove_dir(cgroup) {
                 eprintln!("cgroup {} stays: {error}", cgroup.display());
             }
+        }
+    }
+}
+
+/// Takes down what is mounted below a directory, the last first.
+pub(crate) fn unmount_below(directory: &Path) {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+    let mut points: Vec<&str> = points
+        .filter(|point| Path::new(point).starts_with(directory))
+        .collect();
+    points.reverse();
+    for point in points {
+        if let Err(error) = nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH) {
+            eprintln!("{point} stays mounted: {error}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use k8s_cri::v1;
 
 use super::container::Made;
-use super::daemon::{Daemon, IMAGE};
+use super::daemon::{Daemon, image_name};
 use super::node::node;
 
 /// A pod sandbox, and the daemon it is on.
@@ -152,7 +152,7 @@ impl<'a> Pod<'a> {
                 attempt: 0,
             }),
             image: Some(v1::ImageSpec {
-                image: IMAGE.to_owned(),
+                image: image_name(),
                 ..Default::default()
             }),
             command: command.iter().map(|word| (*word).to_owned()).collect(),
@@ -163,6 +163,7 @@ impl<'a> Pod<'a> {
                     namespace_options: Some(v1::NamespaceOption {
                         pid: v1::NamespaceMode::Container.into(),
                         network: self.namespaces().network,
+                        userns_options: self.namespaces().userns_options,
                         ..Default::default()
                     }),
                     ..Default::default()

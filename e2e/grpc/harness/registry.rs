@@ -136,6 +136,7 @@ impl Registry {
 
 /// Writes a `hosts.toml` for `host`.
 pub(crate) fn hosts_toml(daemon: &Daemon, host: &str, text: &str) {
+    super::endpoint::ours("configures the daemon");
     let directory = daemon.place.registries.join(host);
     fs::create_dir_all(&directory).unwrap();
     fs::write(directory.join("hosts.toml"), text).unwrap();

@@ -6,24 +6,28 @@
 //!                what the tests, the daemons and the dead leave. When it ends the kernel kills all of them
 //!       `- tests   builds the node and runs the tests
 //! ```
+//!
+//! Beside a runtime that is not ours there is no `init`: its namespaces are those of all three.
 
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Trial};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitStatus, wait};
 use nix::unistd::{Pid, Uid};
 
 use super::node::{self, Node};
+use super::{block_on, endpoint};
 
 const STAGE: &str = "CORACLE_E2E_STAGE";
 const DIRECTORY: &str = "CORACLE_E2E_DIR";
@@ -52,6 +56,9 @@ fn outside() -> ExitCode {
         .permissions(fs::Permissions::from_mode(0o711))
         .tempdir_in(parent)
         .unwrap();
+    if endpoint::given().is_some() {
+        return beside(directory.path());
+    }
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWPID).unwrap();
     private_mounts();
 
@@ -61,6 +68,26 @@ fn outside() -> ExitCode {
     if let Some(logs) = std::env::var_os("CORACLE_E2E_LOGS") {
         keep_logs(directory.path(), Path::new(&logs));
     }
+    exit_code(status)
+}
+
+/// Runs the tests beside a runtime that is not ours, in the namespaces that are here: they have to be its own.
+fn beside(directory: &Path) -> ExitCode {
+    let mut tests = again("tests", directory).process_group(0).spawn().unwrap();
+    let status = tests.wait().unwrap();
+    // What the tests have started and not ended.
+    let group = Pid::from_raw(i32::try_from(tests.id()).unwrap());
+    let _none = killpg(group, Signal::SIGKILL);
+    node::unmount_below(directory);
+    // What a runtime says is stopped holds its cgroup for a moment.
+    let parent = node::cgroup_parent(directory);
+    for _ in 0..100 {
+        if !node::is_busy(&parent) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    node::remove_cgroups(&parent);
     exit_code(status)
 }
 
@@ -96,8 +123,19 @@ fn init() -> ExitCode {
 }
 
 fn inside(arguments: &Arguments, tests: Vec<Trial>) -> ExitCode {
-    Node::build(PathBuf::from(std::env::var_os(DIRECTORY).unwrap()));
-    libtest_mimic::run(arguments, tests).exit_code()
+    let directory = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
+    if endpoint::given().is_some() {
+        set_pdeathsig(Signal::SIGKILL).unwrap();
+        endpoint::be_quiet_about_skips();
+        Node::visit(directory);
+    } else {
+        Node::build(directory);
+    }
+    let conclusion = libtest_mimic::run(arguments, tests);
+    if let Some(socket) = endpoint::given() {
+        block_on(endpoint::leave(&socket));
+    }
+    conclusion.exit_code()
 }
 
 /// This program once more, with the same arguments, as `stage`.

@@ -5,7 +5,7 @@ use libtest_mimic::Trial;
 use tonic::Code;
 
 use super::{Table, empty};
-use crate::harness::daemon::IMAGE;
+use crate::harness::daemon::image_name;
 use crate::harness::trials;
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -153,7 +153,10 @@ async fn list() {
         .accepted("an unknown name", call(spec("registry.example/no/such:image")))
         .await
         .unwrap();
-    let known = table.accepted("a known name", call(spec(IMAGE))).await.unwrap();
+    let known = table
+        .accepted("a known name", call(spec(&image_name())))
+        .await
+        .unwrap();
     assert_eq!(unknown.images, []);
     assert_eq!(known.images.len(), 1);
 

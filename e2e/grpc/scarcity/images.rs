@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 use tonic::Code;
 
 use super::disk::Disk;
-use crate::harness::daemon::{Daemon, IMAGE, Place};
+use crate::harness::daemon::{Daemon, Place, image_name};
 use crate::harness::image::{Packing, Recipe, TestImage};
 use crate::harness::node::node;
 use crate::harness::pod::Pod;
@@ -42,7 +42,9 @@ async fn on_small_disk(purpose: &str, options: &str) -> (Daemon, Disk) {
     let place = Place::new(purpose);
     let disk = Disk::ext4(&place.state, "48M", options);
     let daemon = Daemon::start(place).await;
-    daemon.import(IMAGE, &TestImage::build(&Recipe::default())).await;
+    daemon
+        .import(&image_name(), &TestImage::build(&Recipe::default()))
+        .await;
     (daemon, disk)
 }
 

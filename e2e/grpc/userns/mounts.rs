@@ -12,7 +12,7 @@ use tonic::Code;
 
 use super::{mapped, our_mappings, plain, run};
 use crate::harness::container::Made;
-use crate::harness::daemon::{Daemon, RICH_IMAGE, refused, shared};
+use crate::harness::daemon::{Daemon, refused, rich_image_name, shared};
 use crate::harness::node::{node, shell};
 use crate::harness::pod::{Pod, security};
 use crate::harness::trials;
@@ -144,7 +144,7 @@ async fn volumes_of_the_image_belong_to_the_pods_users() {
     let pod = run(shared().await, "image-volumes").await;
     let container = pod
         .start_with("main", &["sleep", "infinity"], |config| {
-            config.image.as_mut().unwrap().image = RICH_IMAGE.to_owned();
+            config.image.as_mut().unwrap().image = rich_image_name();
             security(config).run_as_user = Some(v1::Int64Value { value: 0 });
         })
         .await;
@@ -174,9 +174,10 @@ async fn an_image_volume_belongs_to_the_pods_users() {
     let mount = ours::Mount {
         container_path: "/volume".to_owned(),
         image: Some(ours::ImageSpec {
-            image: RICH_IMAGE.to_owned(),
+            image: rich_image_name(),
             ..Default::default()
         }),
+        readonly: true,
         uid_mappings: our_mappings(),
         gid_mappings: our_mappings(),
         ..Default::default()

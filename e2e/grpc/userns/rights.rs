@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use tonic::Code;
 
 use super::{ROOT, run, run_with, users_of};
-use crate::harness::crictl::{TRANSPORTS, crictl};
+use crate::harness::crictl::{crictl, transports};
 use crate::harness::daemon::{refused, shared};
 use crate::harness::pod::{Pod, host_network, namespaces, security};
 use crate::harness::trials;
@@ -101,7 +101,7 @@ async fn a_users_streams_and_terminals_are_its_own() {
         container.remove().await;
     }
     let container = pod.idle("exec").await;
-    for transport in TRANSPORTS {
+    for &transport in transports() {
         let script = "id -u; cat /proc/self/uid_map; echo again >/dev/stdout";
         let arguments = ["exec", "-i", "-r", transport, &container.id, "sh", "-c", script];
         let output = crictl(daemon, &arguments).output().await.unwrap();
