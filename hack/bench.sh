@@ -1,6 +1,11 @@
 #!/bin/bash
-# bench.sh [FLAG...]: Coracle beside Debian's containerd and runc, in one run, on the same images, network and disk.
+# bench.sh [PART] [FLAG...]: Coracle beside Debian's containerd and runc, in one run, on the same images, network and disk.
 # Prints medians and ratios; fails when a ratio is over what Coracle promises. FLAGs go to e2e/tools/bench.
+#
+#   (none)     start and end of pods, ExecSync, pulls, memory of idle pods
+#   streaming  a gigabyte out of a pod, by exec and by port-forward
+#   lists      Status, List* and *Stats with two hundred pods there, and whether they start processes
+#
 # CORACLE_BENCH_MOUNTS says how many mounts more the node has, as one with many volumes does (0).
 set -euo pipefail
 # shellcheck source=hack/lib.sh
@@ -40,8 +45,17 @@ wait_for_runtime /run/containerd/containerd.sock "$CONTAINERD_PID" "$NODE/contai
 "$CRI_TOOLS/crictl" --runtime-endpoint unix:///run/containerd/containerd.sock pull registry.k8s.io/pause:3.10 >/dev/null 2>&1
 
 say "$(uname -r), $(nproc) processors, $("$DEBIAN/containerd" --version), $("$DEBIAN/runc" --version | head -n 1)"
+part=()
+case ${1-} in
+'' | -*) ;;
+*)
+	part=(-part "$1")
+	[ "$1" != lists ] || part+=(-cgroup "/$(basename "$NODE")/pods")
+	shift
+	;;
+esac
 rc=0
-"$BENCH" -image registry.k8s.io/e2e-test-images/busybox:1.29-2 -large "127.0.0.1:$LARGE_PORT/bench/large:1" \
+"$BENCH" "${part[@]}" -image registry.k8s.io/e2e-test-images/busybox:1.29-2 -large "127.0.0.1:$LARGE_PORT/bench/large:1" \
 	-logs "$NODE/disk/logs" -root "$PPID" "$@" \
 	"coracle=$SOCKET=$RUNTIME_PID" "containerd=/run/containerd/containerd.sock=$CONTAINERD_PID" || rc=$?
 # 3: measured, and a limit missed

@@ -5,6 +5,7 @@ module coracle.test/tools/bench
 go 1.26.0
 
 require (
+	github.com/moby/spdystream v0.5.1
 	google.golang.org/grpc v1.79.3
 	k8s.io/cri-api v0.36.3
 )

@@ -16,9 +16,11 @@ import (
 // settings are what the command line says.
 type settings struct {
 	image, large                  string
-	logs                          string
+	logs, cgroup                  string
 	podRounds, execRounds, memory int
 	pullRounds, root              int
+	streamMiB, streamRounds       int
+	listed, listRounds            int
 }
 
 func main() {
@@ -26,10 +28,16 @@ func main() {
 	flag.StringVar(&s.image, "image", "", "small image that the pods run; it needs sh, top and true")
 	flag.StringVar(&s.large, "large", "", "image whose pull is measured")
 	flag.StringVar(&s.logs, "logs", "", "directory for the containers' logs")
+	flag.StringVar(&s.cgroup, "cgroup", "", "cgroup that the pods' own are made in, as a kubelet has one; without, pods have none of their own")
 	flag.IntVar(&s.podRounds, "pods", 20, "rounds of pod start and end")
 	flag.IntVar(&s.execRounds, "execs", 60, "rounds of ExecSync")
 	flag.IntVar(&s.pullRounds, "pulls", 5, "rounds of pulls")
 	flag.IntVar(&s.memory, "idle", 20, "pods that run idle while memory is measured")
+	flag.IntVar(&s.streamMiB, "stream", 1024, "MiB that are streamed out of a pod, for the part streaming")
+	flag.IntVar(&s.streamRounds, "streams", 5, "rounds of it")
+	flag.IntVar(&s.listed, "listed", 200, "pods there are while calls that only tell are measured, for the part lists")
+	flag.IntVar(&s.listRounds, "lists", 50, "rounds of each of these calls")
+	part := flag.String("part", "", "what is measured: streaming, lists; all else when empty")
 	flag.IntVar(&s.root, "root", 1, "process that all of both runtimes' processes descend from")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: bench [FLAG...] NAME=SOCKET=PID NAME=SOCKET=PID   (the first is compared with the second)")
@@ -50,7 +58,15 @@ func main() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	defer cancel()
-	table, err := measure(ctx, s, pair)
+	measure, ok := parts[*part]
+	if !ok {
+		fail(fmt.Errorf("no such part: %s", *part))
+	}
+	table := &table{}
+	err := prepare(ctx, s, pair)
+	if err == nil {
+		err = measure(ctx, s, pair, table)
+	}
 	table.print(os.Stdout, pair[0].name, pair[1].name)
 	if err != nil {
 		fail(err)
@@ -81,32 +97,41 @@ func alternate(pair [2]*runtime, rounds int, round func(r *runtime, n int) error
 	return nil
 }
 
-// measure does all of it; the table holds what was measured before an error.
-func measure(ctx context.Context, s settings, pair [2]*runtime) (*table, error) {
-	t := &table{}
+// parts are what can be measured by itself; the table holds what was measured before an error.
+var parts = map[string]func(context.Context, settings, [2]*runtime, *table) error{
+	"":          measureLife,
+	"streaming": measureStreaming,
+	"lists":     measureLists,
+}
+
+func prepare(ctx context.Context, s settings, pair [2]*runtime) error {
 	for _, r := range pair {
 		if err := r.pull(ctx, s.image); err != nil {
-			return t, err
+			return err
 		}
 	}
+	return nil
+}
+
+func measureLife(ctx context.Context, s settings, pair [2]*runtime, t *table) error {
 	say("daemons without pods")
 	t.row("daemon's memory without pods (PSS)", "MB", 0, both(pair, func(r *runtime) float64 { return pss(r.daemon) }))
 	say("pod start and end, %d rounds", s.podRounds)
 	if err := measurePods(ctx, s, pair, t); err != nil {
-		return t, err
+		return err
 	}
 	say("ExecSync, %d rounds", s.execRounds)
 	if err := measureExec(ctx, s, pair, t); err != nil {
-		return t, err
+		return err
 	}
 	if s.large != "" {
 		say("pull, %d rounds", s.pullRounds)
 		if err := measurePull(ctx, s, pair, t); err != nil {
-			return t, err
+			return err
 		}
 	}
 	say("memory of %d idle pods", s.memory)
-	return t, measureMemory(ctx, s, pair, t)
+	return measureMemory(ctx, s, pair, t)
 }
 
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

@@ -65,8 +65,11 @@ func (r *runtime) removeImage(ctx context.Context, image string) error {
 	return err
 }
 
-// start runs a pod as the kubelet would ask for one: the runtime's default seccomp profile, a network of its own.
-func (r *runtime) start(ctx context.Context, s settings, name string) (pod, podTook, error) {
+// start runs a pod as the kubelet would ask for one, whose container sleeps unless there is a command: the runtime's default seccomp profile, a network of its own.
+func (r *runtime) start(ctx context.Context, s settings, name string, command ...string) (pod, podTook, error) {
+	if len(command) == 0 {
+		command = []string{"sleep", "infinity"}
+	}
 	seccomp := &cri.SecurityProfile{ProfileType: cri.SecurityProfile_RuntimeDefault}
 	spaces := &cri.NamespaceOption{Pid: cri.NamespaceMode_CONTAINER}
 	sandbox := &cri.PodSandboxConfig{
@@ -77,10 +80,13 @@ func (r *runtime) start(ctx context.Context, s settings, name string) (pod, podT
 			SecurityContext: &cri.LinuxSandboxSecurityContext{Seccomp: seccomp, NamespaceOptions: spaces},
 		},
 	}
+	if s.cgroup != "" {
+		sandbox.Linux.CgroupParent = s.cgroup + "/" + r.name + "-" + name
+	}
 	container := &cri.ContainerConfig{
 		Metadata: &cri.ContainerMetadata{Name: "main"},
 		Image:    &cri.ImageSpec{Image: s.image},
-		Command:  []string{"sleep", "infinity"},
+		Command:  command,
 		LogPath:  r.name + "-" + name + ".log",
 		Linux: &cri.LinuxContainerConfig{
 			Resources:       &cri.LinuxContainerResources{MemoryLimitInBytes: 64 << 20, CpuShares: 100},
