@@ -1,12 +1,19 @@
 //! Who owns a state directory: one process, for as long as it holds a lock on the file `lock` in it.
 //!
-//! The kernel drops the lock with the process, however it ends, so nothing has to be cleaned up after a crash.
+//! The kernel drops the lock with the process, however it ends, so nothing has to be cleaned up after a crash. What that
+//! process was about to start has it for an instant longer, from its fork to its execve.
 
-use crate::sys::planted;
+use crate::sys::{planted, proc};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long the lock of a process that is dead is waited for.
+const INHERITED: Duration = Duration::from_secs(5);
+/// How often it is tried meanwhile: who waits for a lock of this kind cannot be told to stop.
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// Why a state directory could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +54,7 @@ pub struct StateLock {
 }
 
 impl StateLock {
-    /// Takes `directory`, which is made (mode 0700) if it is missing. Does not wait.
+    /// Takes `directory`, which is made (mode 0700) if it is missing. Does not wait for a process that has it.
     ///
     /// # Errors
     /// [`LockError::Held`] while another process has it.
@@ -69,16 +76,21 @@ impl StateLock {
             .mode(0o600)
             .open(&path)
             .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) if planted("state-lock") => {}
-            Err(TryLockError::WouldBlock) => {
+        let until = Instant::now() + INHERITED;
+        loop {
+            let holder = match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if planted("state-lock") => break,
+                Err(TryLockError::WouldBlock) => holder(&path),
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+            };
+            if holder.is_none_or(|pid| !proc::is_ending(pid)) || Instant::now() > until {
                 return Err(LockError::Held {
                     path: directory.to_owned(),
-                    holder: holder(&path),
+                    holder: holder.map_or_else(String::new, |pid| format!(" (process {pid})")),
                 });
             }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            std::thread::sleep(AGAIN);
         }
         // For the message above only: the lock counts, not the number.
         file.set_len(0)
@@ -88,11 +100,9 @@ impl StateLock {
     }
 }
 
-fn holder(path: &Path) -> String {
-    match fs::read_to_string(path) {
-        Ok(text) if !text.trim().is_empty() => format!(" (process {})", text.trim()),
-        _ => String::new(),
-    }
+/// Who noted its number last.
+fn holder(path: &Path) -> Option<i32> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -116,5 +126,20 @@ mod tests {
         );
         assert_eq!(second.to_string(), expected);
         assert!(third.is_ok());
+    }
+    #[test]
+    fn what_a_dead_owner_has_left_to_its_child_is_waited_for() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("state");
+        let first = StateLock::take(&directory).unwrap();
+        let mut dead = std::process::Command::new("true").spawn().unwrap();
+        fs::write(directory.join("lock"), dead.id().to_string()).unwrap();
+        dead.wait().unwrap();
+
+        let taking = std::thread::spawn(move || StateLock::take(&directory).map(drop));
+        std::thread::sleep(4 * AGAIN);
+        drop(first);
+
+        assert!(taking.join().unwrap().is_ok());
     }
 }
