@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""names.py FILE...: each test that a document names is there.
+"""names.py FILE...: each test that a document names is there, and so is each fault of the table of planted ones.
 
-A name is `module::test` in backquotes. Its last word must be a function or a module of src or e2e in whose path the other
-words are. Ends with 1 and a line for each that is not."""
+A test's name is `module::test` in backquotes, in the table the last word of the third column. Its last word must be a
+function or a module of src or e2e in whose path the other words are. Ends with 1 and a line for each that is not."""
 
 import pathlib
 import re
@@ -23,12 +23,19 @@ def main(documents):
                 return True
         return False
 
-    missing = 0
-    for document in documents:
-        for name in re.findall(r"`([a-z_0-9]+(?:::[a-z_0-9]+)+)`", pathlib.Path(document).read_text(encoding="utf-8")):
-            if not there(name):
-                missing += 1
-                print(f"{document}: no test {name}")
+    def named(document):
+        text = pathlib.Path(document).read_text(encoding="utf-8")
+        if not document.endswith(".tsv"):
+            yield from re.findall(r"`([a-z_0-9]+(?:::[a-z_0-9]+)+)`", text)
+            return
+        for fault, file, test, *_ in (line.split("\t") for line in text.splitlines() if line and not line.startswith("#")):
+            if f'planted("{fault}")' not in sources.get(pathlib.Path(file), ""):
+                yield f"{file} planted({fault})"
+            if "::" in test:
+                yield test.split(" ")[-1]
+
+    missing = [f"{document}: no {name}" for document in documents for name in named(document) if not there(name)]
+    print("\n".join(missing))
     return 1 if missing else 0
 
 

@@ -18,7 +18,7 @@ check "python scripts compile" python3 -c '
 import ast, pathlib
 for path in pathlib.Path("e2e").rglob("*.py"):
     ast.parse(path.read_text(), str(path))'
-check "documents name tests that are there" e2e/unit/names.py docs/conformance.md docs/security.md
+check "documents and planted faults name what is there" e2e/unit/names.py docs/conformance.md docs/security.md e2e/planted/faults.tsv
 check "the format is rustfmt's" cargo fmt --check
 say "running clippy"
 check "clippy has no complaint" cargo clippy --locked --quiet --all-targets -- -D warnings
