@@ -87,6 +87,10 @@ the suite could show.
                         - {"seed", "losses"})
         print(row(suite, own, [(field, field) for field in fields], ""))
     print("""
+What the daemon and its processes held during the last soak, minute by minute:
+
+![counts over the minutes of a soak](soak.svg)
+
 ## Fuzzing
 
 The aim is 30 minutes a target. Executions are those of all runs; a loss is a run that ended with an input that fails.
