@@ -68,9 +68,10 @@ where
         self.check_image_handler(&config, &record)?;
         let config = self.decode(config, &record).await?;
         if let Some(known) = self.known(&key).await? {
-            return match known.state {
-                ContainerState::Created => Ok(known.id),
-                _ => Err(Error::new(
+            // What was not started is what an earlier call made, whose caller may never have heard of it.
+            return match self.was_started(&known).await? {
+                false => Ok(known.id),
+                true => Err(Error::new(
                     Kind::AlreadyExists,
                     format!(
                         "container {} (attempt {}) exists: {}",
@@ -158,6 +159,19 @@ where
         let request = ListContainersRequest { filter: Some(filter) };
         let mut listed = self.containers.list_containers(request).await?.containers;
         Ok(listed.pop())
+    }
+
+    /// Whether a container runs or ran: one may end before it is started.
+    async fn was_started(&self, container: &Container) -> Result<bool> {
+        if container.state != ContainerState::Exited {
+            return Ok(container.state != ContainerState::Created);
+        }
+        let request = ContainerStatusRequest {
+            container_id: container.id.clone(),
+            verbose: false,
+        };
+        let status = self.containers.container_status(request).await?.status;
+        Ok(status.is_none_or(|status| status.started_at != 0))
     }
 
     pub(super) async fn start(

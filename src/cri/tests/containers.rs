@@ -89,6 +89,18 @@ async fn creating_a_created_container_again_returns_its_id() {
     assert_ne!(next.into_inner().container_id, id);
 }
 
+/// Its caller may have lost the answer, and the container its process, to the same accident.
+#[tokio::test]
+async fn creating_a_container_that_ended_unstarted_again_returns_its_id() {
+    let node = TestNode::new().await;
+    let pod = node.run_pod("web").await;
+    let id = node.create(&pod, "nginx").await;
+
+    node.fake.exit(&id, 137);
+
+    assert_eq!(node.create(&pod, "nginx").await, id);
+}
+
 #[tokio::test]
 async fn creations_at_once_make_one_container() {
     let node = Arc::new(TestNode::new().await);
