@@ -136,10 +136,13 @@ mod tests {
         fs::write(directory.join("lock"), dead.id().to_string()).unwrap();
         dead.wait().unwrap();
 
-        let taking = std::thread::spawn(move || StateLock::take(&directory).map(drop));
-        std::thread::sleep(4 * AGAIN);
-        drop(first);
+        let taken = std::thread::scope(|scope| {
+            let taking = scope.spawn(|| StateLock::take(&directory).map(drop));
+            std::thread::sleep(4 * AGAIN);
+            drop(first);
+            taking.join().unwrap()
+        });
 
-        assert!(taking.join().unwrap().is_ok());
+        assert!(taken.is_ok());
     }
 }
