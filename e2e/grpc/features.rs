@@ -10,7 +10,7 @@ use tonic::Code;
 
 use crate::harness::container::Made;
 use crate::harness::daemon::{Daemon, image_name, refused, rich_image_name, shared};
-use crate::harness::image::{Packing, Recipe, TestImage};
+use crate::harness::image::{Packing, Recipe, TestImage, perl};
 use crate::harness::node::{hierarchies, node};
 use crate::harness::pod::{Pod, resources, security};
 use crate::harness::{eventually, trials};
@@ -28,6 +28,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         huge_pages_are_limited_where_the_kernel_can,
         proc_is_masked_as_the_request_says,
         ambient_capabilities_are_held_by_who_is_not_root,
+        no_socket_reaches_the_kernels_cryptography_or_the_hypervisor,
         what_docker_saves_is_imported_and_run,
     ]
 }
@@ -366,6 +367,33 @@ async fn ambient_capabilities_are_held_by_who_is_not_root() {
     // Of another program than the first: what is ambient goes on through `execve`.
     assert_eq!(held("with", &["NET_BIND_SERVICE"]).await, [NET_BIND_SERVICE; 2]);
     assert_eq!(held("without", &[]).await, [0; 2]);
+    pod.remove().await;
+}
+
+async fn no_socket_reaches_the_kernels_cryptography_or_the_hypervisor() {
+    let daemon = shared().await;
+    let image = format!("registry.example/e2e/sockets:{}", node().number());
+    let recipe = Recipe {
+        top: Some(perl()),
+        ..Recipe::default()
+    };
+    daemon.import(&image, &TestImage::build(&recipe)).await;
+    let pod = Pod::run(daemon, "sockets").await;
+    // Streams of IPv4, what takes a cipher, streams between virtual machines.
+    const SCRIPT: &str =
+        r#"for ([2, 1], [38, 5], [40, 1]) { print socket(S, $$_[0], $$_[1], 0) ? "open\n" : "$!\n" }"#;
+    let container = pod.start_with("main", &["perl", "-e", SCRIPT], |config| {
+        config.image.as_mut().unwrap().image = image;
+        security(config).seccomp = Some(v1::SecurityProfile {
+            profile_type: v1::security_profile::ProfileType::RuntimeDefault.into(),
+            localhost_ref: String::new(),
+        });
+    });
+    let container = container.await;
+    container.exited().await;
+
+    let refused = "Operation not permitted\n";
+    assert_eq!(container.output(), format!("open\n{refused}{refused}"));
     pod.remove().await;
 }
 

@@ -12,6 +12,8 @@ mod calls;
 mod profile;
 
 #[cfg(test)]
+mod published;
+#[cfg(test)]
 mod tests;
 
 use oci_spec::runtime::{
@@ -36,7 +38,9 @@ const NAMESPACE_FLAGS: [u64; 7] = [
 ];
 /// Execution domains without privilege: Linux, Linux with 32-bit uname (`UNAME26`, `PER_LINUX32`), both, and asking.
 const PERSONALITIES: [u64; 5] = [0, 0x8, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
-/// Address family of virtual machine sockets: they reach the hypervisor past every network namespace.
+/// Address families that no container has: the kernel's cryptography, a surface that others than containers need (what
+/// copy.fail went through), and virtual machine sockets, which reach the hypervisor past every network namespace.
+const AF_ALG: u64 = 38;
 const AF_VSOCK: u64 = 40;
 
 /// What a profile's conditions are judged by.
@@ -103,13 +107,17 @@ fn words(group: &'static str) -> impl Iterator<Item = &'static str> {
 /// Calls that depend on their arguments.
 fn conditional(context: &Context) -> Vec<LinuxSyscall> {
     use LinuxSeccompAction::{ScmpActAllow, ScmpActErrno};
-    use LinuxSeccompOperator::{ScmpCmpEq, ScmpCmpMaskedEq, ScmpCmpNe};
+    use LinuxSeccompOperator::{ScmpCmpEq, ScmpCmpGt, ScmpCmpLt, ScmpCmpMaskedEq};
     let allow = |name, arg| rule(vec![name], ScmpActAllow, None, vec![arg]);
     let refuse = |name, arg| rule(vec![name], ScmpActErrno, Some(libc::EPERM), vec![arg]);
 
     let mut rules = vec![
-        allow("socket", arg(ScmpCmpNe, AF_VSOCK, None)),
+        allow("socket", arg(ScmpCmpLt, AF_ALG, None)),
+        refuse("socket", arg(ScmpCmpEq, AF_ALG, None)),
+        // The one between them.
+        allow("socket", arg(ScmpCmpEq, AF_ALG + 1, None)),
         refuse("socket", arg(ScmpCmpEq, AF_VSOCK, None)),
+        allow("socket", arg(ScmpCmpGt, AF_VSOCK, None)),
     ];
     rules.extend(PERSONALITIES.map(|p| allow("personality", arg(ScmpCmpEq, p, None))));
     if context.has("SYS_ADMIN") {
