@@ -8,14 +8,14 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly NAMES=(cri-tools cni-plugins kubelet bench repeater chart grpcurl containerd)
+readonly NAMES=(cri-tools cni-plugins kubelet cluster bench repeater chart grpcurl containerd)
 
 # pinned NAME: the version of the module that NAME exists for.
 pinned() {
 	case $1 in
 	cri-tools) module_version "$1" sigs.k8s.io/cri-tools ;;
 	cni-plugins) module_version "$1" github.com/containernetworking/plugins ;;
-	kubelet) module_version "$1" k8s.io/kubernetes ;;
+	kubelet | cluster) module_version "$1" k8s.io/kubernetes ;;
 	bench) module_version "$1" k8s.io/cri-api ;;
 	repeater) module_version "$1" google.golang.org/grpc ;;
 	grpcurl) module_version "$1" github.com/fullstorydev/grpcurl ;;
@@ -51,15 +51,18 @@ build_cni_plugins() { go build -trimpath -ldflags '-s -w' -o "$1/" tool; }
 
 build_grpcurl() { go build -trimpath -ldflags '-s -w' -o "$1/" tool; }
 
-build_kubelet() {
+# build_kubernetes DIRECTORY PACKAGE: a program of Kubernetes that says which version it is.
+build_kubernetes() {
 	local version stamp='-s -w' package
 	version=$(pinned kubelet)
 	for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
 		stamp+=" -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=$(cut -d. -f2 <<<"$version")"
 		stamp+=" -X $package.gitTreeState=clean -X $package.gitCommit=none -X $package.buildDate=1970-01-01T00:00:00Z"
 	done
-	go build -trimpath -ldflags "$stamp" -o "$1/" k8s.io/kubernetes/cmd/kubelet
+	go build -trimpath -ldflags "$stamp" -o "$1/" "$2"
 }
+build_kubelet() { build_kubernetes "$1" k8s.io/kubernetes/cmd/kubelet; }
+build_cluster() { build_kubernetes "$1" .; }
 
 build_chart() {
 	local program

@@ -10,16 +10,12 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../harness/report.sh"
 # shellcheck source=e2e/harness/node.sh
 . "$here/../harness/node.sh"
+# shellcheck source=e2e/harness/kubelet.sh
+. "$here/../harness/kubelet.sh"
 
-# What a kubelet sets for the whole machine, whatever namespaces it is in.
-readonly SYSCTLS=(vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops
-	kernel.keys.root_maxkeys kernel.keys.root_maxbytes)
-
-restore_machine() {
-	local line
-	for line in "${SAVED[@]}"; do sysctl -q -w "$line" || true; done
+leave_kubelet() {
 	remove_cgroups kubepods
-	leave_node
+	restore_machine
 }
 
 if [ -z "${CORACLE_NODE-}" ]; then
@@ -29,13 +25,10 @@ if [ -z "${CORACLE_NODE-}" ]; then
 	"$ROOT/hack/tools.sh" kubelet
 	KUBELET=$("$ROOT/hack/tools.sh" --dir kubelet)/kubelet
 	export KUBELET
-	SAVED=()
-	for name in "${SYSCTLS[@]}"; do
-		value=$(sysctl -n "$name" 2>/dev/null) && SAVED+=("$name=$value")
-	done
+	save_machine
 fi
 prepare_node
-NODE_EXIT=restore_machine enter_node "$here/run.sh" "$@"
+NODE_EXIT=leave_kubelet enter_node "$here/run.sh" "$@"
 
 start_kubelet() {
 	"$KUBELET" --config "$NODE/kubelet.yaml" --hostname-override node1 --node-ip 10.99.0.1 --root-dir /var/lib/kubelet \

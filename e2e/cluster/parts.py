@@ -1,0 +1,151 @@
+"""What the cluster consists of: a control plane, and nodes with their programs, all in namespaces that run.sh made."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+NODE = os.environ["CORACLE_NODE"]
+CLUSTER = os.environ["CLUSTER"]
+KUBELET = os.environ["KUBELET"]
+CORACLE = os.environ["CORACLE_BINARY"]
+ADDRESS = "10.99.0.1"
+TOKEN = "token-of-the-administrator"
+
+
+class Failed(Exception):
+    """A trial that did not go as it must."""
+
+
+def eventually(seconds, what, look):
+    """Returns what `look` returns as soon as that is true; errors of kubectl on the way are not the last word."""
+    until, last = time.monotonic() + seconds, None
+    while time.monotonic() < until:
+        try:
+            found = look()
+            if found:
+                return found
+        except Failed as error:
+            last = error
+        time.sleep(0.3)
+    raise Failed(f"{what}: not within {seconds} s" + (f": {last}" if last else ""))
+
+
+def kubectl(*words, stdin=None, seconds=120, check=True):
+    """Runs kubectl and returns what it prints."""
+    try:
+        done = subprocess.run([CLUSTER, "kubectl", *words], input=stdin, capture_output=True, text=True, timeout=seconds,
+                              env=os.environ | {"KUBECONFIG": f"{NODE}/kubeconfig"}, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise Failed(f"kubectl {' '.join(words)}: not within {seconds} s") from error
+    if check and done.returncode:
+        raise Failed(f"kubectl {' '.join(words)}: {done.returncode}: {(done.stdout + done.stderr).strip()[-600:]}")
+    return done.stdout
+
+
+def get(*words):
+    """The objects that kubectl gets."""
+    return json.loads(kubectl("get", "-o", "json", *words))
+
+
+def apply(*objects):
+    """Applies manifests."""
+    kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+
+
+class Program:
+    """A program that runs until it is told to end, inside the namespaces of a process where one is named."""
+
+    def __init__(self, name, command, inside=None):
+        self.name, self.command, self.process = name, command, None
+        if inside:
+            self.command = ["nsenter", "--target", str(inside), "--mount", "--net", "--", *command]
+
+    def start(self):
+        with open(f"{NODE}/{self.name}.log", "ab") as log:
+            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env=os.environ | {"KUBECONFIG": f"{NODE}/kubeconfig"})
+
+    def end(self, how=signal.SIGTERM, seconds=60):
+        self.process.send_signal(how)
+        self.process.wait(seconds)
+
+
+class Plane:
+    """etcd, API server, controller manager and scheduler."""
+
+    def __init__(self):
+        keys, certificates = f"{NODE}/sa.key", f"{NODE}/disk/certificates"
+        subprocess.run(["openssl", "genrsa", "-out", keys, "2048"], check=True, capture_output=True)
+        with open(f"{NODE}/tokens.csv", "w", encoding="ascii") as file:
+            file.write(f'{TOKEN},admin,1,"system:masters"\n')
+        with open(f"{NODE}/kubeconfig", "w", encoding="ascii") as file:
+            json.dump({"apiVersion": "v1", "kind": "Config", "current-context": "it",
+                       "clusters": [{"name": "it", "cluster": {"server": f"https://{ADDRESS}:6443",
+                                                               "insecure-skip-tls-verify": True}}],
+                       "users": [{"name": "it", "user": {"token": TOKEN}}],
+                       "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}]}, file)
+        config = f"--kubeconfig={NODE}/kubeconfig"
+        alone = ["--leader-elect=false", "--authentication-skip-lookup"]
+        self.programs = [
+            Program("etcd", [CLUSTER, "etcd", f"{NODE}/etcd", "127.0.0.1:2379"]),
+            Program("apiserver", [
+                CLUSTER, "apiserver", "--etcd-servers=http://127.0.0.1:2379", "--secure-port=6443", f"--bind-address={ADDRESS}",
+                f"--advertise-address={ADDRESS}", f"--cert-dir={certificates}", "--service-cluster-ip-range=10.96.0.0/24",
+                "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={keys}",
+                f"--service-account-signing-key-file={keys}", f"--token-auth-file={NODE}/tokens.csv",
+                "--authorization-mode=Node,RBAC", "--allow-privileged", "--kubelet-preferred-address-types=InternalIP"]),
+            Program("controller-manager", [
+                CLUSTER, "controller-manager", config, f"--service-account-private-key-file={keys}",
+                f"--root-ca-file={certificates}/apiserver.crt", "--node-monitor-grace-period=20s", *alone]),
+            Program("scheduler", [CLUSTER, "scheduler", config, *alone]),
+        ]
+
+    def start(self):
+        for program in self.programs:
+            program.start()
+            if program.name == "apiserver":
+                eventually(90, "the API server is ready", lambda: kubectl("get", "--raw", "/readyz") == "ok")
+
+
+class Node:
+    """A node: its runtime, its kubelet and its proxy."""
+
+    def __init__(self, number):
+        self.name, self.place = f"node{number}", f"{NODE}/node{number}"
+        with open(f"{self.place}/holder.pid", encoding="ascii") as file:
+            self.holder = file.read().strip()
+        self.runtime = Program(f"{self.name}-runtime", [CORACLE, "serve", "--config", f"{self.place}/coracle.toml"], self.holder)
+        self.kubelet = Program(f"{self.name}-kubelet", [
+            KUBELET, "--config", f"{self.place}/kubelet.yaml", "--kubeconfig", f"{NODE}/kubeconfig", "--hostname-override", self.name,
+            "--node-ip", f"10.99.0.1{number}", "--root-dir", "/var/lib/kubelet", "--cert-dir", f"{NODE}/disk/{self.name}/certs",
+            "-v", "2"], self.holder)
+        self.proxy = Program(f"{self.name}-proxy", [
+            CLUSTER, "proxy", f"--kubeconfig={NODE}/kubeconfig", f"--hostname-override={self.name}", "--proxy-mode=nftables",
+            "--cluster-cidr=10.88.0.0/16", "--conntrack-max-per-core=0", "--conntrack-min=0",
+            "--conntrack-tcp-timeout-established=0s", "--conntrack-tcp-timeout-close-wait=0s", "--masquerade-all"], self.holder)
+
+    def start(self):
+        for program in (self.runtime, self.kubelet, self.proxy):
+            program.start()
+
+    def inside(self, *words):
+        """Runs a command in the node's namespaces and returns what it prints."""
+        done = subprocess.run(["nsenter", "--target", self.holder, "--mount", "--net", "--", *words], capture_output=True,
+                              text=True, timeout=120, check=False)
+        if done.returncode:
+            raise Failed(f"{' '.join(words)} on {self.name}: {(done.stdout + done.stderr).strip()[-600:]}")
+        return done.stdout
+
+    def check(self):
+        """Whatever the audit finds."""
+        return self.inside(CORACLE, "check", "--config", f"{self.place}/coracle.toml")
+
+    def is_ready(self):
+        conditions = {c["type"]: c["status"] for c in get("node", self.name)["status"]["conditions"]}
+        return conditions.get("Ready") == "True"
+
+    def pods(self, *words):
+        """Names of pods that run here."""
+        return [pod for pod in get("pods", *words)["items"] if pod["spec"].get("nodeName") == self.name]

@@ -1,0 +1,54 @@
+#!/bin/bash
+# A cluster on one machine: a control plane, and two nodes, each with namespaces, cgroups, a kubelet, a kube-proxy and a
+# Coracle of its own. See cluster.py for what is tried on it. Arguments are the names of the trials to run (all).
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=hack/lib.sh
+. "$here/../../hack/lib.sh"
+# shellcheck source=e2e/harness/report.sh
+. "$here/../harness/report.sh"
+# shellcheck source=e2e/harness/node.sh
+. "$here/../harness/node.sh"
+# shellcheck source=e2e/harness/kubelet.sh
+. "$here/../harness/kubelet.sh"
+
+if [ -z "${CORACLE_NODE-}" ]; then
+	"$ROOT/hack/tools.sh" kubelet cluster
+	KUBELET=$("$ROOT/hack/tools.sh" --dir kubelet)/kubelet
+	CLUSTER=$("$ROOT/hack/tools.sh" --dir cluster)/cluster
+	export KUBELET CLUSTER
+	save_machine
+fi
+prepare_node
+NODE_EXIT=restore_machine enter_node "$here/run.sh" "$@"
+
+# make_node NUMBER: namespaces held by a process, a link to the bridge, a disk and files of its own.
+make_node() {
+	local name=node$1 place=$NODE/node$1 pid try
+	mkdir -p "$place"/cni "$NODE/disk/$name"/{runtime,kubelet,log,certs}
+	unshare --mount --net --propagation private "$here/node.sh" "$1" >"$place/holder.log" 2>&1 </dev/null &
+	pid=$!
+	echo "$pid" >"$place/holder.pid"
+	until [ -e "$place/waits" ]; do sleep 0.05; done
+	ip link add "$name" type veth peer name eth0 netns "$pid"
+	ip link set "$name" master node0 up
+	ip route add "10.88.$1.0/24" via "10.99.0.1$1"
+	: >"$place/linked"
+	for try in {1..200}; do
+		[ ! -e "$place/up" ] || break
+		kill -0 "$pid" 2>/dev/null || die "$name does not come up: $(tail -n 5 "$place/holder.log")"
+		sleep 0.05
+	done
+	[ -e "$place/up" ] || die "$name is not up after $try tries"
+	# What a kubelet's cgroups go below, so that no other kubelet takes them for pods that it has forgotten.
+	make_cgroups "$(basename "$NODE")/$name/kube"
+	sed -e "s|NODE|$name|g; s|ADDRESS|10.99.0.1$1|; s|ROOT|/$(basename "$NODE")/$name/kube|" "$here/kubelet.yaml" >"$place/kubelet.yaml"
+	coracle_config "$NODE/disk/$name/runtime" /run/coracle /run/coracle.sock |
+		sed "s|$NODE/cni/conf|$place/cni|; s|/monitors\"|/$name/monitors\"|" >"$place/coracle.toml"
+}
+
+node_up
+for number in 1 2; do make_node "$number"; done
+export NODE
+python3 -B "$here/cluster.py" "$@" || FAILED=1
+finish
