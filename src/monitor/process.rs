@@ -38,6 +38,20 @@ use std::path::Path;
 /// when there is neither container nor client. `connection` is the first client, `lean` the mount namespace that create
 /// workers start from.
 pub(super) fn run(dir: &Path, connection: OwnedFd, lean: OwnedFd) -> io::Result<()> {
+    let mut monitor = match begin(dir, &connection, lean) {
+        // The directory may be another monitor's by now.
+        Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => return Ok(()),
+        // The connection is open until the reason is on disk: the client looks for it when it sees the end.
+        other => other.inspect_err(|e| leave_word(dir, e))?,
+    };
+    drop(connection);
+    let served = monitor.run().inspect_err(|e| leave_word(dir, e));
+    // Its connections close with the process: who sees the end of one finds no monitor any more.
+    std::mem::forget(monitor);
+    served
+}
+
+fn begin(dir: &Path, connection: &OwnedFd, lean: OwnedFd) -> io::Result<event_loop::Monitor> {
     fds::close_all_except(&[connection.as_raw_fd(), lean.as_raw_fd()])?;
     signal::reset()?;
     signal::ignore_broken_pipes();
@@ -45,15 +59,10 @@ pub(super) fn run(dir: &Path, connection: OwnedFd, lean: OwnedFd) -> io::Result<
     fork::become_subreaper()?;
     fork::set_name(c"coracle-monitor")?;
     step("monitor.begin");
-    // Open until the reason is on disk: the client looks for it when it sees the end.
-    let held = connection.try_clone()?;
-    let monitor = match event_loop::Monitor::new(dir, connection, lean) {
-        // The directory may be another monitor's by now.
-        Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => return Ok(()),
-        other => other.inspect_err(|e| {
-            let _ = std::fs::write(dir.join(LAST_WORDS), format!("{e}\n"));
-        })?,
-    };
-    drop(held);
-    monitor.run()
+    event_loop::Monitor::new(dir, connection.try_clone()?, lean)
+}
+
+/// Says why a monitor cannot serve.
+pub(super) fn leave_word(dir: &Path, error: &io::Error) {
+    let _ = std::fs::write(dir.join(LAST_WORDS), format!("{error}\n"));
 }

@@ -7,7 +7,6 @@ mod lean;
 mod pin;
 mod reaper;
 
-use crate::monitor::client::LAST_WORDS;
 use crate::monitor::process;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::fork::{Fork, exit_now, fork};
@@ -112,17 +111,9 @@ fn fork_monitor(dir: &Path, connection: Option<OwnedFd>, mounts: &Mounts) -> io:
             ..ZygoteAnswer::default()
         }),
         Fork::Child => {
-            let code = match mounts
-                .enter_host()
-                .and_then(|lean| process::run(dir, connection, lean))
-            {
-                Ok(()) => 0,
-                Err(e) => {
-                    let _ = std::fs::write(dir.join(LAST_WORDS), format!("{e}\n"));
-                    1
-                }
-            };
-            exit_now(code)
+            let lean = mounts.enter_host().inspect_err(|e| process::leave_word(dir, e));
+            let served = lean.is_ok_and(|lean| process::run(dir, connection, lean).is_ok());
+            exit_now(i32::from(!served))
         }
     }
 }

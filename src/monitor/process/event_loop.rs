@@ -68,7 +68,7 @@ impl Monitor {
         })
     }
 
-    pub(super) fn run(mut self) -> io::Result<()> {
+    pub(super) fn run(&mut self) -> io::Result<()> {
         while !self.over {
             self.turn()?;
             // Nobody to serve and nobody left who could ask for anything.
