@@ -119,7 +119,7 @@ impl Core {
         Ok(())
     }
 
-    async fn release(&self, entry: &Arc<Entry>, monitor: MonitorClient) {
+    pub(super) async fn release(&self, entry: &Arc<Entry>, monitor: MonitorClient) {
         step("end.release");
         if let Err(error) = monitor.delete().await {
             // Removal tries again, and says so if it cannot.

@@ -1,7 +1,7 @@
 //! Start of the daemon: records, observations and monitors compared, and every container's truth found.
 //!
 //! ```text
-//! record, has an end ------------------------------------> ended
+//! record, has an end ------------------------------------> ended, and a monitor that is still there is let go
 //! record, observed, monitor answers ---------------------> what the monitor says
 //! record, observed, monitor does not answer -------------> as last known, until it does
 //! record, observed, no monitor, exit record -------------> ended as recorded
@@ -70,8 +70,13 @@ impl Core {
 
     async fn recover_one(&self, id: String, record: ContainerRecord) {
         if let Some(end) = record.end.clone() {
+            let asked = ask(&self.directory(&id)).await;
             let entry = Arc::new(Entry::new(id, record, Phase::Ended(end)));
-            return self.adopt(entry);
+            self.adopt(Arc::clone(&entry));
+            if let Ok((monitor, _)) = asked {
+                self.release_left(entry, monitor);
+            }
+            return;
         }
         let dir = self.directory(&id);
         let observed = match Observation::load(&dir) {
@@ -108,6 +113,17 @@ impl Core {
                 self.end(&entry, end).await;
             }
         }
+    }
+
+    /// Lets the monitor go of a container whose end an earlier daemon had stored when it was killed.
+    fn release_left(&self, entry: Arc<Entry>, monitor: MonitorClient) {
+        let core = self.clone();
+        self.inner.tasks.spawn(async move {
+            let _operation = entry.operation.lock().await;
+            if core.inner.registry.find(&entry.id).is_ok() {
+                core.release(&entry, monitor).await;
+            }
+        });
     }
 
     async fn recover_observed(&self, id: String, record: ContainerRecord, observed: Observation) {
