@@ -104,13 +104,9 @@ impl Client {
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .expect("its parts are well formed");
-        let broken = |source| ClientError::Broken {
-            path: self.socket.clone(),
-            source,
-        };
         let (answer, _connection) = self.send(request).await?;
         let status = answer.status();
-        let body = answer.into_body().collect().await.map_err(broken)?.to_bytes();
+        let body = self.body(answer).await?;
         match status {
             StatusCode::OK => serde_json::from_slice(&body).map_err(strange),
             _ => Err(refused(status, &body)),
@@ -124,16 +120,24 @@ impl Client {
     pub async fn exec(&self, command: &Command, ends: Ends) -> Result<i32, ClientError> {
         let (mut answer, _connection) = self.send(command.request()).await?;
         let status = answer.status();
-        let broken = |source| ClientError::Broken {
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(refused(status, &self.body(answer).await?));
+        }
+        let upgraded = hyper::upgrade::on(&mut answer).await;
+        let upgraded = upgraded.map_err(|source| self.broken(source))?;
+        Ok(session::run(TokioIo::new(upgraded), ends).await?)
+    }
+
+    async fn body(&self, answer: Response<Incoming>) -> Result<Bytes, ClientError> {
+        let collected = answer.into_body().collect().await;
+        Ok(collected.map_err(|source| self.broken(source))?.to_bytes())
+    }
+
+    fn broken(&self, source: hyper::Error) -> ClientError {
+        ClientError::Broken {
             path: self.socket.clone(),
             source,
-        };
-        if status != StatusCode::SWITCHING_PROTOCOLS {
-            let body = answer.into_body().collect().await.map_err(broken)?.to_bytes();
-            return Err(refused(status, &body));
         }
-        let upgraded = hyper::upgrade::on(&mut answer).await.map_err(broken)?;
-        Ok(session::run(TokioIo::new(upgraded), ends).await?)
     }
 
     /// Sends a request on a connection of its own. The second value carries it, and ends it when it is dropped.
@@ -141,24 +145,22 @@ impl Client {
         &self,
         request: Request<Full<Bytes>>,
     ) -> Result<(Response<Incoming>, JoinSet<()>), ClientError> {
-        let broken = |source| ClientError::Broken {
-            path: self.socket.clone(),
-            source,
-        };
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|source| ClientError::Connect {
                 path: self.socket.clone(),
                 source,
             })?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|source| self.broken(source))?;
         let mut carrying = JoinSet::new();
         carrying.spawn(async move {
             // What breaks is told to who waits for the answer.
             let _ = connection.with_upgrades().await;
         });
-        let answer = sender.send_request(request).await.map_err(broken)?;
-        Ok((answer, carrying))
+        let answer = sender.send_request(request).await;
+        Ok((answer.map_err(|source| self.broken(source))?, carrying))
     }
 }
 

@@ -11,10 +11,10 @@ use super::messages::{
     ListContainerStatsResponse,
 };
 use crate::model::{
-    self, ContainerStatusRequest, ContainerStatusResponse, CreateContainerRequest, CreateContainerResponse,
-    Error, ExecRequest, Kind, ListContainersRequest, ListContainersResponse, RemoveContainerRequest,
-    ReopenContainerLogRequest, Result, StartContainerRequest, StatusRequest, StatusResponse,
-    StopContainerRequest, UpdateContainerResourcesRequest, VersionRequest, VersionResponse,
+    self, ContainerStatus, ContainerStatusRequest, ContainerStatusResponse, CreateContainerRequest,
+    CreateContainerResponse, Error, ExecRequest, Kind, ListContainersRequest, ListContainersResponse,
+    RemoveContainerRequest, ReopenContainerLogRequest, Result, StartContainerRequest, StatusRequest,
+    StatusResponse, StopContainerRequest, UpdateContainerResourcesRequest, VersionRequest, VersionResponse,
 };
 use crate::streaming::Output;
 
@@ -29,22 +29,27 @@ where
     /// Refuses to change a container that another adapter owns, unless the caller insists. One that is not there is left
     /// to the call.
     pub(super) async fn may_change(&self, id: &str, force: bool) -> Result<()> {
+        match self.changeable(id, force).await {
+            Err(error) if error.kind() == Kind::NotFound => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// The status of a container that may be changed, see [`may_change`](Self::may_change).
+    pub(super) async fn changeable(&self, id: &str, force: bool) -> Result<ContainerStatus> {
         named(id)?;
         let request = ContainerStatusRequest {
             container_id: id.to_owned(),
             verbose: false,
         };
-        let status = match self.runtime.container_status(request).await {
-            Ok(answer) => answer.status.unwrap_or_default(),
-            Err(error) if error.kind() == Kind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
+        let answer = self.runtime.container_status(request).await?;
+        let status = answer.status.unwrap_or_default();
         match (self.settings.owner)(&status.tags) {
             Some(owner) if !force => Err(Error::precondition(format!(
                 "container {} belongs to {owner}: it is changed by force only",
                 status.id
             ))),
-            _ => Ok(()),
+            _ => Ok(status),
         }
     }
 

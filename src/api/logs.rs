@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::{Service, defaults};
 use crate::model::{self, Error, ListContainersRequest, Result};
-use crate::sys::step;
+use crate::sys::{fs, step};
 
 impl<R, I> Service<R, I>
 where
@@ -47,11 +47,7 @@ where
 
 fn made_and_listed(dir: &Path) -> std::io::Result<BTreeSet<String>> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let mut found = BTreeSet::new();
-    for entry in std::fs::read_dir(dir)? {
-        found.extend(entry?.file_name().into_string());
-    }
-    Ok(found)
+    fs::names(dir)
 }
 
 fn remove(path: &Path) -> Result<()> {

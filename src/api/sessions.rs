@@ -7,9 +7,7 @@ use http::{HeaderValue, Request, StatusCode, Uri};
 use super::answer::{self, Answer};
 use super::outcome::Outcome;
 use super::{Call, Service};
-use crate::model::{
-    self, AttachRequest, ContainerState, ContainerStatusRequest, Error, ExecRequest, ExecResponse, Result,
-};
+use crate::model::{self, AttachRequest, ContainerState, Error, ExecRequest, ExecResponse, Result};
 use crate::streaming::{Attach, Backend, Command, Direct, Streams, Wanted};
 
 /// What can be had by an upgrade.
@@ -110,17 +108,7 @@ where
         if session == Session::Exec {
             ExecRequest::check_command(&asked.cmd)?;
         }
-        self.may_change(&asked.container_id, asked.force).await?;
-        let request = ContainerStatusRequest {
-            container_id: asked.container_id,
-            verbose: false,
-        };
-        let status = self
-            .runtime
-            .container_status(request)
-            .await?
-            .status
-            .unwrap_or_default();
+        let status = self.changeable(&asked.container_id, asked.force).await?;
         if status.state != ContainerState::Running {
             return Err(Error::precondition(format!(
                 "container {} does not run",

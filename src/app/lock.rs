@@ -127,6 +127,7 @@ mod tests {
         assert_eq!(second.to_string(), expected);
         assert!(third.is_ok());
     }
+
     #[test]
     fn what_a_dead_owner_has_left_to_its_child_is_waited_for() {
         let parent = tempfile::tempdir().unwrap();

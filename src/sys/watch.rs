@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::fs::inotify::{self, CreateFlags, Event, ReadFlags, Reader, WatchFlags};
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
@@ -114,14 +114,8 @@ impl DirWatch {
 
 impl Armed {
     fn new(dirs: &[PathBuf]) -> io::Result<Self> {
-        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        #[expect(
-            deprecated,
-            reason = "an owned descriptor keeps what its unsafe successor has promised"
-        )]
-        let inotify = AsyncFd::new(inotify)?;
         let mut armed = Self {
-            inotify,
+            inotify: instance()?,
             watches: HashMap::new(),
         };
         for dir in dirs {
@@ -197,33 +191,13 @@ impl Armed {
 
     /// Waits for events and returns what they amount to, which may be nothing.
     async fn read(&self) -> io::Result<Seen> {
-        loop {
-            let mut ready = self.inotify.readable().await?;
-            match ready.try_io(|inotify| self.drain(inotify.get_ref())) {
-                Ok(seen) => return seen,
-                Err(_would_block) => {}
-            }
-        }
-    }
-
-    fn drain(&self, inotify: &OwnedFd) -> io::Result<Seen> {
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut reader = Reader::new(inotify, &mut buffer);
-        let mut seen = None::<Seen>;
-        loop {
-            match reader.next() {
-                Ok(event) => {
-                    let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
-                    seen = Some(
-                        seen.unwrap_or_default()
-                            .and(self.judge(event.wd(), event.events(), name)),
-                    );
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => return seen.ok_or_else(|| io::ErrorKind::WouldBlock.into()),
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let mut seen = Seen::default();
+        events(&self.inotify, |event| {
+            let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
+            seen = seen.and(self.judge(event.wd(), event.events(), name));
+        })
+        .await?;
+        Ok(seen)
     }
 
     fn judge(&self, watch: i32, events: ReadFlags, name: Option<&OsStr>) -> Seen {
@@ -241,6 +215,44 @@ impl Armed {
         Seen {
             changed: interest.all,
             moved: step,
+        }
+    }
+}
+
+/// An inotify instance that watches nothing yet.
+fn instance() -> io::Result<AsyncFd<OwnedFd>> {
+    let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+    #[expect(
+        deprecated,
+        reason = "an owned descriptor keeps what its unsafe successor has promised"
+    )]
+    AsyncFd::new(inotify)
+}
+
+/// Waits for events and takes all that are there.
+async fn events(inotify: &AsyncFd<OwnedFd>, mut take: impl FnMut(&Event<'_>)) -> io::Result<()> {
+    loop {
+        let mut ready = inotify.readable().await?;
+        match ready.try_io(|inotify| drain(inotify.get_ref(), &mut take)) {
+            Ok(drained) => return drained,
+            Err(_would_block) => {}
+        }
+    }
+}
+
+fn drain(inotify: &OwnedFd, take: &mut impl FnMut(&Event<'_>)) -> io::Result<()> {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut reader = Reader::new(inotify, &mut buffer);
+    let mut some = false;
+    loop {
+        match reader.next() {
+            Ok(event) => {
+                take(&event);
+                some = true;
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) if some => return Ok(()),
+            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::place::Place;
-use crate::app::client::{Call, Empty, Insistence};
+use crate::app::client::{Call, Insistence};
 use crate::cli::CliError;
 use crate::model::{ContainerState, RemoveContainerRequest, StartContainerRequest, StopContainerRequest};
 
@@ -65,10 +65,9 @@ pub(super) async fn start(place: &Place, options: Start) -> Result<ExitCode, Cli
                 container_id: container.id.clone(),
             };
             let action = || format!("start {}", container.id);
-            let done = place
-                .insist(Call::StartContainer, insistence, &request, action)
-                .await;
-            done.map(|Empty {}| ())
+            place
+                .change(Call::StartContainer, insistence, &request, action)
+                .await
         })
         .await
 }
@@ -82,10 +81,9 @@ pub(super) async fn stop(place: &Place, options: Stop) -> Result<ExitCode, CliEr
                 timeout: options.time.into(),
             };
             let action = || format!("stop {}", container.id);
-            let done = place
-                .insist(Call::StopContainer, insistence, &request, action)
-                .await;
-            done.map(|Empty {}| ())
+            place
+                .change(Call::StopContainer, insistence, &request, action)
+                .await
         })
         .await
 }
@@ -101,10 +99,9 @@ pub(super) async fn remove(place: &Place, options: Remove) -> Result<ExitCode, C
                 container_id: container.id.clone(),
             };
             let action = || format!("remove {}", container.id);
-            let done = place
-                .insist(Call::RemoveContainer, insistence, &request, action)
-                .await;
-            done.map(|Empty {}| ())
+            place
+                .change(Call::RemoveContainer, insistence, &request, action)
+                .await
         })
         .await
 }

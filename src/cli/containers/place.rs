@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::app::client::{Call, Client, Command, Ends, Insistence};
+use crate::app::client::{Call, Client, Command, Empty, Ends, Insistence};
 use crate::cli::{CliError, Settings};
 use crate::model::{Container, ListContainersRequest, ListContainersResponse};
 
@@ -34,8 +34,19 @@ impl Place {
         self.insist(call, Insistence::Polite, request, action).await
     }
 
-    /// As [`Place::call`], perhaps upon a container of the kubelet's.
-    pub(super) async fn insist<Q: Serialize, A: DeserializeOwned>(
+    /// Changes a container, perhaps one of the kubelet's.
+    pub(super) async fn change<Q: Serialize>(
+        &self,
+        call: Call,
+        insistence: Insistence,
+        request: &Q,
+        action: impl FnOnce() -> String,
+    ) -> Result<(), CliError> {
+        let Empty {} = self.insist(call, insistence, request, action).await?;
+        Ok(())
+    }
+
+    async fn insist<Q: Serialize, A: DeserializeOwned>(
         &self,
         call: Call,
         insistence: Insistence,

@@ -1,5 +1,5 @@
-//! One span, one log line and one count for each call, and one span for traces: what was asked, how it ended, how long it took. Never what was
-//! in it.
+//! One span, one log line and one count for each call, and one span for traces: what was asked, how it ended, how long it
+//! took. Never what was in it.
 //!
 //! A call ends when its status is known: in the head of an answer that has no body, in the trailers of one
 //! that has, or never, when its client went away. Answers of ordinary life (success, `NOT_FOUND` for what was

@@ -6,6 +6,7 @@
 mod capabilities;
 mod devices;
 mod mounts;
+mod namespaces;
 mod process;
 mod resources;
 mod user;

@@ -1,12 +1,13 @@
 //! One file watched as it grows, and as another takes its place.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
+use rustix::fs::inotify::{self, WatchFlags};
 use tokio::io::unix::AsyncFd;
+
+use super::{events, instance};
 
 /// Watches the directory of one file, where writes to it and what replaces it are told.
 #[derive(Debug)]
@@ -20,14 +21,9 @@ impl FileWatch {
     /// # Errors
     /// The kernel lends no watch, or the directory is not there.
     pub fn new(path: &Path) -> io::Result<FileWatch> {
-        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let inotify = instance()?;
         let flags = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE;
-        inotify::add_watch(&inotify, path.parent().unwrap_or(Path::new("/")), flags)?;
-        #[expect(
-            deprecated,
-            reason = "an owned descriptor keeps what its unsafe successor has promised"
-        )]
-        let inotify = AsyncFd::new(inotify)?;
+        inotify::add_watch(inotify.get_ref(), path.parent().unwrap_or(Path::new("/")), flags)?;
         Ok(FileWatch { inotify })
     }
 
@@ -36,26 +32,7 @@ impl FileWatch {
     /// # Errors
     /// What the kernel refuses.
     pub async fn changed(&mut self) -> io::Result<()> {
-        loop {
-            let mut ready = self.inotify.readable().await?;
-            if let Ok(drained) = ready.try_io(|inotify| drain(inotify.get_ref())) {
-                return drained;
-            }
-        }
-    }
-}
-
-fn drain(inotify: &OwnedFd) -> io::Result<()> {
-    let mut buffer = [MaybeUninit::uninit(); 4096];
-    let mut reader = Reader::new(inotify, &mut buffer);
-    let mut seen = false;
-    loop {
-        match reader.next() {
-            Ok(_) => seen = true,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) if seen => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
+        events(&self.inotify, |_| {}).await
     }
 }
 
