@@ -1,6 +1,6 @@
 //! The command line's way to containers, against a daemon and its API: what a person types, reads, and gets as a code.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -122,18 +122,20 @@ async fn a_container_lives_by_the_command_line_alone() {
 }
 
 async fn a_log_is_shown_followed_and_cut_as_asked() {
-    let (daemon, _api) = Api::serving("cli-logs").await;
+    let (daemon, api) = Api::serving("cli-logs").await;
     // In steps, since what comes by two pipes at once has no order.
     let script =
-        "for i in 1 2 3; do echo out $i; done; read go </tmp/go; echo bad >&2; read go </tmp/go; echo out 4";
-    let id = run(&daemon, "talker", &format!("mkfifo /tmp/go; {script}")).await;
+        "for i in 1 2 3; do echo out $i; done; read go </tmp/1; echo bad >&2; read go </tmp/2; echo out 4";
+    let id = run(&daemon, "talker", &format!("mkfifo /tmp/1 /tmp/2; {script}")).await;
     eventually("the container has printed", async || {
         (said(&daemon.cli(&["logs", "talker"]).await).lines().count() == 3).then_some(())
     })
     .await;
 
-    let go = ["exec", &id, "sh", "-c", "echo go >/tmp/go"];
-    said(&daemon.cli(&go).await);
+    // From outside: a command in the container might be killed with it before it has ended.
+    let pid = api.status(&id).await["pid"].clone();
+    let go = |step: u32| fs::write(format!("/proc/{pid}/root/tmp/{step}"), "go\n").unwrap();
+    go(1);
     let all = eventually("the container has complained", async || {
         Some(daemon.cli(&["logs", "talker"]).await).filter(|all| !all.stderr.is_empty())
     })
@@ -141,13 +143,17 @@ async fn a_log_is_shown_followed_and_cut_as_asked() {
     let stamped = said(&daemon.cli(&["logs", "-t", "--tail", "2", "talker"]).await);
     let mut follow =
         tokio::process::Command::from(daemon.place.command(&["logs", "-f", "-n", "1", "talker"]));
-    let following = follow
+    let mut following = follow
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    said(&daemon.cli(&go).await);
+    // What was there before is shown, then what comes.
+    let mut first = [0; 4];
+    let shown = following.stderr.as_mut().unwrap().read_exact(&mut first).await;
+    shown.unwrap();
+    go(2);
     let followed = following.wait_with_output().await.unwrap();
 
     assert_eq!(said(&all), "out 1\nout 2\nout 3\n");
@@ -156,7 +162,7 @@ async fn a_log_is_shown_followed_and_cut_as_asked() {
     assert!(time.ends_with('Z') && text == "out 3", "{stamped}");
     // The last line, which was an error, and what came until the container's end.
     assert_eq!(said(&followed), "out 4\n");
-    assert_eq!(String::from_utf8_lossy(&followed.stderr), "bad\n");
+    assert_eq!([&first[..], &followed.stderr].concat(), b"bad\n");
 }
 
 async fn a_command_has_its_input_its_outputs_and_its_code() {
