@@ -62,8 +62,7 @@ def gone(kind, *names):
 def typed(line, *words):
     """Runs kubectl at a terminal, types a line, and returns all that was shown."""
     script = " ".join([CLUSTER, "kubectl", *words])
-    done = subprocess.run(["script", "-qec", script, "/dev/null"], input=line, capture_output=True, text=True, timeout=90,
-                          env=os.environ | {"KUBECONFIG": f"{NODE}/kubeconfig"}, check=False)
+    done = subprocess.run(["script", "-qec", script, "/dev/null"], input=line, capture_output=True, text=True, timeout=90, check=False)
     return done.stdout
 
 
@@ -130,8 +129,7 @@ def kubectl_run_and_exec_work_at_a_terminal():
     shown = typed("test -t 0 && echo terminal $((40 + 2)); exit\n", "exec", "-it", "shell", "--", "sh")
     must("terminal 42" in shown, f"exec -it shows {shown!r}")
     must(kubectl("exec", "-i", "shell", "--", "cat", stdin="through\n") == "through\n", "stdin does not come through")
-    done = subprocess.run([CLUSTER, "kubectl", "exec", "shell", "--", "sh", "-c", "exit 7"], capture_output=True, check=False,
-                          env=os.environ | {"KUBECONFIG": f"{NODE}/kubeconfig"}, timeout=60)
+    done = subprocess.run([CLUSTER, "kubectl", "exec", "shell", "--", "sh", "-c", "exit 7"], capture_output=True, check=False, timeout=60)
     must(done.returncode == 7, f"exit code 7 becomes {done.returncode}")
     gone("pod", "shell")
 
@@ -141,8 +139,7 @@ def logs_are_followed_and_those_of_the_previous_container_kept():
     eventually(60, "it is restarted", lambda: get("pod", "talker")["status"]["containerStatuses"][0]["restartCount"] >= 1)
     must(kubectl("logs", "--previous", "talker") == "line 1\nline 2\nline 3\n", "the previous log is not whole")
     run(pod("steady", "sh", "-c", "i=0; while true; do echo line $i; i=$((i+1)); sleep 0.2; done"))
-    follow = subprocess.Popen([CLUSTER, "kubectl", "logs", "-f", "steady"], stdout=subprocess.PIPE, text=True,
-                              env=os.environ | {"KUBECONFIG": f"{NODE}/kubeconfig"})
+    follow = subprocess.Popen([CLUSTER, "kubectl", "logs", "-f", "steady"], stdout=subprocess.PIPE, text=True)
     lines = [follow.stdout.readline() for _ in range(20)]
     follow.terminate()
     follow.wait()
@@ -153,7 +150,7 @@ def logs_are_followed_and_those_of_the_previous_container_kept():
 def attach_port_forward_and_cp_work():
     run(pod("echo", "cat", container={"stdin": True, "stdinOnce": False}), pod("files", "sleep", "3600"))
     attached = subprocess.Popen([CLUSTER, "kubectl", "attach", "-i", "-q", "echo"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                text=True, env=os.environ | {"KUBECONFIG": f"{NODE}/kubeconfig"})
+                                text=True)
     attached.stdin.write("heard\n")
     attached.stdin.flush()
     heard = attached.stdout.readline()
@@ -161,8 +158,7 @@ def attach_port_forward_and_cp_work():
     attached.wait()
     must(heard == "heard\n", f"attach hears {heard!r}")
     server = get("pods", "-l", "app=web")["items"][0]["metadata"]["name"]
-    forward = subprocess.Popen([CLUSTER, "kubectl", "port-forward", server, "18080:80"], stdout=subprocess.PIPE, text=True,
-                               env=os.environ | {"KUBECONFIG": f"{NODE}/kubeconfig"})
+    forward = subprocess.Popen([CLUSTER, "kubectl", "port-forward", server, "18080:80"], stdout=subprocess.PIPE, text=True)
     must("Forwarding from" in forward.stdout.readline(), "port-forward does not begin")
     page = subprocess.run(["curl", "-sf", "--max-time", "10", "http://127.0.0.1:18080/"], capture_output=True, text=True, check=False)
     forward.terminate()
@@ -250,7 +246,7 @@ def a_rollout_ends_while_a_daemon_is_killed_every_ten_seconds():
 
 
 def nothing_is_left_when_all_is_deleted():
-    kubectl("delete", "deployment,service", "-l", "app!=kubernetes", "--all=false", check=False)
+    kubectl("delete", "service", "web", "--ignore-not-found")
     kubectl("delete", "deployment", "--all", "--wait=true", seconds=100)
     kubectl("delete", "pods", "--all", "--wait=true", "--timeout=120s", seconds=130)
     for node in NODES:

@@ -12,6 +12,8 @@ KUBELET = os.environ["KUBELET"]
 CORACLE = os.environ["CORACLE_BINARY"]
 ADDRESS = "10.99.0.1"
 TOKEN = "token-of-the-administrator"
+# Of every kubectl that is run from here.
+os.environ["KUBECONFIG"] = f"{NODE}/kubeconfig"
 
 
 class Failed(Exception):
@@ -35,8 +37,7 @@ def eventually(seconds, what, look):
 def kubectl(*words, stdin=None, seconds=120, check=True):
     """Runs kubectl and returns what it prints."""
     try:
-        done = subprocess.run([CLUSTER, "kubectl", *words], input=stdin, capture_output=True, text=True, timeout=seconds,
-                              env=os.environ | {"KUBECONFIG": f"{NODE}/kubeconfig"}, check=False)
+        done = subprocess.run([CLUSTER, "kubectl", *words], input=stdin, capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired as error:
         raise Failed(f"kubectl {' '.join(words)}: not within {seconds} s") from error
     if check and done.returncode:
@@ -64,8 +65,7 @@ class Program:
 
     def start(self):
         with open(f"{NODE}/{self.name}.log", "ab") as log:
-            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            env=os.environ | {"KUBECONFIG": f"{NODE}/kubeconfig"})
+            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def end(self, how=signal.SIGTERM, seconds=60):
         self.process.send_signal(how)
@@ -80,7 +80,7 @@ class Plane:
         subprocess.run(["openssl", "genrsa", "-out", keys, "2048"], check=True, capture_output=True)
         with open(f"{NODE}/tokens.csv", "w", encoding="ascii") as file:
             file.write(f'{TOKEN},admin,1,"system:masters"\n')
-        with open(f"{NODE}/kubeconfig", "w", encoding="ascii") as file:
+        with open(os.environ["KUBECONFIG"], "w", encoding="ascii") as file:
             json.dump({"apiVersion": "v1", "kind": "Config", "current-context": "it",
                        "clusters": [{"name": "it", "cluster": {"server": f"https://{ADDRESS}:6443",
                                                                "insecure-skip-tls-verify": True}}],
