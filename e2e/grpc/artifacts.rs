@@ -48,17 +48,8 @@ fn artifact(files: &[(&str, &[u8])]) -> TestImage {
     if files.is_empty() {
         descriptors.push(descriptors[0].clone());
     }
-    let manifest = json!({
-        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "artifactType": KIND,
-        "config": descriptors[0], "layers": descriptors[1..],
-    });
-    TestImage {
-        manifest: Blob {
-            media_type: "application/vnd.oci.image.manifest.v1+json",
-            content: manifest.to_string().into_bytes(),
-        },
-        blobs,
-    }
+    let manifest = json!({"artifactType": KIND, "config": descriptors[0], "layers": descriptors[1..]});
+    TestImage::of(manifest, blobs)
 }
 
 /// Files like no other's.

@@ -38,7 +38,7 @@ async fn status(container: &Made<'_>) -> ours::ContainerStatus {
         container_id: container.id.clone(),
         verbose: false,
     };
-    let mut client = ours::runtime_service_client::RuntimeServiceClient::new(container.daemon.channel());
+    let mut client = container.daemon.own_runtime();
     client
         .container_status(request)
         .await
@@ -63,7 +63,7 @@ fn volume(pod: &Pod<'_>, options: &[&str]) -> ours::Mount {
 
 async fn a_mount_forbids_what_its_options_say() {
     let daemon = shared().await;
-    let mut client = ours::runtime_service_client::RuntimeServiceClient::new(daemon.channel());
+    let mut client = daemon.own_runtime();
     let node = client
         .status(ours::StatusRequest::default())
         .await
@@ -187,7 +187,7 @@ async fn an_image_is_told_of_as_the_user_named_it() {
             ..Default::default()
         }),
     };
-    let mut client = ours::runtime_service_client::RuntimeServiceClient::new(daemon.channel());
+    let mut client = daemon.own_runtime();
     let listed = client
         .list_containers(request)
         .await
@@ -397,32 +397,6 @@ async fn no_socket_reaches_the_kernels_cryptography_or_the_hypervisor() {
     pod.remove().await;
 }
 
-/// An archive as `docker save` writes it.
-fn docker_archive(
-    image: &TestImage,
-    tag: &str,
-    change: impl FnOnce(&mut serde_json::Value),
-) -> tempfile::NamedTempFile {
-    let layers: Vec<String> = (1..image.blobs.len()).map(|n| format!("{n}/layer.tar")).collect();
-    let mut manifest = json!([{"Config": "config.json", "RepoTags": [tag], "Layers": layers}]);
-    change(&mut manifest);
-    let file = tempfile::NamedTempFile::new_in(&node().disk).unwrap();
-    let mut archive = tar::Builder::new(fs::File::create(file.path()).unwrap());
-    let mut add = |path: &str, content: &[u8]| {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        archive.append_data(&mut header, path, content).unwrap();
-    };
-    add("manifest.json", manifest.to_string().as_bytes());
-    add("config.json", &image.blobs[0].content);
-    for (path, blob) in layers.iter().zip(&image.blobs[1..]) {
-        add(path, &blob.content);
-    }
-    archive.finish().unwrap();
-    file
-}
-
 async fn what_docker_saves_is_imported_and_run() {
     let daemon = shared().await;
     let number = node().number();
@@ -432,8 +406,9 @@ async fn what_docker_saves_is_imported_and_run() {
         ..Recipe::default()
     });
     let tag = format!("registry.example/e2e/saved:{number}");
-    let whole = docker_archive(&image, &tag, |_| {});
-    let broken = docker_archive(&image, &tag, |manifest| {
+    let [whole, broken] = [(); 2].map(|()| tempfile::NamedTempFile::new_in(&node().disk).unwrap());
+    image.write_docker_archive(whole.path(), &tag, |_| {});
+    image.write_docker_archive(broken.path(), &tag, |manifest| {
         manifest[0]["Layers"][1] = json!("none/layer.tar")
     });
 

@@ -75,7 +75,7 @@ pub(crate) async fn create_ours<'a>(
     let bytes = pod.create_request(config).encode_to_vec();
     let mut request = ours::CreateContainerRequest::decode(bytes.as_slice()).unwrap();
     change(request.config.as_mut().unwrap());
-    let mut client = ours::runtime_service_client::RuntimeServiceClient::new(pod.daemon.channel());
+    let mut client = pod.daemon.own_runtime();
     let answer = client.create_container(request).await?;
     Ok(Made::adopted(pod.daemon, &answer.into_inner().container_id, &log))
 }

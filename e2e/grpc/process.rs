@@ -155,7 +155,7 @@ async fn environment_values_are_bytes() {
         config: Some(config),
         sandbox_config: Some(of_the_pod),
     };
-    let mut client = ours::runtime_service_client::RuntimeServiceClient::new(daemon.channel());
+    let mut client = daemon.own_runtime();
     let id = client
         .create_container(request)
         .await

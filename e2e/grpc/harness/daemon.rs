@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Output, Stdio};
 
 use coracle::cri::client;
+use coracle::cri::wire::v1 as wire;
 use k8s_cri::v1::image_service_client::ImageServiceClient;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{ImageFsInfoRequest, ImageSpec, PullImageRequest, VersionRequest};
@@ -207,6 +208,11 @@ impl Daemon {
     /// A client of the runtime service, v1.
     pub(crate) fn runtime(&self) -> RuntimeServiceClient<Channel> {
         RuntimeServiceClient::new(self.channel.clone()).max_decoding_message_size(2 * MAX_MESSAGE)
+    }
+
+    /// The same by our own definition, for fields that `k8s_cri` does not know yet.
+    pub(crate) fn own_runtime(&self) -> wire::runtime_service_client::RuntimeServiceClient<Channel> {
+        wire::runtime_service_client::RuntimeServiceClient::new(self.channel.clone())
     }
 
     /// A client of the image service, v1.

@@ -116,13 +116,20 @@ impl TestImage {
         let layers = layers.into_iter().map(|tar| recipe.packing.layer(tar));
         let blobs: Vec<Blob> = std::iter::once(config).chain(layers).collect();
         let descriptors: Vec<Value> = blobs.iter().map(Blob::descriptor).collect();
-        let manifest = json!({
-            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": descriptors[0], "layers": descriptors[1..],
-        });
+        TestImage::of(
+            json!({"config": descriptors[0], "layers": descriptors[1..]}),
+            blobs,
+        )
+    }
+
+    /// What a manifest says that names its version and type beside this.
+    pub(crate) fn of(mut manifest: Value, blobs: Vec<Blob>) -> TestImage {
+        const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+        manifest["schemaVersion"] = json!(2);
+        manifest["mediaType"] = json!(MANIFEST);
         TestImage {
             manifest: Blob {
-                media_type: "application/vnd.oci.image.manifest.v1+json",
+                media_type: MANIFEST,
                 content: manifest.to_string().into_bytes(),
             },
             blobs,
@@ -149,6 +156,26 @@ impl TestImage {
         for blob in self.blobs.iter().chain([&self.manifest]) {
             let name = format!("blobs/{}", blob.digest().replace(':', "/"));
             add(&mut archive, &name, 0, 0o644, &blob.content);
+        }
+        archive.finish().unwrap();
+    }
+
+    /// Writes the image as `docker save` does; `change` is done to what the archive says of itself.
+    pub(crate) fn write_docker_archive(&self, path: &Path, tag: &str, change: impl FnOnce(&mut Value)) {
+        let layers: Vec<String> = (1..self.blobs.len()).map(|n| format!("{n}/layer.tar")).collect();
+        let mut manifest = json!([{"Config": "config.json", "RepoTags": [tag], "Layers": layers}]);
+        change(&mut manifest);
+        let mut archive = Builder::new(fs::File::create(path).unwrap());
+        add(
+            &mut archive,
+            "manifest.json",
+            0,
+            0o644,
+            manifest.to_string().as_bytes(),
+        );
+        add(&mut archive, "config.json", 0, 0o644, &self.blobs[0].content);
+        for (path, blob) in layers.iter().zip(&self.blobs[1..]) {
+            add(&mut archive, path, 0, 0o644, &blob.content);
         }
         archive.finish().unwrap();
     }

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use coracle::cri::wire::v1 as ours;
 use k8s_cri::v1;
 use libtest_mimic::Trial;
-use prost::Message as _;
 use tonic::Code;
 
 use super::{mapped, our_mappings, plain, run};
@@ -16,6 +15,7 @@ use crate::harness::daemon::{Daemon, refused, rich_image_name, shared};
 use crate::harness::node::{node, shell};
 use crate::harness::pod::{Pod, security};
 use crate::harness::trials;
+use crate::image_volumes::create;
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -157,18 +157,6 @@ async fn volumes_of_the_image_belong_to_the_pods_users() {
     pod.remove().await;
 }
 
-/// Creates a container with one image mount, in our own definition, which has it.
-async fn create_with_image<'a>(pod: &Pod<'a>, mount: ours::Mount) -> Made<'a> {
-    let config = pod.container_config("main", &["sleep", "infinity"]);
-    let log = pod.logs().join(&config.log_path);
-    let bytes = pod.create_request(config).encode_to_vec();
-    let mut request = ours::CreateContainerRequest::decode(bytes.as_slice()).unwrap();
-    request.config.as_mut().unwrap().mounts = vec![mount];
-    let mut client = ours::runtime_service_client::RuntimeServiceClient::new(pod.daemon.channel());
-    let answer = client.create_container(request).await.unwrap();
-    Made::adopted(pod.daemon, &answer.into_inner().container_id, &log)
-}
-
 async fn an_image_volume_belongs_to_the_pods_users() {
     let pod = run(shared().await, "image-volume").await;
     let mount = ours::Mount {
@@ -182,7 +170,7 @@ async fn an_image_volume_belongs_to_the_pods_users() {
         gid_mappings: our_mappings(),
         ..Default::default()
     };
-    let container = create_with_image(&pod, mount).await;
+    let container = create(&pod, "main", &["sleep", "infinity"], mount).await.unwrap();
     container.start().await;
 
     assert_eq!(
