@@ -37,6 +37,12 @@ container() {
 	id=$(crictl create "$POD" "$1.json" pod.json) && crictl start "$id" >/dev/null && echo "$id"
 }
 
+# pid_of ID: a container's first process.
+pid_of() { crictl inspect -o go-template --template '{{.info.pid}}' "$1"; }
+
+# group_of ID: the directory of its control group.
+group_of() { echo "/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$(pid_of "$1")/cgroup")"; }
+
 give_up() {
 	say "-- the journal's end"
 	journalctl --no-pager -q -u "$UNIT" | tail -n 40 >&2
@@ -71,8 +77,8 @@ id=$(container steady 'echo up; exec top -b -d 3600 >/dev/null') || { fail "a co
 equal "a container runs" CONTAINER_RUNNING "$(status "$id" state)"
 equal "exec answers from inside" guest "$(crictl exec -s "$id" hostname)"
 equal "its log has its output" up "$(crictl logs "$id")"
-pid=$(crictl inspect -o go-template --template '{{.info.pid}}' "$id")
-group=/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$pid/cgroup")
+pid=$(pid_of "$id")
+group=$(group_of "$id")
 equal "its memory is limited" "$LIMIT" "$(cat "$group/memory.max")"
 # What the kernel would kill for: pages that can be written to the disk go there first.
 crictl exec -s "$id" sh -c 'head -c 40000000 /dev/zero >/cached; sync'
@@ -87,6 +93,11 @@ disk=$(lsblk -dnro NAME,MAJ:MIN | awk '$1 == "vda" { sub(":", " ", $2); print $2
 equal "a disk's node can be made and not read" "made 1" \
 	"$(crictl exec -s "$id" sh -c "mknod /disk b $disk && echo made; head -c 1 /disk >/dev/null 2>&1; echo \$?" | xargs)"
 equal "its own devices can be read" 0 "$(crictl exec -s "$id" sh -c 'head -c 1 /dev/urandom >/dev/null; echo $?')"
+# shellcheck source=e2e/guest/devices.sh
+. ./devices.sh
+prepare_devices
+# The other runtime promises neither figures of drivers nor directories.
+[ "$UNIT" != coracle ] || devices_hold
 equal "its address answers" 0 "$(ping -c 1 -W 5 "$(crictl inspectp -o go-template --template '{{.status.network.ip}}' "$POD")" >/dev/null; echo $?)"
 
 limited=$(container limited 'exec dd if=/dev/zero of=/dev/null bs=200M') || { fail "a greedy container starts"; give_up; }
@@ -96,7 +107,7 @@ equal "its exit code is the signal's" 137 "$(status "$limited" exitCode)"
 
 systemctl restart "$UNIT" || { fail "the daemon restarts"; give_up; }
 equal "a restarted daemon finds the container running" CONTAINER_RUNNING "$(reach 30 "$id" CONTAINER_RUNNING)"
-equal "and it is the same process" "$pid" "$(crictl inspect -o go-template --template '{{.info.pid}}' "$id")"
+equal "and it is the same process" "$pid" "$(pid_of "$id")"
 equal "and exec still answers" guest "$(crictl exec -s "$id" hostname)"
 equal "the ended one kept its reason" OOMKilled "$(status "$limited" reason)"
 

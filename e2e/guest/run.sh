@@ -22,6 +22,6 @@ fill_job "$job"
 # First without scopes, then with them: scopes.sh takes this away.
 mkdir -p "$job/files/etc/coracle/config.toml.d"
 echo 'cgroup_driver = "cgroupfs"' >"$job/files/etc/coracle/config.toml.d/50-driver.toml"
-cp "$here/inside.sh" "$here/scopes.sh" "$job/"
+cp "$here/inside.sh" "$here/scopes.sh" "$here/devices.sh" "$job/"
 run_guest "$job" 600
 finish

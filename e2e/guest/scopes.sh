@@ -34,7 +34,7 @@ sed -i "s|\"linux\": {}|\"linux\": {\"cgroup_parent\": \"$SLICE\"}|; s|guest-uid
 POD=$(crictl runp pod.json) || { fail "a pod in a slice runs"; give_up; }
 id=$(container scoped 'exec top -b -d 3600 >/dev/null') || { fail "a container in a scope starts"; give_up; }
 scope=coracle-$id.scope
-pid=$(crictl inspect -o go-template --template '{{.info.pid}}' "$id")
+pid=$(pid_of "$id")
 group=/sys/fs/cgroup$PLACE/$scope
 equal "its first process is in the scope" "$PLACE/$scope" "$(sed -n 's/^0:://p' "/proc/$pid/cgroup")"
 eventually "and alone there" "$pid" processes
@@ -62,6 +62,8 @@ fi
 equal "and nothing has changed" "33554432 33554432" "$(cat "$group/memory.max") $(property MemoryMax)"
 equal "the pod's usage is its slice's" 2 "$(crictl statsp -o json "$POD" | grep -c usageCoreNanoSeconds)"
 
+devices_hold
+
 greedy=$(container greedy 'exec dd if=/dev/zero of=/dev/null bs=200M') || { fail "a greedy container starts"; give_up; }
 equal "a greedy container in a scope ends" CONTAINER_EXITED "$(reach 60 "$greedy" CONTAINER_EXITED)"
 equal "for lack of memory, though its scope goes with it" OOMKilled "$(status "$greedy" reason)"
@@ -70,7 +72,7 @@ eventually "the ended one's scope is collected, the other is there" "$scope" sco
 systemctl restart "$UNIT" || { fail "the daemon restarts beside scopes"; give_up; }
 equal "a restarted daemon finds the scope's container" "CONTAINER_RUNNING active" \
 	"$(reach 30 "$id" CONTAINER_RUNNING) $(property ActiveState)"
-equal "with the same process" "$pid" "$(crictl inspect -o go-template --template '{{.info.pid}}' "$id")"
+equal "with the same process" "$pid" "$(pid_of "$id")"
 equal "and exec answers" guest "$(crictl exec -s "$id" hostname)"
 check "the audit finds nothing" coracle check
 
