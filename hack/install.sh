@@ -31,7 +31,7 @@ for part in "$@"; do
 		packages python3 busybox procps util-linux iproute2 iptables nftables e2fsprogs xfsprogs mount
 		need_go
 		;;
-	guest | guest-critest | guest-cuts | guest-node) packages python3 busybox qemu-system-x86 mmdebstrap cpio e2fsprogs ;;
+	guest | guest-critest | guest-selinux | guest-cuts | guest-node) packages python3 busybox qemu-system-x86 mmdebstrap cpio e2fsprogs ;;
 	*) die "no such part: $part" ;;
 	esac
 done

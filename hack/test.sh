@@ -18,6 +18,7 @@
 #   guest    the daemon as a systemd service in a virtual machine with cgroup v2
 #   guest-critest  critest on a node with AppArmor, cgroup v2 and systemd: that machine (by name only)
 #   guest-cuts  ten power cuts of that machine (by name only)
+#   guest-selinux  critest's specs for a node with SELinux, and labels, in that machine with a policy (by name only)
 #   guest-node  a node of containerd's under a real kubelet, switched to Coracle and back: that machine (by name only)
 #
 # The last line is the count: "N passed, N failed", and "N skipped" if any were. Whatever is built or fetched is kept in ~/.cache/coracle
@@ -26,7 +27,7 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly ALL=(unit grpc grpc-peers faults critest critest-kills crictl kubelet cluster cni-churn power planted chart fuzz guest guest-critest guest-cuts guest-node)
+readonly ALL=(unit grpc grpc-peers faults critest critest-kills crictl kubelet cluster cni-churn power planted chart fuzz guest guest-critest guest-selinux guest-cuts guest-node)
 # What a run without arguments does. The others are run by name until they have been green for a while.
 readonly DEFAULT=(unit grpc critest critest-kills crictl kubelet guest)
 

@@ -148,6 +148,7 @@ async fn a_container_lives_without_any_pod() {
         run_dir: run,
         cgroup_driver: coracle::sys::cgroup::Driver::Cgroupfs,
         pids_limit: 0,
+        selinux: Default::default(),
         device_dirs: vec![],
         host: core::host(&parent).unwrap(),
     };

@@ -28,12 +28,13 @@ install_containerd() {
 	sed 's|^ExecStart=.*|ExecStart=/usr/bin/containerd|' "$ROOT/hack/coracle.service" >"$1/etc/systemd/system/containerd.service"
 }
 
-# run_guest JOB SECONDS: runs a job whose inside.sh reports as a part of the test run does; its logs come to $NODE/out.
+# run_guest JOB SECONDS [ARGUMENTS]: runs a job whose inside.sh reports as a part of the test run does; its logs come to
+# $NODE/out. ARGUMENTS are the kernel's.
 run_guest() {
 	local rc=0 log
 	mkdir "$NODE/out"
 	say "running the guest"
-	"$ROOT/hack/vm.sh" run -i "$1" -o "$NODE/out" -d 4G -t "$2" "$1/start.sh" >"$NODE/guest.log" 2>&1 || rc=$?
+	"$ROOT/hack/vm.sh" run -i "$1" -o "$NODE/out" -d 4G -t "$2" -c "${3-}" "$1/start.sh" >"$NODE/guest.log" 2>&1 || rc=$?
 	if [ -s "$NODE/out/results" ]; then cat "$NODE/out/results" >>"$CORACLE_RESULTS"; fi
 	grep -E '^(ok|FAIL) ' "$NODE/guest.log" >&2 || true
 	[ "$rc" != 0 ] || return 0

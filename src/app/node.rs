@@ -23,6 +23,7 @@ use crate::image::Images;
 use crate::state::Store;
 use crate::streaming::{self, Certificate, Server, Serving};
 use crate::sys::idmap;
+use crate::sys::selinux::Selinux;
 use crate::sys::zygote::Zygote;
 use crate::telemetry::{self, Scrape, Scraping, Wanted};
 
@@ -46,7 +47,7 @@ impl Node {
     /// judged by its containers and a container by its image.
     pub(super) async fn open(config: &Config, zygote: Arc<Zygote>) -> Result<Node, AppError> {
         let settings = core_settings(config)?;
-        let cgroup_driver = settings.cgroup_driver;
+        let (cgroup_driver, selinux) = (settings.cgroup_driver, settings.selinux.clone());
         tracing::info!(driver = ?cgroup_driver, "cgroups");
         let streaming = Server::bind(streaming(&config.streaming)).await?;
         let metrics = metrics(config).await?;
@@ -68,6 +69,7 @@ impl Node {
                 run_dir: config.run_dir.clone(),
                 cgroup_driver,
                 urls: streaming.urls(),
+                selinux,
                 handlers: handlers(config),
             },
         )
@@ -247,7 +249,27 @@ pub(super) fn core_settings(config: &Config) -> Result<core::Settings, AppError>
         cgroup_driver,
         pids_limit: config.containers.pids_limit.into(),
         device_dirs: config.cdi.spec_dirs.clone(),
+        selinux: match config.containers.selinux {
+            true => selinux(),
+            false => Selinux::default(),
+        },
     })
+}
+
+/// The node's SELinux; one that containers can have no labels of is as good as none.
+fn selinux() -> Selinux {
+    match Selinux::of_node() {
+        Ok(found) => {
+            if let Some(policy) = found.policy() {
+                tracing::info!(process = %policy.process, files = %policy.files, "containers have SELinux labels");
+            }
+            found
+        }
+        Err(error) => {
+            tracing::warn!(%error, "SELinux is on, and containers have no labels");
+            Selinux::default()
+        }
+    }
 }
 
 /// A path of the configuration as text: validation has seen that it is UTF-8.

@@ -12,7 +12,7 @@ const LIVE: [&str; 7] = [
     "log.filter",
     "default_runtime",
     "runtimes.",
-    "containers.",
+    "containers.pids_limit",
     "registry.",
     "images.",
 ];

@@ -26,7 +26,10 @@ impl Default for Config {
                 filter: None,
                 format: LogFormat::Text,
             },
-            containers: Containers { pids_limit: 0 },
+            containers: Containers {
+                pids_limit: 0,
+                selinux: true,
+            },
             cni: Cni {
                 conf_dir: "/etc/cni/net.d".into(),
                 bin_dirs: vec![

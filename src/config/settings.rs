@@ -103,6 +103,8 @@ settings! {
         /// Most processes and threads that a container may have; 0 is no limit. The kubelet's `podPidsLimit` holds for
         /// the pod as a whole, beside it.
         pub pids_limit: u32,
+        /// Containers have SELinux labels, where SELinux is on and its policy has some for containers. Read at start.
+        pub selinux: bool,
     }
 }
 

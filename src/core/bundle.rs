@@ -75,12 +75,12 @@ pub(super) fn limit_processes(spec: &mut Spec, limit: i64) {
 }
 
 /// A snapshot in the monitor's terms, mounted with further options of overlay's.
-pub(super) fn overlay(snapshot: &Snapshot, target: &Path, options: &[String]) -> Overlay {
+pub(super) fn overlay(snapshot: &Snapshot, target: &Path, options: Vec<String>) -> Overlay {
     Overlay {
         lower: snapshot.lower.clone(),
         upper: Some(snapshot.upper.clone()),
         work: Some(snapshot.work.clone()),
         target: target.to_owned(),
-        options: options.to_vec(),
+        options,
     }
 }

@@ -4,7 +4,7 @@
 //! short by a crash is taken apart at the next start.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::bundle::{self, Places};
@@ -14,14 +14,14 @@ use super::observe::unknown;
 use super::record::{Observation, VERSION, record};
 use super::registry::{Entry, Live, Phase};
 use super::start::kind_of;
-use super::{Core, failed, files};
+use super::{Core, failed, files, selinux};
 use crate::image::{ImageRecord, Snapshot};
 use crate::model::{Change, ContainerConfig, CreateContainerRequest, Error, Result};
 use crate::monitor::client::CreateDescriptors;
 use crate::monitor::protocol::{CreateRequest, Created, Process, StagedTree, Stdio, TerminalSize};
 use crate::monitor::seccomp;
 use crate::monitor::{MonitorClient, MonitorError};
-use crate::spec::{self, Output, Volume};
+use crate::spec::{self, Labels, Output, Volume};
 use crate::sys::zygote::PinRequest;
 use crate::sys::{mount, step};
 use crate::telemetry::{self, Stage, traces};
@@ -69,16 +69,18 @@ impl Core {
     async fn create_now(
         &self,
         id: String,
-        config: ContainerConfig,
+        mut config: ContainerConfig,
         streams: Streams,
     ) -> Result<(String, Option<OwnedFd>)> {
         let _underway = telemetry::begin(Stage::Create);
         traces::about("container.id", &id);
         let image = self.image_of(&config)?;
+        let level = self.inner.labelling.give_level(&mut config)?;
         // Everything that can be wrong with the request is found out before anything is made.
         let plan = self.plan(&id, &config, &image).await?;
         let record = record(&config, &image, &plan.output);
         let entry = Arc::new(Entry::new(id.clone(), record, Phase::Creating));
+        entry.hold(level);
         self.inner.registry.insert(Arc::clone(&entry))?;
         let _operation = entry.operation.lock().await;
         match self.make(&entry, &image, plan, streams).await {
@@ -136,6 +138,11 @@ impl Core {
             self.inner.apparmor.resolve(&mut linux.security).await?;
         }
         let volumes = lookup::volumes(id, &config, image, images);
+        let labels = self.inner.labelling.labels(&config)?;
+        let relabelled = match labels {
+            Some(_) => selinux::relabelled(&config, &found.binds, &volumes)?,
+            None => vec![],
+        };
         let cgroup_name = self.group_name(id, &mut config)?;
         let places = self.places(id, &config);
         let mut output = spec::generate(&spec::Input {
@@ -153,11 +160,14 @@ impl Core {
             added: &found.brought.added,
             staging: &places.staging,
             seccomp_profile: found.seccomp_profile.as_deref(),
+            labels: labels.as_ref(),
         })?;
         bundle::limit_processes(&mut output.spec, self.pids_limit());
         Ok(Plan {
             joined,
             volumes,
+            labels,
+            relabelled,
             host_mounts: !found.brought.added.hooks.is_empty(),
             mounted: found.mounted,
             output,
@@ -196,6 +206,10 @@ impl Core {
                 .images
                 .volume_source(&entry.id, &volume.container_path)
                 .await?;
+        }
+        if let Some(labels) = &plan.labels {
+            step("create.label");
+            selinux::label(std::mem::take(&mut plan.relabelled), labels.files.clone()).await?;
         }
         step("create.directory");
         let process = self.process(&plan.output).await?;
@@ -273,7 +287,10 @@ impl Core {
 
     fn staged(&self, entry: &Entry, plan: &Plan) -> Result<Vec<StagedTree>> {
         let tree = |mount| {
-            let image = mounted::tree(mount, &entry.record.config, &plan.mounted, &self.inner.images)?;
+            let mut image = mounted::tree(mount, &entry.record.config, &plan.mounted, &self.inner.images)?;
+            if let Some(image) = &mut image {
+                image.options = plan.labels.iter().map(Labels::mount_option).collect();
+            }
             Ok(lookup::staged(mount, image))
         };
         plan.output.staged.iter().map(tree).collect()
@@ -288,6 +305,10 @@ impl Core {
         streams: Streams,
     ) -> Result<(CreateRequest, CreateDescriptors)> {
         let dir = self.directory(&entry.id);
+        let options = entry.record.config.mount_options.iter().cloned();
+        let options = options
+            .chain(plan.labels.iter().map(Labels::mount_option))
+            .collect();
         let logged = matches!(streams, Streams::Logged) && !entry.record.log_path.is_empty();
         let mut descriptors = CreateDescriptors {
             stdio: None,
@@ -320,11 +341,7 @@ impl Core {
             process,
             stdio,
             log: logged.then(|| entry.record.log_file()),
-            rootfs: Some(bundle::overlay(
-                snapshot,
-                &plan.places.rootfs,
-                &entry.record.config.mount_options,
-            )),
+            rootfs: Some(bundle::overlay(snapshot, &plan.places.rootfs, options)),
             staging: wants_staging.then(|| plan.places.staging.clone()),
             trees: self.staged(entry, plan)?,
             namespaces: 0,
@@ -339,6 +356,9 @@ impl Core {
 struct Plan {
     joined: Joined,
     volumes: Vec<Volume>,
+    labels: Option<Labels>,
+    /// Files of the host that get the label of the container's.
+    relabelled: Vec<PathBuf>,
     mounted: Mounted,
     /// Its hooks find the host's files where they are.
     host_mounts: bool,

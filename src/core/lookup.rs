@@ -301,7 +301,7 @@ pub(super) fn process(output: &Output) -> protocol::Process {
         seccomp: None,
         umask: Some(process.umask),
         apparmor: process.apparmor.clone(),
-        selinux: None,
+        selinux: process.selinux.clone(),
     }
 }
 

@@ -32,6 +32,7 @@ mod recover;
 mod registry;
 mod remove;
 mod scope;
+mod selinux;
 mod service;
 mod start;
 mod stats;
@@ -54,10 +55,12 @@ use crate::model::{Error, Result};
 use crate::spec::Host;
 use crate::state::Store;
 use crate::sys::cgroup::Driver;
+use crate::sys::selinux::Selinux;
 use crate::sys::zygote::Zygote;
 use apparmor::Apparmor;
 use cdi::Described;
 use registry::Registry;
+use selinux::Labelling;
 
 pub use create::Streams;
 pub use host::host;
@@ -79,6 +82,8 @@ pub struct Settings {
     pub device_dirs: Vec<PathBuf>,
     /// What this machine has, for the specification.
     pub host: Host,
+    /// This machine's SELinux, with the levels that others have of it.
+    pub selinux: Selinux,
 }
 
 /// The runtime core. Clones share everything.
@@ -97,6 +102,7 @@ struct Inner {
     zygote: Arc<Zygote>,
     registry: Registry,
     apparmor: Apparmor,
+    labelling: Labelling,
     described: Described,
     transitions: events::Transitions,
     /// Calls under way that their callers may give up on, and one observer a living container.
@@ -123,6 +129,7 @@ impl Core {
         let core = Core {
             inner: Arc::new(Inner {
                 apparmor: Apparmor::new(settings.host.apparmor),
+                labelling: Labelling::new(settings.selinux.clone()),
                 pids_limit: AtomicI64::new(settings.pids_limit),
                 settings,
                 images,

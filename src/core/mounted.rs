@@ -54,5 +54,6 @@ pub(super) fn tree(
     Ok(Some(ImageTree {
         lower: images.mounted_layers(image)?,
         sub_path: asked.image_sub_path.clone(),
+        options: vec![],
     }))
 }

@@ -208,6 +208,7 @@ impl Core {
     }
 
     fn adopt(&self, entry: Arc<Entry>) {
+        entry.hold(self.inner.labelling.hold(&entry.record.config));
         if let Err(error) = self.inner.registry.insert(entry) {
             tracing::error!(%error, "record appears twice");
         }

@@ -3,7 +3,7 @@
 //! Reading takes no lock that a writer holds for longer than a pointer's copy; a list of ten thousand containers is
 //! a walk over a persistent map.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 
@@ -15,6 +15,7 @@ use crate::model::{
 use crate::monitor::MonitorClient;
 use crate::monitor::protocol::Process;
 use crate::sys::cgroup::{Cgroup, Reader};
+use crate::sys::selinux::Held;
 
 /// Where a container is in its life, and what is needed there.
 #[derive(Clone, Debug)]
@@ -63,6 +64,8 @@ pub(super) struct Entry {
     /// Held by who writes the record, so that what is on disk in the end is what was true last.
     pub(super) storing: tokio::sync::Mutex<()>,
     ended: tokio::sync::watch::Sender<bool>,
+    /// Its SELinux level, which is free for others when the container is gone.
+    level: OnceLock<Held>,
 }
 
 impl Entry {
@@ -84,6 +87,15 @@ impl Entry {
             operation: tokio::sync::Mutex::new(()),
             storing: tokio::sync::Mutex::new(()),
             ended,
+            level: OnceLock::new(),
+        }
+    }
+
+    /// Keeps a level for as long as the container is there.
+    pub(super) fn hold(&self, level: Option<Held>) {
+        if let Some(level) = level {
+            // Set once, when the container comes to be known.
+            let _ = self.level.set(level);
         }
     }
 

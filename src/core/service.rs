@@ -76,7 +76,11 @@ impl RuntimeService for Core {
         Ok(StatusResponse {
             conditions: vec![ready, self.store_condition()],
             info: match request.verbose {
-                true => [("devices".to_owned(), self.inner.described.info().to_string())].into(),
+                true => [
+                    ("devices".to_owned(), self.inner.described.info().to_string()),
+                    ("selinux".to_owned(), self.inner.labelling.info().to_string()),
+                ]
+                .into(),
                 false => Default::default(),
             },
         })

@@ -18,6 +18,7 @@ use crate::model::{self, Result};
 use crate::state::Store;
 use crate::streaming::Urls;
 use crate::sys::cgroup::Driver;
+use crate::sys::selinux::Selinux;
 
 /// The adapter: CRI v1 over a container runtime `R` and an image store `I`, with pods kept by itself. Clones share it.
 pub struct Runtime<R, I, P, N> {
@@ -44,6 +45,8 @@ pub struct Settings {
     pub cgroup_driver: Driver,
     /// Where streaming requests wait for their clients.
     pub urls: Urls,
+    /// The node's SELinux, of which containers without a pod have levels as well.
+    pub selinux: Selinux,
     /// The handlers at first; [`Runtime::set_handlers`] replaces them.
     pub handlers: Handlers,
 }
@@ -79,7 +82,7 @@ where
         settings: Settings,
     ) -> Result<Self> {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let registry = Arc::new(Registry::default());
+        let registry = Arc::new(Registry::new(settings.selinux.clone()));
         let events = Arc::new(Hub::new(Arc::clone(&registry)));
         let handlers = Arc::new(ArcSwap::from_pointee(settings.handlers.clone()));
         let sandboxes = Sandboxes::open(Parts {

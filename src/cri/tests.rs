@@ -12,5 +12,6 @@ mod pods;
 mod queries;
 mod recovery;
 mod requests;
+mod selinux;
 mod streaming;
 mod support;

@@ -86,7 +86,7 @@ pub use runtime::{
     NETWORK_READY, RUNTIME_READY, RuntimeCondition, STORE_HEALTHY, StatusRequest, StatusResponse,
     VersionRequest, VersionResponse,
 };
-pub use security::{Capabilities, GroupsPolicy, Profile, Security, User};
+pub use security::{Capabilities, GroupsPolicy, Profile, Security, SelinuxLabel, User};
 pub use service::{Events, Filesystem, ImageService, RuntimeService, Stats};
 pub use stats::{
     ContainerStats, CpuUsage, FilesystemUsage, GroupStats, ImageFilesystems, MemoryUsage, Pressure, Stall,

@@ -48,6 +48,29 @@ pub struct Security {
     /// AppArmor profile.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub apparmor: Profile,
+    /// SELinux label; ignored where SELinux is off.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub selinux: SelinuxLabel,
+}
+
+/// An SELinux label. What is empty is the policy's for containers; the level is then one of the container's own. A container
+/// that is privileged or shares the host's processes or IPC runs as `spc_t`, with the level for its files alone, unless
+/// a type is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SelinuxLabel {
+    /// User.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub user: String,
+    /// Role.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub role: String,
+    /// Type of the processes.
+    #[serde(rename = "type", default, skip_serializing_if = "is_zero")]
+    pub kind: String,
+    /// Level of the processes, and of the files that are theirs.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub level: String,
 }
 
 impl Security {

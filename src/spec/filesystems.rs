@@ -27,7 +27,21 @@ pub(super) fn filesystems(input: &Input<'_>, cgroup: &str) -> Vec<OciMount> {
         Cgroups::V2 { .. } => vec![cgroup2(privileged)],
         Cgroups::V1(hierarchies) => cgroup1(hierarchies, cgroup, privileged),
     });
+    if let Some(labels) = input.labels {
+        mounts
+            .iter_mut()
+            .for_each(|mount| label(mount, &labels.mount_option()));
+    }
     mounts
+}
+
+/// Gives a file system that is the container's own a label as a whole. The others there are once for many, and of
+/// libcontainer's `mountLabel` they would get it too, which the kernel refuses.
+fn label(mount: &mut OciMount, option: &str) {
+    let own = matches!(mount.typ().as_deref(), Some("tmpfs" | "devpts"));
+    if let Some(options) = mount.options_mut().as_mut().filter(|_| own) {
+        options.push(option.to_owned());
+    }
 }
 
 /// What is to be read-only in the end, and cannot be mounted so. On v1 that is the directory of the hierarchies: their

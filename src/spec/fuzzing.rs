@@ -82,6 +82,7 @@ pub fn translate(config: &ContainerConfig, image: &ImageConfig) {
             added: &Added::default(),
             staging: Path::new("/run/c/staging"),
             seccomp_profile: None,
+            labels: None,
         });
         if let Ok(made) = made {
             hold(config, &made);

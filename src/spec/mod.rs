@@ -97,6 +97,24 @@ pub struct Input<'a> {
     pub staging: &'a Path,
     /// Text of the profile that `config.linux.security.seccomp` names, when it names a file.
     pub seccomp_profile: Option<&'a str>,
+    /// SELinux labels; absent where it is off.
+    pub labels: Option<&'a Labels>,
+}
+
+/// SELinux labels of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels {
+    /// Of its processes; absent, they keep that of who starts them.
+    pub process: Option<String>,
+    /// Of what it may use of files.
+    pub files: String,
+}
+
+impl Labels {
+    /// The option that gives all of a new file system the label of files.
+    pub fn mount_option(&self) -> String {
+        format!("context={}", self.files)
+    }
 }
 
 impl Input<'_> {
@@ -282,6 +300,7 @@ fn first_process(
         oom_score_adj: process::oom_score_adj(oom_score_adj, input.host, warnings),
         umask: UMASK,
         apparmor: process::apparmor(&security.apparmor, security.privileged, input.host)?,
+        selinux: input.labels.and_then(|labels| labels.process.clone()),
     })
 }
 

@@ -44,6 +44,8 @@ pub struct Process {
     pub umask: u32,
     /// AppArmor profile to change to at execve.
     pub apparmor: Option<String>,
+    /// SELinux label to change to at execve.
+    pub selinux: Option<String>,
 }
 
 /// Merges command and arguments: a command replaces the image's entrypoint and its command, arguments alone replace

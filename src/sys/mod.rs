@@ -29,6 +29,7 @@ pub mod proc;
 pub mod pty;
 pub mod rlimit;
 pub mod seccomp;
+pub mod selinux;
 pub mod signal;
 pub mod socket;
 pub mod step;

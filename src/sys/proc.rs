@@ -1,7 +1,7 @@
 //! What `/proc` says of processes, and the little that is written there.
 
 use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, openat};
-use rustix::io::{Errno, write};
+use rustix::io::write;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -108,6 +108,19 @@ pub fn set_oom_score_adj(value: i32) -> io::Result<()> {
 /// Names the AppArmor or SELinux context that the next `execve` of this thread changes to. `module` is `apparmor` or
 /// `selinux`; `proc` is an open `/proc`, absent the one in sight. What is no file of procfs is not written to.
 pub fn set_exec_label(proc: Option<&OwnedFd>, module: &str, label: &str) -> io::Result<()> {
+    // AppArmor has a directory of its own since 5.8; before, and for SELinux, there is one file for all.
+    match set_attribute(proc, &format!("{module}/exec"), label) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => set_attribute(proc, "exec", label),
+        done => done,
+    }
+}
+
+/// Names the SELinux context of keyrings that this thread makes before its next `execve`; `proc` as above.
+pub fn set_key_label(proc: Option<&OwnedFd>, label: &str) -> io::Result<()> {
+    set_attribute(proc, "keycreate", label)
+}
+
+fn set_attribute(proc: Option<&OwnedFd>, name: &str, value: &str) -> io::Result<()> {
     let opened;
     let proc = match proc {
         Some(proc) => proc,
@@ -116,16 +129,12 @@ pub fn set_exec_label(proc: Option<&OwnedFd>, module: &str, label: &str) -> io::
             &opened
         }
     };
-    let open = |path: &str| openat(proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
-    // AppArmor has a directory of its own since 5.8; before, and for SELinux, there is one file for all.
-    let file = match open(&format!("thread-self/attr/{module}/exec")) {
-        Err(Errno::NOENT) => open("thread-self/attr/exec")?,
-        file => file?,
-    };
+    let path = format!("thread-self/attr/{name}");
+    let file = openat(proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     if fstatfs(&file)?.f_type != PROC_SUPER_MAGIC {
         return Err(io::Error::from_raw_os_error(libc::EPERM));
     }
-    write(&file, label.as_bytes())?;
+    write(&file, value.as_bytes())?;
     Ok(())
 }
 

@@ -139,6 +139,8 @@ pub struct ReaperRequest {
     pub note: PathBuf,
     /// User namespace that owns it, if not the host's.
     pub user: Option<PathBuf>,
+    /// SELinux label of its root directory.
+    pub label: Option<String>,
 }
 
 /// A running reaper. Its end ends every process of the namespace.

@@ -220,6 +220,12 @@ const REFUSED: &[(&str, Code, &str, Change)] = &[
     ("an unknown pid mode", INVALID, "pid", |c| {
         security(c).namespace_options.as_mut().unwrap().pid = 9
     }),
+    ("a level that is none", INVALID, "selinux_options.level", |c| {
+        security(c).selinux_options = Some(v1::SeLinuxOption {
+            level: "s0,c4,c5".into(),
+            ..v1::SeLinuxOption::default()
+        });
+    }),
     ("an oom score beyond the last", INVALID, "oom_score_adj", |c| {
         resources(c).oom_score_adj = 1001
     }),

@@ -6,7 +6,7 @@ use crate::cri::sandbox::{self, Config, Modes, PidMode, Record, TAG};
 use crate::cri::wire::v1;
 use crate::model::{
     ContainerConfig, ContainerMetadata, Error, KeyValue, LinuxContainerConfig, LinuxContainerResources,
-    Namespace, Namespaces, Result, Security,
+    Namespace, Namespaces, Result, Security, SelinuxLabel,
 };
 use crate::sys::{planted, systemd};
 
@@ -140,7 +140,8 @@ fn linux(
     let context = from.security_context.as_ref();
     let options = context.and_then(|context| context.namespace_options.as_ref());
     check_same(options, sandbox.namespaces.user)?;
-    let security: Security = security(from.security_context.unwrap_or_default(), sandbox.privileged)?;
+    let mut security: Security = security(from.security_context.unwrap_or_default(), sandbox.privileged)?;
+    security.selinux = label(security.selinux, &sandbox.selinux);
     let (network, ipc, uts) = sandbox::shared(sandbox.namespaces, dir);
     Ok(LinuxContainerConfig {
         resources: Some(limits),
@@ -156,6 +157,21 @@ fn linux(
         // They were set when the namespaces were pinned.
         sysctls: Default::default(),
     })
+}
+
+/// The sandbox's label, where a container has none. One of its own has the sandbox's level still, unless it says another:
+/// its files are those of the others.
+fn label(own: SelinuxLabel, sandbox: &SelinuxLabel) -> SelinuxLabel {
+    if own == SelinuxLabel::default() {
+        return sandbox.clone();
+    }
+    SelinuxLabel {
+        level: match own.level.is_empty() {
+            true => sandbox.level.clone(),
+            false => own.level,
+        },
+        ..own
+    }
 }
 
 /// The log file's directory and its place below; without either there is no log.
@@ -209,6 +225,20 @@ fn envs(from: Vec<v1::KeyValue>) -> Result<Vec<KeyValue>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_label_of_a_containers_own_has_the_sandboxs_level_unless_it_says_another() {
+        let part = |kind: &str, level: &str| SelinuxLabel {
+            kind: kind.into(),
+            level: level.into(),
+            ..SelinuxLabel::default()
+        };
+        let sandbox = part("a_t", "s0:c1,c2");
+
+        assert_eq!(label(part("", ""), &sandbox), sandbox);
+        assert_eq!(label(part("b_t", ""), &sandbox), part("b_t", "s0:c1,c2"));
+        assert_eq!(label(part("", "s0"), &sandbox), part("", "s0"));
+    }
 
     #[test]
     fn a_log_file_lies_below_its_directory() {

@@ -13,7 +13,7 @@ use crate::sys::systemd;
 
 use super::filter::sandbox_state;
 use super::resources::resources;
-use super::security::profile;
+use super::security::{profile, selinux};
 use super::user::{user_namespace, user_to_wire};
 use super::{absolute, id, known, name, required, too_long};
 
@@ -52,6 +52,10 @@ pub(in crate::cri) fn sandbox(from: v1::RunPodSandboxRequest) -> Result<Config> 
         sysctls: linux.sysctls,
         namespaces,
         privileged: context.privileged,
+        selinux: selinux(
+            context.selinux_options.as_ref(),
+            &format!("{CONTEXT}.selinux_options"),
+        )?,
         runtime_handler: from.runtime_handler,
         handler: Handler::default(),
         resources: pod_resources(linux.overhead, linux.resources, "config.linux.")?,

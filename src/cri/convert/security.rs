@@ -1,8 +1,9 @@
 //! The security context of a container: who it is, what it may do, which profiles confine it.
 
 use crate::cri::wire::v1;
-use crate::model::{Capabilities, Error, GroupsPolicy, Profile, Result, Security, User};
+use crate::model::{Capabilities, Error, GroupsPolicy, Profile, Result, Security, SelinuxLabel, User};
 use crate::sys::planted;
+use crate::sys::selinux::{is_level, is_part};
 
 use super::{absolute, id, known, not_empty};
 
@@ -21,6 +22,7 @@ pub(super) fn security(
             "{FIELD}.privileged needs a privileged pod sandbox"
         )));
     }
+    let label = selinux(from.selinux_options.as_ref(), &format!("{FIELD}.selinux_options"))?;
     let seccomp = seccomp(&from)?;
     let apparmor = apparmor(&from)?;
     let confined = |profile| match from.privileged {
@@ -54,6 +56,7 @@ pub(super) fn security(
         apparmor: confined(apparmor),
         masked_paths: from.masked_paths,
         readonly_paths: from.readonly_paths,
+        selinux: label,
     })
 }
 
@@ -158,6 +161,26 @@ pub(super) fn profile(from: &v1::SecurityProfile, field: &str) -> Result<Profile
         ProfileType::RuntimeDefault => Ok(Profile::RuntimeDefault),
         ProfileType::Unconfined => Ok(Profile::Unconfined),
     }
+}
+
+/// The parts of a label that are given; whether the node's policy knows them shows when they are used.
+pub(super) fn selinux(from: Option<&v1::SeLinuxOption>, field: &str) -> Result<SelinuxLabel> {
+    let Some(from) = from else {
+        return Ok(SelinuxLabel::default());
+    };
+    let checked = |value: &String, name: &str, right: fn(&str) -> bool| match value.is_empty() || right(value)
+    {
+        true => Ok(value.clone()),
+        false => Err(Error::invalid(format!(
+            "{field}.{name} is not the {name} of a label"
+        ))),
+    };
+    Ok(SelinuxLabel {
+        user: checked(&from.user, "user", is_part)?,
+        role: checked(&from.role, "role", is_part)?,
+        kind: checked(&from.r#type, "type", is_part)?,
+        level: checked(&from.level, "level", is_level)?,
+    })
 }
 
 fn old_profile(name: &str, field: &str) -> Result<Profile> {

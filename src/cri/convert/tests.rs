@@ -30,6 +30,7 @@ fn sandbox(privileged: bool) -> Record {
             user: None,
         },
         privileged,
+        selinux: Default::default(),
         runtime_handler: String::new(),
         handler: Default::default(),
         resources: Default::default(),

@@ -116,8 +116,10 @@ pub(in crate::cri) fn mounts(dir: &Path, modes: Modes, readonly: bool, taken: &[
     };
     let mount = |host: PathBuf, place: &str, readonly| Mount {
         container_path: place.to_owned(),
-        host_path: host.to_string_lossy().into_owned(),
         readonly,
+        // Without a label of theirs containers could not use them. The host's is for all.
+        selinux_relabel: host.starts_with(dir),
+        host_path: host.to_string_lossy().into_owned(),
         ..Mount::default()
     };
     let files = FILES

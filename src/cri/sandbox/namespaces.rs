@@ -53,6 +53,8 @@ pub struct PinRequest {
     pub pid: bool,
     /// Kernel parameters to set in the new namespaces, by name, as in `net.ipv4.ip_forward`.
     pub sysctls: BTreeMap<String, String>,
+    /// SELinux label of what is mounted for the reaper alone, where there are labels.
+    pub label: Option<String>,
 }
 
 /// What was made, as far as it must be known to find it again.
@@ -86,6 +88,7 @@ impl PinRequest {
             uts: (network == Mode::Pod).then(hostname),
             pid: pid == PidMode::Pod,
             sysctls: config.sysctls.clone(),
+            label: None,
         }
     }
 }

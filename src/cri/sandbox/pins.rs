@@ -88,7 +88,7 @@ fn pin(zygote: &Zygote, request: PinRequest) -> Result<()> {
         zygote.pin(wanted).map_err(refused)?;
     }
     if request.pid {
-        reaper(zygote, &request.dir, user_path)?;
+        reaper(zygote, &request.dir, user_path, request.label)?;
     }
     Ok(())
 }
@@ -112,11 +112,12 @@ fn shared_memory(dir: &Path, bytes: u64, owner: Option<(u32, u32)>) -> Result<()
     mount::tmpfs(dir, &format!("size={bytes},mode=1777,uid={uid},gid={gid}")).map_err(failed)
 }
 
-fn reaper(zygote: &Zygote, dir: &Path, user: Option<PathBuf>) -> Result<()> {
+fn reaper(zygote: &Zygote, dir: &Path, user: Option<PathBuf>, label: Option<String>) -> Result<()> {
     let request = ReaperRequest {
         path: dir.join("pid"),
         note: dir.join(REAPER),
         user,
+        label,
     };
     let refused = |error| Error::internal("cannot make a PID namespace").because(error);
     step("adapter.pin.reaper");

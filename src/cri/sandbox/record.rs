@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::cri::handlers::Handler;
-use crate::model::{IdMapping, LinuxContainerResources};
+use crate::model::{IdMapping, LinuxContainerResources, SelinuxLabel};
 use crate::state;
 
 /// A sandbox on disk. Written before the first side effect, at ready, at stop; removed with the sandbox.
@@ -104,6 +104,10 @@ pub(in crate::cri) struct Config {
     /// handler, which said nothing.
     #[serde(default)]
     pub(in crate::cri) handler: Handler,
+    /// SELinux label of its containers, with the level that it has of its own if none was asked for. Records of earlier
+    /// versions have none.
+    #[serde(default)]
+    pub(in crate::cri) selinux: SelinuxLabel,
     /// What the pod as a whole may use. Records of earlier versions have none.
     #[serde(default)]
     pub(in crate::cri) resources: Resources,

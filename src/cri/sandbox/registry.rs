@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, RwLock};
 use crate::model::{Error, Result};
 
 use super::record::{Key, Record};
+use crate::sys::selinux::{Held, Selinux};
 
 /// A sandbox as it was at one moment, and the locks that belong to it for its whole life.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub(in crate::cri) struct Sandbox {
     pub(in crate::cri) gate: Arc<RwLock<()>>,
     /// Held by who replaces the record of a sandbox that is past its making.
     pub(super) writing: Arc<Mutex<()>>,
+    /// Its SELinux level, which is free for others when it is gone.
+    _level: Option<Held>,
 }
 
 impl Sandbox {
@@ -32,6 +35,7 @@ impl Sandbox {
 #[derive(Debug, Default)]
 pub(in crate::cri) struct Registry {
     snapshot: ArcSwap<Snapshot>,
+    selinux: Selinux,
 }
 
 /// Persistent maps: a copy with a change shares the rest.
@@ -42,9 +46,24 @@ struct Snapshot {
 }
 
 impl Registry {
+    /// An empty one, on a node with this SELinux.
+    pub(in crate::cri) fn new(selinux: Selinux) -> Registry {
+        Registry {
+            snapshot: ArcSwap::default(),
+            selinux,
+        }
+    }
+
+    /// The node's SELinux.
+    pub(super) fn selinux(&self) -> &Selinux {
+        &self.selinux
+    }
+
     /// Puts a record in the place of the one with its id, or adds it.
     pub(super) fn put(&self, record: Record) {
         let record = Arc::new(record);
+        let level = Some(record.config.selinux.level.as_str()).filter(|level| !level.is_empty());
+        let level = level.and_then(|level| self.selinux.hold(level));
         self.snapshot.rcu(|old| {
             let mut new = Snapshot::clone(old);
             let old = new.by_id.get(&record.id);
@@ -52,6 +71,7 @@ impl Registry {
                 record: Arc::clone(&record),
                 gate: old.map(|old| Arc::clone(&old.gate)).unwrap_or_default(),
                 writing: old.map(|old| Arc::clone(&old.writing)).unwrap_or_default(),
+                _level: level.clone(),
             };
             new.by_id.insert_mut(record.id.clone(), entry);
             new.by_key

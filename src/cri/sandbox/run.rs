@@ -1,5 +1,6 @@
 //! RunPodSandbox: record, directory, namespaces, network, files, ready. A failure undoes all of it.
 
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use super::network::AttachRequest;
 use super::record::{Attachment, Config, Mode, Phase, Record};
 use super::undo::Undo;
 use super::{Network, Pinner, Sandboxes, Shared, blocking, files};
+use crate::sys::selinux::{Context, Held as Level};
 use crate::sys::{planted, step};
 use crate::telemetry::traces;
 
@@ -69,6 +71,8 @@ where
             };
             self.pinner.user_namespaces().map_err(refused)?;
         }
+        let _level = self.give_level(&mut config)?;
+        self.labels(&config)?;
         let record = Record {
             id: new_id(),
             created_at: now(),
@@ -85,6 +89,47 @@ where
             .await
             .map_err(|error| error.within(format!("cannot run pod sandbox {key}")))?;
         Ok(id)
+    }
+
+    /// Gives a sandbox that asks for no SELinux level one of its own, where there are any. It is kept for the sandbox once
+    /// that is in the registry, and until then by the answer.
+    fn give_level(&self, config: &mut Config) -> Result<Option<Level>> {
+        let selinux = self.registry.selinux();
+        if !selinux.has_levels() || !config.selinux.level.is_empty() {
+            return Ok(None);
+        }
+        let exhausted = || {
+            Error::new(
+                model::Kind::ResourceExhausted,
+                "every level of SELinux's is in use",
+            )
+        };
+        let level = selinux.pick().ok_or_else(exhausted)?;
+        config.selinux.level = level.to_string();
+        Ok(Some(level))
+    }
+
+    /// The label of files of a sandbox that asks for none but its own; none where there are no labels.
+    ///
+    /// # Errors
+    /// `InvalidArgument`: the node's policy does not know the labels that are asked for.
+    fn labels(&self, config: &Config) -> Result<Option<String>> {
+        let selinux = self.registry.selinux();
+        let Some(policy) = selinux.policy() else {
+            return Ok(None);
+        };
+        let asked = &config.selinux;
+        let asked = Context::of([&asked.user, &asked.role, &asked.kind, &asked.level]);
+        let files = policy.files_of(&asked);
+        for label in [&policy.process.with(&asked), &files] {
+            selinux.check(label).map_err(|error| match error.kind() {
+                io::ErrorKind::InvalidInput => Error::invalid(format!(
+                    "config.linux.security_context.selinux_options: the node's policy does not know the label {label}"
+                )),
+                _ => Error::internal(format!("cannot look up the SELinux label {label}")).because(error),
+            })?;
+        }
+        Ok(Some(files.to_string()))
     }
 
     /// Takes the steps; undoes them when one fails. What cannot be undone stays to be seen, stopped and removed.
@@ -132,7 +177,10 @@ where
         step("adapter.run.directory");
         make_dir(&dir).await?;
 
-        let request = PinRequest::of(&record.config, dir.clone(), files::node_name);
+        let request = PinRequest {
+            label: self.labels(&record.config)?,
+            ..PinRequest::of(&record.config, dir.clone(), files::node_name)
+        };
         if !planted("undo-namespaces") {
             self.push_release(record, undo);
         }

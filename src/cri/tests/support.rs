@@ -18,6 +18,7 @@ use crate::model::{Error, ImageService as _, ImageSpec, PullImageRequest, Result
 use crate::state::Store;
 use crate::streaming::Urls;
 use crate::sys::cgroup::Driver;
+use crate::sys::selinux::Selinux;
 
 /// An image that every node has.
 pub(super) const IMAGE: &str = "registry.example/busybox:1";
@@ -48,6 +49,8 @@ pub(super) struct WorldState {
     pub(super) conf_dirs: Vec<Option<PathBuf>>,
     pub(super) annotations: Vec<BTreeMap<String, String>>,
     pub(super) waiting: bool,
+    /// What the next daemon finds on the node.
+    pub(super) selinux: Selinux,
 }
 
 /// A semaphore that begins empty.
@@ -196,6 +199,7 @@ impl TestNode {
             cgroup_driver,
             urls: Urls::new("http://127.0.0.1:1".to_owned()),
             handlers: Handlers::new("coracle", BTreeMap::new()),
+            selinux: world.lock().selinux.clone(),
         };
         let (pinner, network) = (FakePinner(Arc::clone(&world)), FakeNetwork(Arc::clone(&world)));
         let opened = Runtime::open(

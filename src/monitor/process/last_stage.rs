@@ -80,6 +80,7 @@ fn label(process: &Process, proc: Option<&OwnedFd>) -> Result<(), Step> {
     }
     if let Some(label) = &process.selinux {
         proc::set_exec_label(proc, "selinux", label).map_err(at("selinux label"))?;
+        proc::set_key_label(proc, label).map_err(at("selinux label of keys"))?;
     }
     Ok(())
 }

@@ -144,7 +144,8 @@ fn image_tree(image: &ImageTree, staging: &Path, user: Option<&OwnedFd>) -> io::
     std::fs::create_dir(&at)?;
     let lower = user.map(|user| idmapped_layers(&image.lower, staging, user));
     let lower = lower.transpose()?;
-    mount::overlay(lower.as_ref().unwrap_or(&image.lower), None, &[], &at)?;
+    let layers = lower.as_ref().unwrap_or(&image.lower);
+    mount::overlay(layers, None, &image.options, &at)?;
     if let Some(lower) = lower {
         drop_layers(&lower, staging)?;
     }

@@ -90,6 +90,9 @@ pub struct ImageTree {
     pub lower: Vec<PathBuf>,
     /// Path beneath the image's root, links in it followed inside; empty is the root.
     pub sub_path: String,
+    /// Options of the overlay, such as a label.
+    #[serde(default)]
+    pub options: Vec<String>,
 }
 
 /// Read-only handling of a staged tree.

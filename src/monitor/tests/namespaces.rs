@@ -159,6 +159,7 @@ async fn a_reaper_holds_a_pid_namespace_for_several_containers() {
             path: path.clone(),
             note: host.path("reaper.json"),
             user: None,
+            label: None,
         })
         .unwrap();
     assert_eq!(Reaper::noted(&host.path("reaper.json")).unwrap(), Some(reaper));

@@ -37,7 +37,7 @@ pub(super) fn spawn(request: &ReaperRequest, mounts: &Mounts) -> io::Result<(i32
             namespace::leave(Kinds::CLONE_NEWPID)?;
             match fork()? {
                 Fork::Parent(pid) => Ok(pid),
-                Fork::Child => live(report_in, word_out),
+                Fork::Child => live(report_in, word_out, request.label.as_deref()),
             }
         };
         let _ = rustix::io::write(&numbers_in, &made().unwrap_or(0).to_ne_bytes());
@@ -91,14 +91,14 @@ fn finish(
 }
 
 /// The reaper's life.
-fn live(report: OwnedFd, word: OwnedFd) -> ! {
+fn live(report: OwnedFd, word: OwnedFd, label: Option<&str>) -> ! {
     let ready = || -> io::Result<()> {
         fds::close_all_except(&[report.as_raw_fd(), word.as_raw_fd()])?;
         fork::new_session()?;
         fork::set_name(c"coracle-reaper")?;
         // The kernel reaps the children of a process that ignores their signal, orphans included: no loop is needed.
         signal::ignore_children();
-        empty_root()?;
+        empty_root(label)?;
         drop_rights()?;
         rustix::io::write(&report, b"ok")?;
         match rustix::io::read(&word, &mut [0u8; 1][..])? {
@@ -116,10 +116,13 @@ fn live(report: OwnedFd, word: OwnedFd) -> ! {
 }
 
 /// `/proc/1/root` leads to an empty read-only directory.
-fn empty_root() -> io::Result<()> {
+fn empty_root(label: Option<&str>) -> io::Result<()> {
     namespace::leave(Kinds::CLONE_NEWNS)?;
     mount::make_all_private()?;
-    mount::tmpfs(Path::new("/proc"), "size=4k,mode=0555")?;
+    let label = label
+        .map(|label| format!(",context=\"{label}\""))
+        .unwrap_or_default();
+    mount::tmpfs(Path::new("/proc"), &format!("size=4k,mode=0555{label}"))?;
     mount::pivot_into(Path::new("/proc"))
 }
 

@@ -19,7 +19,8 @@ use oci_spec::image::Config as ImageConfig;
 
 use crate::model::{ContainerConfig, Mount};
 use crate::spec::{
-    Added, Cgroups, DeviceNode, Hierarchy, Host, Input, Output, Source, SpecError, Volume, generate, mask,
+    Added, Cgroups, DeviceNode, Hierarchy, Host, Input, Labels, Output, Source, SpecError, Volume, generate,
+    mask,
 };
 
 /// Owns what an [`Input`] borrows.
@@ -33,6 +34,7 @@ pub(super) struct Fixture {
     pub(super) devices: Vec<DeviceNode>,
     pub(super) added: Added,
     pub(super) profile: Option<&'static str>,
+    pub(super) labels: Option<Labels>,
 }
 
 impl Fixture {
@@ -49,6 +51,7 @@ impl Fixture {
             devices: vec![],
             added: Added::default(),
             profile: None,
+            labels: None,
         }
     }
 
@@ -78,6 +81,7 @@ impl Fixture {
             added: &self.added,
             staging: Path::new("/run/c/staging"),
             seccomp_profile: self.profile,
+            labels: self.labels.as_ref(),
         })
     }
 

@@ -6,7 +6,7 @@ use oci_spec::runtime::Mount as OciMount;
 
 use super::{Fixture, host_v1};
 use crate::model::MountPropagation;
-use crate::spec::{Output, Source, StagedMount, Volume};
+use crate::spec::{Labels, Output, Source, StagedMount, Volume};
 
 fn mounts(out: &Output) -> &[OciMount] {
     out.spec.mounts().as_ref().unwrap()
@@ -33,6 +33,28 @@ fn destinations(out: &Output) -> Vec<String> {
         .iter()
         .map(|m| m.destination().display().to_string())
         .collect()
+}
+
+#[test]
+fn file_systems_of_the_containers_own_have_its_label() {
+    let mut f = Fixture::new("{}");
+    f.host = host_v1();
+    f.labels = Some(Labels {
+        process: Some("u:r:p:s0:c1,c2".into()),
+        files: "u:object_r:f:s0:c1,c2".into(),
+    });
+
+    let out = f.output();
+
+    let labelled: Vec<_> = lines(&out)
+        .into_iter()
+        .filter(|line| line.ends_with(",context=u:object_r:f:s0:c1,c2"))
+        .map(|line| line.split(' ').next().unwrap().to_owned())
+        .collect();
+    // Not those that the kernel has once for all, or for all of a namespace.
+    assert_eq!(labelled, ["/dev", "/dev/pts", "/dev/shm", "/sys/fs/cgroup"]);
+    assert_eq!(out.process.selinux.as_deref(), Some("u:r:p:s0:c1,c2"));
+    assert_eq!(out.spec.linux().as_ref().unwrap().mount_label(), &None);
 }
 
 #[test]

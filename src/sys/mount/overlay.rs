@@ -114,8 +114,16 @@ fn option_text(lower: &[PathBuf], writable: Option<(&Path, &Path)>, options: &[S
         parts.push(format!("upperdir={}", escape(upper)));
         parts.push(format!("workdir={}", escape(work)));
     }
-    parts.extend(options.iter().cloned());
+    parts.extend(options.iter().map(|option| quoted(option)));
     parts.join(",")
+}
+
+/// A label's categories are separated as options are.
+fn quoted(option: &str) -> String {
+    match option.split_once('=') {
+        Some((key @ "context", label)) => format!("{key}=\"{label}\""),
+        _ => option.to_owned(),
+    }
 }
 
 /// Overlay's own separators inside a name.
@@ -131,6 +139,15 @@ mod tests {
     use super::*;
     use crate::sys::mount;
     use crate::sys::namespace::{self, Kinds};
+
+    #[test]
+    fn a_label_is_quoted_where_options_are_one_text() {
+        let options = ["context=u:object_r:t:s0:c1,c2".to_owned(), "volatile".to_owned()];
+
+        let text = option_text(&["/l".into()], None, &options);
+
+        assert_eq!(text, "lowerdir=/l,context=\"u:object_r:t:s0:c1,c2\",volatile");
+    }
 
     #[test]
     fn separators_inside_names_are_escaped() {

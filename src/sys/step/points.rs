@@ -34,6 +34,7 @@ pub const POINTS: &[&str] = &[
     "create.container",
     "create.directory",
     "create.done",
+    "create.label",
     "create.mark",
     "create.monitor",
     "create.network",
