@@ -22,21 +22,32 @@ pub(super) fn make_v1(dir: &Path) -> io::Result<()> {
     persist(|| make_one_v1(dir, false))
 }
 
-/// A cpuset group is born empty and takes nobody until its two sets are filled from its parent's.
 fn make_one_v1(dir: &Path, above: bool) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
+    if !dir.is_dir() {
+        if let Some(parent) = dir.parent() {
+            make_one_v1(parent, true)?;
+        }
+        make(dir, above)?;
     }
-    if let Some(parent) = dir.parent() {
-        make_one_v1(parent, true)?;
-    }
-    make(dir, above)?;
+    fill_cpuset(dir)
+}
+
+/// A cpuset group is born empty and takes nobody until its two sets are filled from its parent's. One that is there may be
+/// empty still: who made it was killed, or is about to fill it.
+fn fill_cpuset(dir: &Path) -> io::Result<()> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let own = dir.join(file);
-        if own.exists() && fs::read_to_string(&own)?.trim().is_empty() {
-            let parents = fs::read(dir.with_file_name(file))?;
-            fs::write(own, parents)?;
+        match fs::read_to_string(&own) {
+            Ok(set) if set.trim().is_empty() => {}
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            // Filled, or no such group.
+            _ => continue,
         }
+        if let Some(parent) = dir.parent() {
+            fill_cpuset(parent)?;
+        }
+        step("cgroup.cpuset");
+        fs::write(own, fs::read(dir.with_file_name(file))?)?;
     }
     Ok(())
 }
@@ -155,6 +166,23 @@ mod tests {
         let left = top.below();
         top.remove(Duration::ZERO).unwrap();
         assert_eq!(left, []);
+    }
+
+    #[test]
+    fn a_group_left_without_processors_gets_those_above_it() {
+        let Some((top, name)) = top("empty") else { return };
+        let group = Cgroup::new(&format!("{name}/a/b")).unwrap();
+        // Killed between the making and the filling; on v2 there is no such moment.
+        group.dirs().iter().for_each(|dir| std::fs::create_dir_all(dir).unwrap());
+
+        group.create().unwrap();
+
+        let sets = ["cpuset.cpus", "cpuset.mems"].map(|file| group.dir("cpuset").join(file));
+        for set in sets.iter().filter(|set| set.exists()) {
+            assert_ne!(std::fs::read_to_string(set).unwrap().trim(), "", "{}", set.display());
+        }
+        Cgroup::new(&format!("{name}/a")).unwrap().remove(Duration::ZERO).unwrap();
+        top.remove(Duration::ZERO).unwrap();
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub const POINTS: &[&str] = &[
     "api.log.remove",
     "apparmor.load",
     "cgroup.above",
+    "cgroup.cpuset",
     "create.cgroup",
     "create.container",
     "create.directory",
