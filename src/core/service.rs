@@ -54,7 +54,7 @@ impl RuntimeService for Core {
             false => Default::default(),
         };
         Ok(ContainerStatusResponse {
-            status: Some(self.status_held(&entry).await?),
+            status: Some(self.status_held(&entry)),
             info,
         })
     }

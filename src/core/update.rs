@@ -68,30 +68,26 @@ impl Core {
     }
 
     /// The status of a container, with the limits that its control group really has.
-    pub(super) async fn status_held(&self, entry: &Arc<Entry>) -> Result<ContainerStatus> {
+    pub(super) fn status_held(&self, entry: &Entry) -> ContainerStatus {
         let mut status = entry.status();
         let (Phase::Created(live) | Phase::Running(live)) = entry.phase() else {
-            return Ok(status);
+            return status;
         };
         let set = status.resources.clone().unwrap_or_default();
         let (Ok(limits), Ok(reader)) = (self.limits(&set), entry.reader()) else {
-            return Ok(status);
+            return status;
         };
         let pid = i32::try_from(live.pid).unwrap_or_default();
-        let read = move || {
-            let mut held = told(set, &limits, reader.held(&limits));
-            if let Ok(score) = proc::oom_score_adj_of(pid) {
-                held.oom_score_adj = score.into();
-            }
-            held
-        };
-        let held = tokio::task::spawn_blocking(read).await;
-        let held = held.map_err(|e| Error::internal("reading of limits ended badly").because(e))?;
+        // The kernel makes these few lines at once: another thread would cost more than they do.
+        let mut held = told(set, &limits, reader.held(&limits));
+        if let Ok(score) = proc::oom_score_adj_of(pid) {
+            held.oom_score_adj = score.into();
+        }
         // One that ended meanwhile has none any more.
         if entry.state() == status.state && (status.resources.is_some() || held != Default::default()) {
             status.resources = Some(held);
         }
-        Ok(status)
+        status
     }
 
     /// Limits in the kernel's terms, less what this machine cannot control.

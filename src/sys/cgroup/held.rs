@@ -5,7 +5,7 @@
 
 use crate::sys::cgroup::Version;
 use crate::sys::cgroup::list::same;
-use crate::sys::cgroup::reader::Reader;
+use crate::sys::cgroup::reader::{Reader, known};
 use crate::sys::cgroup::update::{Limits, weight};
 
 const PAGE: i64 = 4096;
@@ -39,8 +39,8 @@ impl Reader {
             cpu_quota: told(set.cpu_quota, held.quota, -1, |q| q),
             cpu_period: told(set.cpu_period, held.period, PERIOD, |p| p),
             // On version 1 these are the parent's without a word.
-            cpuset_cpus: listed(&set.cpuset_cpus, || self.text(cpuset, "cpuset.cpus")),
-            cpuset_mems: listed(&set.cpuset_mems, || self.text(cpuset, "cpuset.mems")),
+            cpuset_cpus: listed(&set.cpuset_cpus, || self.line(cpuset, "cpuset.cpus")),
+            cpuset_mems: listed(&set.cpuset_mems, || self.line(cpuset, "cpuset.mems")),
             memory: told(set.memory, held.memory, -1, pages),
             memory_and_swap: told(set.memory_and_swap, sum, -1, pages),
             hugepages: hugepages(set, huge),
@@ -50,13 +50,13 @@ impl Reader {
 
     /// A limit of memory; -1 is none.
     fn bytes(&self, controller: &str, file: &str) -> Option<i64> {
-        self.text(controller, file)?;
-        Some(self.limit(controller, file).map_or(-1, |limit| limit as i64))
+        let limit = self.line(controller, file)?;
+        Some(known(&limit).map_or(-1, |limit| limit as i64))
     }
 }
 
 fn v1(reader: &Reader, set: &Limits) -> Held {
-    let quota = reader.text("cpu", "cpu.cfs_quota_us");
+    let quota = reader.line("cpu", "cpu.cfs_quota_us");
     Held {
         shares: told(set.cpu_shares, reader.number("cpu", "cpu.shares"), SHARES, |s| s),
         quota: quota.and_then(|text| text.trim().parse().ok()),
@@ -67,7 +67,7 @@ fn v1(reader: &Reader, set: &Limits) -> Held {
 }
 
 fn v2(reader: &Reader, set: &Limits) -> Held {
-    let max = reader.text("", "cpu.max").unwrap_or_default();
+    let max = reader.line("", "cpu.max").unwrap_or_default();
     let (quota, period) = max.trim().split_once(' ').unwrap_or_default();
     let memory = reader.bytes("", "memory.max");
     let sum = reader

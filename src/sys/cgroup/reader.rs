@@ -45,17 +45,28 @@ impl Reader {
         fs::read_to_string(self.cgroup.dir(controller).join(file)).ok()
     }
 
+    /// The one line of a file that is seldom asked for.
+    pub(super) fn line(&self, controller: &str, file: &str) -> Option<String> {
+        let mut line = [0; 256];
+        let open = File::open(self.cgroup.dir(controller).join(file)).ok()?;
+        let length = open.read_at(&mut line, 0).ok()?;
+        match std::str::from_utf8(&line[..length]).ok()?.strip_suffix('\n') {
+            Some(line) => Some(line.to_owned()),
+            None => self.text(controller, file),
+        }
+    }
+
     pub(super) fn kept_number(&self, controller: &'static str, file: &'static str) -> Option<u64> {
         self.kept(controller, file)?.trim().parse().ok()
     }
 
     pub(super) fn number(&self, controller: &str, file: &str) -> Option<u64> {
-        self.text(controller, file)?.trim().parse().ok()
+        self.line(controller, file)?.trim().parse().ok()
     }
 
     /// `max`, or a number so large that it means none, is `None`.
     pub(super) fn limit(&self, controller: &str, file: &str) -> Option<u64> {
-        self.number(controller, file).filter(|n| *n < UNLIMITED)
+        known(&self.line(controller, file)?)
     }
 
     /// The names of a hierarchy's files for the group.
@@ -66,6 +77,11 @@ impl Reader {
             .filter_map(|entry| entry.file_name().into_string().ok())
             .collect()
     }
+}
+
+/// A limit, if there is one.
+pub(super) fn known(limit: &str) -> Option<u64> {
+    limit.trim().parse().ok().filter(|limit| *limit < UNLIMITED)
 }
 
 /// Reads a file from its beginning. The kernel makes the text of a control file anew each time.
