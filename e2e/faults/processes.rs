@@ -88,6 +88,13 @@ pub(crate) fn first_processes(place: &Place) -> Vec<Process> {
     found
 }
 
+/// Whether a daemon runs a plugin that attaches a pod.
+pub(crate) fn has_plugin(daemon: i32) -> bool {
+    all()
+        .iter()
+        .any(|process| process.parent == daemon && process.name == "bridge")
+}
+
 /// Kills a process; one that is gone is dead.
 pub(crate) fn slay(pid: i32) {
     let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);

@@ -21,7 +21,7 @@ use crate::lane::Lane;
 use crate::life::{Fate, Kind, Life, Victim};
 use crate::names::Names;
 use crate::processes::{self, Role, slay};
-use crate::world::{left, world};
+use crate::world::{left, network_left, world};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![nothing_is_lost_when_processes_are_killed_at_random_under_load]
@@ -64,6 +64,7 @@ async fn nothing_is_lost_when_processes_are_killed_at_random_under_load() {
 
     let mut losses = field.losses.into_inner().unwrap();
     losses.extend(left(&lane, &before).await);
+    losses.extend(network_left().await);
     let (killed, lived) = (kills.values().sum::<u32>(), field.lives.into_inner());
     let by: BTreeMap<String, u32> = kills
         .iter()

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::caller::Caller;
@@ -16,7 +17,6 @@ pub(crate) type World = BTreeSet<String>;
 
 /// Looks at everything. Nothing is under way meanwhile.
 pub(crate) async fn world(caller: &mut Caller<'_>) -> World {
-    let daemon = caller.lane.daemon().await;
     let mut world = World::new();
     world.extend(caller.pods().await.iter().map(|pod| format!("pod {}", pod.id)));
     let containers = caller.containers().await;
@@ -31,6 +31,8 @@ pub(crate) async fn world(caller: &mut Caller<'_>) -> World {
             .iter()
             .map(|image| format!("image {} {:?}", image.id, image.repo_tags)),
     );
+    // After the last call: who holds the daemon keeps the next one from its place.
+    let daemon = caller.lane.daemon().await;
     let processes = processes::of(&daemon.place);
     world.extend(processes.iter().map(|(role, process)| match role {
         // There is one; which one does not matter.
@@ -67,10 +69,49 @@ pub(crate) fn leases() -> BTreeSet<(String, String)> {
 }
 
 /// Interfaces of the node that lead into pods.
-pub(crate) fn interfaces() -> BTreeSet<String> {
+fn interfaces() -> BTreeSet<String> {
     let entries = fs::read_dir("/sys/class/net").unwrap().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     names.filter(|name| name.starts_with("veth")).collect()
+}
+
+/// Chains of the node's rules that are for one pod.
+fn chains() -> BTreeSet<String> {
+    let listed = Command::new("iptables")
+        .args(["-t", "nat", "-S"])
+        .output()
+        .unwrap();
+    assert!(listed.status.success(), "{listed:?}");
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let made = listed.lines().filter_map(|line| line.strip_prefix("-N CNI-"));
+    // Those that plugins keep for all pods have a name.
+    let numbered = made.filter(|name| {
+        name.bytes()
+            .all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
+    });
+    numbered.map(str::to_owned).collect()
+}
+
+/// What the network still has of pods, once it has had time to go: none is there any more.
+pub(crate) async fn network_left() -> Vec<String> {
+    let mut left = vec![];
+    for _ in 0..300 {
+        left = leases()
+            .into_iter()
+            .map(|(address, owner)| format!("left: address {address} of {owner}"))
+            .collect();
+        left.extend(
+            interfaces()
+                .into_iter()
+                .map(|name| format!("left: interface {name}")),
+        );
+        left.extend(chains().into_iter().map(|name| format!("left: chain {name}")));
+        if left.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    left
 }
 
 fn mounts(pid: i32, place: &Place) -> Vec<String> {

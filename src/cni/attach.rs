@@ -10,14 +10,14 @@ use tokio::time::Instant;
 
 use crate::cni::cache::{Cache, Entry, Named};
 use crate::cni::conflist::{Injected, PluginConf};
-use crate::cni::exec::{Run, Subject};
+use crate::cni::exec::{REAP, Run, Subject};
 use crate::cni::request::join_args;
 use crate::cni::version::Version;
 use crate::cni::{
     AddRequest, AddResult, Attachment, CacheError, DelRequest, ExecError, Network, NetworkConf, NetworkError,
     Verb,
 };
-use crate::sys::{planted, step};
+use crate::sys::{pidfd, planted, step};
 
 /// How long after an `ADD` that was cut short what it set in motion may still come to an end: a process that left the
 /// plugin's group, or a daemon that the plugin only passed the request to.
@@ -294,10 +294,33 @@ impl Network {
         if entry.complete || entry.ended || entry.settles_at.is_some() {
             return Ok(entry);
         }
+        self.end_adding(&entry.attachment).await?;
         let settles = SETTLES.min(self.shared.settings.deadline);
         // One more for the part of a second that the clock's reading leaves out.
         let settles_at = Some(seconds() + settles.as_secs() + 1);
         self.record(Entry { settles_at, ..entry }).await
+    }
+
+    /// Ends plugins that still attach, for a daemon that was killed: a `DEL` beside them would miss what they do after it.
+    async fn end_adding(&self, attachment: &Attachment) -> Result<(), NetworkError> {
+        let started_with = [
+            format!("CNI_COMMAND={}", Verb::Add),
+            format!("CNI_CONTAINERID={}", attachment.id()),
+            format!("CNI_IFNAME={}", attachment.ifname()),
+        ];
+        let of = attachment.clone();
+        self.blocking(move |_| {
+            step("network.orphans");
+            match pidfd::kill_started_with(&started_with, REAP) {
+                Ok(0) => {}
+                Ok(killed) => tracing::info!(attachment = %of, killed, "ended plugins of an earlier daemon"),
+                Err(error) => {
+                    tracing::warn!(attachment = %of, %error, "plugins of an earlier daemon may still run")
+                }
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Returns the record of a completed `ADD`.

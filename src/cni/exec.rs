@@ -22,6 +22,7 @@ pub use error::{ExecError, PluginReport};
 
 use crate::sys::step;
 use crate::telemetry::{self, Stage, traces};
+pub(super) use process::REAP;
 use process::{Output, Running};
 
 /// How often, and after what pause, a plugin is tried that is being written at this moment.

@@ -1,7 +1,9 @@
 //! Processes by descriptor, which no reuse of a number can redirect.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// Opens a descriptor of a process, close-on-exec.
 pub fn open(pid: i32) -> io::Result<OwnedFd> {
@@ -37,6 +39,29 @@ pub fn kill_exact(pid: i32, start_time: u64) -> io::Result<()> {
     }
 }
 
+/// Kills every process that was started with all of these in its environment, as in `NAME=value`, and waits until they are
+/// gone, but not for long: the kernel may hold one fast. Returns how many there were.
+pub fn kill_started_with(variables: &[String], patience: Duration) -> io::Result<usize> {
+    let until = Instant::now() + patience;
+    let mut killed = vec![];
+    for pid in crate::sys::proc::processes()? {
+        if !crate::sys::proc::was_started_with(pid, variables) {
+            continue;
+        }
+        // Looked at again after opening: the number may have gone to another process.
+        let Ok(fd) = open(pid) else { continue };
+        if crate::sys::proc::was_started_with(pid, variables) && signal(&fd, libc::SIGKILL).is_ok() {
+            killed.push(fd);
+        }
+    }
+    for fd in &killed {
+        let left = until.saturating_duration_since(Instant::now());
+        let limit = Timespec::try_from(left).map_err(io::Error::other)?;
+        poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&limit))?;
+    }
+    Ok(killed.len())
+}
+
 /// Sends any signal, real-time ones included (which the enums of the safe crates do not have).
 pub fn signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
     let fd = pidfd.as_fd().as_raw_fd();
@@ -44,5 +69,30 @@ pub fn signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
     match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, 0, 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    #[test]
+    fn who_was_started_with_all_of_an_environment_is_killed_and_nobody_else() {
+        let (ours, all) = (format!("MARK={}", std::process::id()), ["A=1", "B=2"]);
+        let start = |variables: &[&str]| {
+            let pairs = variables.iter().filter_map(|v| v.split_once('='));
+            Command::new("sleep").arg("600").envs(pairs).spawn().unwrap()
+        };
+        let mut children = [start(&[&ours, all[0], all[1]]), start(&[&ours, all[0]])];
+
+        let wanted = [ours, "A=1".into(), "B=2".into()];
+        let killed = kill_started_with(&wanted, Duration::from_secs(10)).unwrap();
+
+        let left = children[1].try_wait().unwrap();
+        children[1].kill().unwrap();
+        let ends = children.map(|mut child| child.wait().unwrap().signal());
+        assert_eq!((killed, left, ends[0]), (1, None, Some(libc::SIGKILL)));
     }
 }

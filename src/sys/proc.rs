@@ -52,6 +52,17 @@ pub fn name(pid: i32) -> io::Result<String> {
     Ok(text.trim_end_matches('\n').to_owned())
 }
 
+/// Whether all of these are in the environment that a process was started with, as in `NAME=value`.
+pub fn was_started_with(pid: i32, variables: &[String]) -> bool {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let has = |wanted: &String| {
+        environment
+            .split(|byte| *byte == 0)
+            .any(|one| one == wanted.as_bytes())
+    };
+    variables.iter().all(has)
+}
+
 /// Tells whether a process has ended, is ending, or will before it does anything else.
 pub fn is_ending(pid: i32) -> bool {
     let Ok(stat) = Stat::read(pid) else {

@@ -16,7 +16,7 @@ const STDERR_MAX: usize = 16 << 10;
 /// How long an ended plugin's output is waited for when a process it left behind still holds it open.
 const DRAIN: Duration = Duration::from_secs(1);
 /// How long a killed plugin is waited for: one that the kernel holds fast is reaped whenever it is let go.
-const REAP: Duration = Duration::from_secs(2);
+pub(in crate::cni) const REAP: Duration = Duration::from_secs(2);
 
 /// A plugin that runs, in a process group of its own.
 pub(super) struct Running {

@@ -15,7 +15,7 @@ use crate::sys::{fs, mount, pidfd, systemd};
 
 use super::debts::Debt;
 use super::namespaces::{Held, pins};
-use super::pins::{KINDS, holds, noted};
+use super::pins::{KINDS, NETWORK, holds, noted};
 use super::record::{Attachment, Phase, Record};
 use super::run::remove_dir;
 
@@ -87,6 +87,10 @@ pub(crate) fn audit(dir: &Path, store: &Store, reapers: &[Reaper]) -> Result<Vec
         .collect();
 
     let after = store.peek::<Record>()?;
+    // Debts afterwards: a record goes when there is one.
+    let debts = store.peek::<Debt>()?;
+    let mut owed: BTreeSet<&str> = debts.records.iter().map(|(id, _)| id.as_str()).collect();
+    owed.extend(debts.unreadable.iter().map(String::as_str));
     let mut owners: BTreeSet<&str> = after.records.iter().map(|(id, _)| id.as_str()).collect();
     owners.extend(after.unreadable.iter().map(String::as_str));
     let making = after
@@ -96,7 +100,8 @@ pub(crate) fn audit(dir: &Path, store: &Store, reapers: &[Reaper]) -> Result<Vec
     let ready_after = ready(&after.records);
 
     let mut found = vec![];
-    for id in directories.iter().filter(|id| !owners.contains(id.as_str())) {
+    let is_owned = |id: &&String| owners.contains(id.as_str()) || owed.contains(id.as_str());
+    for id in directories.iter().filter(|id| !is_owned(id)) {
         let expected = "nothing: no pod sandbox has this id";
         found.push(Finding::repairable(
             Class::Directory,
@@ -108,7 +113,8 @@ pub(crate) fn audit(dir: &Path, store: &Store, reapers: &[Reaper]) -> Result<Vec
         let inner = point.strip_prefix(dir).unwrap_or(&point);
         let mut parts = inner.components().map(|part| part.as_os_str().to_string_lossy());
         let (id, name) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        if owners.contains(id.as_ref()) && (KINDS.contains(&name.as_ref()) || name == "shm") {
+        let owned = owners.contains(id.as_ref()) && (KINDS.contains(&name.as_ref()) || name == "shm");
+        if owned || owed.contains(id.as_ref()) && name == NETWORK {
             continue;
         }
         let class = match KINDS.contains(&name.as_ref()) {

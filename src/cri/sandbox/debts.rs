@@ -3,6 +3,9 @@
 //! A failing plugin must not keep a pod from being deleted, and an address must not be lost either. So what could not
 //! be detached becomes a record of its own, which a single task pays back: at start, and again with growing pauses, a
 //! few at a time, so that one that hangs does not hold up the others. While there is no debt the task sleeps.
+//!
+//! What plugins take back they find in the sandbox's network namespace: a debt keeps that, and the directory it is pinned in,
+//! also when the sandbox is removed, and takes them away when it is paid.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,14 +14,16 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex as Lock, MutexGuard as Guard, Notify};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::model::Result;
+use crate::model::{self, Error, Result};
 use crate::state::{self, Store};
 
-use super::network::Network;
+use super::{Network, Pinner, Shared};
 
 /// The pause before a debt is tried again: the first, doubled each time up to the last.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
@@ -31,6 +36,20 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 8;
 /// A debt that was tried in vain so often is worth telling in the node's conditions.
 const LASTING: u32 = 4;
+
+/// A detaching that is under way. It ends with this value.
+pub(super) type Detaching = AbortOnDropHandle<Result<()>>;
+
+/// What was done about a debt before it was one.
+#[derive(Debug)]
+pub(super) enum FirstTry {
+    /// Nothing.
+    AtOnce,
+    /// Something that goes on.
+    UnderWay(Detaching),
+    /// In vain.
+    Failed,
+}
 
 /// An attachment that the network plugins may still hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +91,8 @@ pub(in crate::cri) struct Debts {
     store: Store,
     books: Mutex<Books>,
     more: Notify,
+    /// Held by who takes away what a debt has kept, and by who removes a sandbox that has a debt.
+    settling: Lock<()>,
     /// Told of each debt: where there is one there may be more than is known.
     wanted: Arc<Notify>,
 }
@@ -82,9 +103,11 @@ struct Books {
     told: Told,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Open {
     debt: Debt,
+    /// A try that is under way since before it was a debt.
+    underway: Option<Detaching>,
     pause: Duration,
     /// When it is tried again; none while it is being tried.
     next: Option<Instant>,
@@ -95,6 +118,7 @@ impl Open {
     fn new(debt: Debt, next: Instant) -> Open {
         Open {
             debt,
+            underway: None,
             pause: FIRST_PAUSE,
             next: Some(next),
             tries: 0,
@@ -115,12 +139,13 @@ impl Debts {
             store,
             books: Mutex::new(books),
             more: Notify::new(),
+            settling: Lock::default(),
             wanted,
         }))
     }
 
     /// Takes on a debt. It is on disk when this returns.
-    pub(super) async fn add(&self, id: &str, debt: Debt) -> Result<()> {
+    pub(super) async fn add(&self, id: &str, debt: Debt, first: FirstTry) -> Result<()> {
         self.store.put(id, &debt).await?;
         tracing::warn!(
             sandbox = id,
@@ -130,13 +155,31 @@ impl Debts {
         {
             let mut books = self.lock();
             books.told.taken_on += 1;
-            books
-                .open
-                .insert(id.to_owned(), Open::new(debt, Instant::now() + FIRST_PAUSE));
+            let mut open = Open::new(debt, Instant::now());
+            match first {
+                FirstTry::AtOnce => {}
+                FirstTry::UnderWay(detaching) => open.underway = Some(detaching),
+                FirstTry::Failed => open.next = Some(Instant::now() + FIRST_PAUSE),
+            }
+            books.open.insert(id.to_owned(), open);
         }
         self.more.notify_one();
         self.wanted.notify_one();
         Ok(())
+    }
+
+    /// Whether something is owed for a sandbox.
+    pub(super) fn is_open(&self, id: &str) -> bool {
+        self.lock().open.contains_key(id)
+    }
+
+    /// Keeps a debt from being settled, if it is open.
+    pub(super) async fn hold(&self, id: &str) -> Option<Guard<'_, ()>> {
+        if !self.is_open(id) {
+            return None;
+        }
+        let held = self.settling.lock().await;
+        self.is_open(id).then_some(held)
     }
 
     /// What is owed, by sandbox id.
@@ -169,7 +212,12 @@ impl Debts {
     }
 
     /// Pays back until told to stop.
-    pub(super) async fn pay<N: Network>(self: Arc<Self>, network: Arc<N>, stop: CancellationToken) {
+    pub(super) async fn pay<R, P, N>(self: Arc<Self>, shared: Arc<Shared<R, P, N>>, stop: CancellationToken)
+    where
+        R: model::RuntimeService + model::Events,
+        P: Pinner,
+        N: Network,
+    {
         let mut tries = FuturesUnordered::new();
         loop {
             let next = self.next().filter(|_| tries.len() < AT_ONCE);
@@ -189,7 +237,7 @@ impl Debts {
                 && let Some(open) = self.lock().open.get_mut(&id)
             {
                 open.next = None;
-                tries.push(self.try_one(id, network.as_ref()));
+                tries.push(self.try_one(id, open.underway.take(), &shared));
             }
         }
     }
@@ -203,16 +251,21 @@ impl Debts {
         waiting.min()
     }
 
-    async fn try_one<N: Network>(&self, id: String, network: &N) {
-        let reason = match tokio::time::timeout(TRY, network.detach(&id, None)).await {
-            Ok(Ok(())) => match self.store.remove::<Debt>(&id).await {
-                Ok(()) => {
-                    tracing::info!(sandbox = id, "network is detached at last");
-                    let mut books = self.lock();
-                    books.open.remove(&id);
-                    books.told.paid += 1;
-                    return;
-                }
+    async fn try_one<R, P, N>(&self, id: String, underway: Option<Detaching>, shared: &Shared<R, P, N>)
+    where
+        R: model::RuntimeService + model::Events,
+        P: Pinner,
+        N: Network,
+    {
+        let detached = async {
+            match underway {
+                Some(detaching) => ended(detaching.await),
+                None => shared.network.detach(&id, None).await,
+            }
+        };
+        let reason = match tokio::time::timeout(TRY, detached).await {
+            Ok(Ok(())) => match self.settle(&id, shared).await {
+                Ok(()) => return,
                 Err(error) => error.to_string(),
             },
             Ok(Err(error)) => error.to_string(),
@@ -229,7 +282,28 @@ impl Debts {
         }
     }
 
+    async fn settle<R, P, N>(&self, id: &str, shared: &Shared<R, P, N>) -> Result<()>
+    where
+        R: model::RuntimeService + model::Events,
+        P: Pinner,
+        N: Network,
+    {
+        let _settling = self.settling.lock().await;
+        shared.settle(id).await?;
+        self.store.remove::<Debt>(id).await?;
+        tracing::info!(sandbox = id, "network is detached at last");
+        let mut books = self.lock();
+        books.open.remove(id);
+        books.told.paid += 1;
+        Ok(())
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Books> {
         self.books.lock().expect("no panic happens under this lock")
     }
+}
+
+/// What a detaching came to that ran as a task.
+pub(super) fn ended(done: std::result::Result<Result<()>, JoinError>) -> Result<()> {
+    done.unwrap_or_else(|error| Err(Error::internal("detaching ended badly").because(error)))
 }

@@ -136,7 +136,6 @@ where
             tasks,
             stop,
         } = parts;
-        let network = Arc::new(network);
         let wanted = Arc::new(Notify::new());
         let debts = debts::Debts::load(store.clone(), Arc::clone(&wanted))?;
         let shared = Arc::new(Shared {
@@ -146,7 +145,7 @@ where
             store,
             containers,
             pinner,
-            network: Arc::clone(&network),
+            network: Arc::new(network),
             debts: Arc::clone(&debts),
             dir,
             running: Flights::new(tasks.clone()),
@@ -156,7 +155,7 @@ where
         });
         let sandboxes = Sandboxes { shared };
         sandboxes.recover().await?;
-        tasks.spawn(debts.pay(network, stop.clone()));
+        tasks.spawn(debts.pay(Arc::clone(&sandboxes.shared), stop.clone()));
         tasks.spawn(collect::keep(Arc::clone(&sandboxes.shared), wanted, stop));
         Ok(sandboxes)
     }

@@ -23,6 +23,8 @@ use super::undo::gather;
 
 /// Kinds of namespaces, by the names of their pins.
 pub(super) const KINDS: [&str; 5] = ["net", "ipc", "uts", "pid", "user"];
+/// The pin that network plugins work in.
+pub(super) const NETWORK: &str = "net";
 const REAPER: &str = "reaper.json";
 
 /// Asks the zygote for pins. All of it works on the daemon's own mount namespace.
@@ -49,8 +51,8 @@ impl Pinner for ZygotePinner {
         blocking(move || pin(&zygote, request)).await
     }
 
-    async fn release(&self, held: Held) -> Result<()> {
-        blocking(move || release(&held.dir)).await
+    async fn release(&self, held: Held, but: &'static [&'static str]) -> Result<()> {
+        blocking(move || release(&held.dir, but)).await
     }
 
     async fn holds(&self, held: Held) -> bool {
@@ -132,8 +134,8 @@ pub(super) fn noted(dir: &Path) -> io::Result<Option<Reaper>> {
     Reaper::noted(&dir.join(REAPER))
 }
 
-/// Lets go of all there is, whatever was asked for.
-fn release(dir: &Path) -> Result<()> {
+/// Lets go of all there is but for some pins, whatever was asked for.
+fn release(dir: &Path, but: &[&str]) -> Result<()> {
     let mut errors = vec![];
     let mut tell = |outcome: io::Result<()>, path: PathBuf| {
         let failed = |error| Error::internal(format!("cannot release {}", path.display())).because(error);
@@ -147,7 +149,7 @@ fn release(dir: &Path) -> Result<()> {
         }
         Err(error) => tell(Err(error), dir.join(REAPER)),
     }
-    for kind in KINDS {
+    for kind in KINDS.into_iter().filter(|kind| !but.contains(kind)) {
         step("adapter.release.namespace");
         tell(namespace::unpin(&dir.join(kind)), dir.join(kind));
     }

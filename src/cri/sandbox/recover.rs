@@ -9,10 +9,9 @@ use crate::cri::wire::v1::ContainerEventType;
 use crate::model::{self, Result};
 use crate::sys::planted;
 
-use super::debts::Debt;
+use super::debts::{Debt, FirstTry};
 use super::record::{Attachment, Phase, Record};
-use super::run::remove_dir;
-use super::{Network, Pinner, Sandboxes, Shared, blocking};
+use super::{Network, Pinner, Sandboxes, Shared};
 
 /// Sandboxes looked at side by side: each is a thread for a moment.
 const LOOKS: usize = 16;
@@ -93,7 +92,7 @@ where
                     sandbox: "unknown".to_owned(),
                     reason: "no pod sandbox has this attachment".to_owned(),
                 };
-                self.debts.add(&id, debt).await?;
+                self.debts.add(&id, debt, FirstTry::AtOnce).await?;
             }
         }
         Ok(())
@@ -119,11 +118,9 @@ where
                 sandbox: record.config.key.to_string(),
                 reason: "the daemon ended while the sandbox was made".to_owned(),
             };
-            self.debts.add(&record.id, debt).await?;
+            self.debts.add(&record.id, debt, FirstTry::AtOnce).await?;
         }
-        self.pinner.release(self.held(&record)).await?;
-        let dir = self.dir(&record.id);
-        blocking(move || remove_dir(&dir)).await?;
-        self.forget(&record.id).await
+        self.release(&record).await?;
+        self.discard(&record.id).await
     }
 }

@@ -146,8 +146,12 @@ where
             }
             Err(failed) => failed,
         };
-        match undo.run().await {
-            Ok(()) => self.forget(&id).await?,
+        let undone = match undo.run().await {
+            Ok(()) => self.discard(&id).await,
+            Err(left) => Err(left),
+        };
+        match undone {
+            Ok(()) => {}
             Err(left) => {
                 tracing::warn!(sandbox = id, error = %left, "failed pod sandbox is kept until it can be removed");
                 let phase = Phase::NotReady;
@@ -173,7 +177,6 @@ where
 
     async fn try_steps(self: &Arc<Self>, record: &mut Record, undo: &mut Undo) -> Result<()> {
         let dir = self.dir(&record.id);
-        self.push_remove_dir(&dir, undo);
         step("adapter.run.directory");
         make_dir(&dir).await?;
 
@@ -210,17 +213,10 @@ where
         Ok(())
     }
 
-    fn push_remove_dir(&self, dir: &Path, undo: &mut Undo) {
-        let dir = dir.to_owned();
-        undo.push("remove the sandbox's directory", async move {
-            blocking(move || remove_dir(&dir)).await
-        });
-    }
-
     fn push_release(self: &Arc<Self>, record: &Record, undo: &mut Undo) {
-        let (shared, held) = (Arc::clone(self), self.held(record));
+        let (shared, record) = (Arc::clone(self), record.clone());
         undo.push("release the sandbox's namespaces", async move {
-            shared.pinner.release(held).await
+            shared.release(&record).await
         });
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use tracing::Instrument as _;
 
 use crate::cri::wire::v1::ContainerEventType;
 use crate::model::{
@@ -10,7 +11,9 @@ use crate::model::{
     StopContainerRequest,
 };
 
-use super::debts::{Debt, PATIENCE};
+use super::debts::{Debt, Detaching, FirstTry, PATIENCE, ended};
+use super::namespaces::Held;
+use super::pins::NETWORK;
 use super::record::{Attachment, Phase, Record};
 use super::run::remove_dir;
 use super::{Network, Pinner, Sandbox, Sandboxes, Shared, TAG, blocking, gather};
@@ -87,7 +90,7 @@ where
             errors.extend(self.detach(&sandbox, &record).await.err());
         }
         step("adapter.stop.release");
-        errors.extend(self.pinner.release(self.held(&record)).await.err());
+        errors.extend(self.release(&record).await.err());
         let outcome = gather(errors);
         match &outcome {
             Ok(()) => tracing::info!(sandbox = id, "pod sandbox is stopped"),
@@ -139,20 +142,64 @@ where
         self.change(sandbox, detached).await.map(drop)
     }
 
-    /// Lets go of the network, now or later.
+    /// Lets go of the network, now or later. Plugins that take long are not cut short: their end is the debt's first try.
     pub(super) async fn let_go(&self, record: &Record) -> Result<()> {
         let id = &record.id;
-        let netns = self.dir(id).join("net");
-        let reason = match tokio::time::timeout(PATIENCE, self.network.detach(id, Some(&netns))).await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("no answer after {} s", PATIENCE.as_secs())),
+        let (network, netns, of) = (Arc::clone(&self.network), self.dir(id).join(NETWORK), id.clone());
+        let detach = async move { network.detach(&of, Some(&netns)).await };
+        let mut detaching = Detaching::new(self.tasks.spawn(detach.in_current_span()));
+        let (reason, first) = match tokio::time::timeout(PATIENCE, &mut detaching).await {
+            Ok(done) => match ended(done) {
+                Ok(()) => return Ok(()),
+                Err(error) => (error.to_string(), FirstTry::Failed),
+            },
+            Err(_) => {
+                let reason = format!("no answer after {} s", PATIENCE.as_secs());
+                (reason, FirstTry::UnderWay(detaching))
+            }
         };
-        if let Some(reason) = reason
-            && !planted("debt")
-        {
-            let sandbox = record.config.key.to_string();
-            self.debts.add(id, Debt { sandbox, reason }).await?;
+        if planted("debt") {
+            return Ok(());
+        }
+        let sandbox = record.config.key.to_string();
+        self.debts.add(id, Debt { sandbox, reason }, first).await
+    }
+
+    /// Lets go of what the kernel holds for a sandbox. As long as its network is not detached that namespace stays: plugins
+    /// find in it what they have to take back.
+    pub(super) async fn release(&self, record: &Record) -> Result<()> {
+        let but: &[&str] = match self.debts.is_open(&record.id) {
+            true => &[NETWORK],
+            false => &[],
+        };
+        self.pinner.release(self.held(record), but).await
+    }
+
+    /// Removes a sandbox's directory and then its record. A directory with a network namespace that is still needed is left
+    /// to [`Shared::settle`].
+    pub(super) async fn discard(&self, id: &str) -> Result<()> {
+        let settling = self.debts.hold(id).await;
+        if settling.is_none() {
+            let dir = self.dir(id);
+            step("adapter.remove.directory");
+            blocking(move || remove_dir(&dir)).await?;
+        }
+        step("adapter.remove.record");
+        self.forget(id).await
+    }
+
+    /// Takes away what a debt has kept of its sandbox, now that it is paid.
+    pub(super) async fn settle(&self, id: &str) -> Result<()> {
+        let dir = self.dir(id);
+        let held = Held {
+            dir: dir.clone(),
+            pins: vec![NETWORK],
+        };
+        step("adapter.settle.release");
+        self.pinner.release(held, &[]).await?;
+        if self.registry.find(id)?.is_none() {
+            step("adapter.settle.directory");
+            blocking(move || remove_dir(&dir)).await?;
         }
         Ok(())
     }
@@ -162,12 +209,8 @@ where
         let within = |error: Error| error.within(format!("cannot remove pod sandbox {id}"));
         step("adapter.remove.containers");
         self.remove_containers(id).await.map_err(within)?;
-        let dir = self.dir(id);
-        step("adapter.remove.directory");
-        blocking(move || remove_dir(&dir)).await.map_err(within)?;
-        step("adapter.remove.record");
         let last = self.registry.find(id)?;
-        self.forget(id).await.map_err(within)?;
+        self.discard(id).await.map_err(within)?;
         if let Some(sandbox) = last {
             self.tell(&sandbox.record, ContainerEventType::ContainerDeletedEvent);
         }

@@ -198,6 +198,32 @@ async fn a_failing_network_does_not_keep_a_pod_from_being_removed() {
 
     assert!(node.pods(Default::default()).await.is_empty());
     assert_eq!(node.adapter.sandboxes.debts()[&id].reason, "detach fails as told");
+    // What is to be taken back is found in the network namespace.
+    let dir = node.adapter.sandboxes.dir(&id);
+    let traces = node.traces().await;
+    assert_eq!((traces.pinned.len(), traces.directories.len()), (0, 1));
+    assert_eq!(node.world.lock().networks, [dir].into());
+    node.world.fail("detach", false);
+    node.debts_paid().await;
+    assert_eq!(node.traces().await.directories.len(), 0);
+    assert!(node.world.lock().networks.is_empty());
+}
+
+#[tokio::test]
+async fn a_stopped_pod_whose_network_is_detached_at_last_keeps_nothing_of_it() {
+    let node = TestNode::new().await;
+    let id = node.run_pod("web").await;
+    node.world.fail("detach", true);
+    node.stop_pod(&id).await.unwrap();
+    assert_eq!(node.world.lock().networks.len(), 1);
+    node.world.fail("detach", false);
+
+    node.debts_paid().await;
+
+    assert_eq!(node.traces().await.directories.len(), 1);
+    assert!(node.world.lock().networks.is_empty());
+    node.remove_pod(&id).await.unwrap();
+    assert_eq!(node.traces().await.directories.len(), 0);
 }
 
 #[tokio::test]

@@ -70,12 +70,13 @@ async fn a_pod_that_was_being_made_is_cleaned_up() {
     let node = node.restart().await;
 
     assert!(node.pods(Default::default()).await.is_empty());
+    node.debts_paid().await;
     let traces = node.traces().await;
     assert_eq!(
         (traces.records, traces.pinned.len(), traces.directories.len()),
         (0, 0, 0)
     );
-    assert!(node.adapter.sandboxes.debts().contains_key(&id) || traces.attached.is_empty());
+    assert_eq!((traces.attached.len(), node.world.lock().networks.len()), (0, 0));
     assert_ne!(node.run_pod("web").await, id);
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
@@ -40,6 +41,8 @@ pub(super) struct World {
 #[derive(Debug, Default)]
 pub(super) struct WorldState {
     pub(super) pinned: BTreeSet<PathBuf>,
+    /// Directories where of all pins there is only that of the network.
+    pub(super) networks: BTreeSet<PathBuf>,
     pub(super) attached: BTreeSet<String>,
     pub(super) failing: BTreeSet<&'static str>,
     pub(super) calls: Vec<&'static str>,
@@ -98,8 +101,13 @@ impl Pinner for FakePinner {
         Ok(())
     }
 
-    async fn release(&self, held: Held) -> Result<()> {
-        self.0.enter("release")?.pinned.remove(&held.dir);
+    async fn release(&self, held: Held, but: &'static [&'static str]) -> Result<()> {
+        let mut state = self.0.enter("release")?;
+        state.pinned.remove(&held.dir);
+        state.networks.remove(&held.dir);
+        if but == ["net"] {
+            state.networks.insert(held.dir);
+        }
         Ok(())
     }
 
@@ -332,6 +340,13 @@ impl TestNode {
         let request = v1::ListContainersRequest { filter: Some(filter) };
         let answer = self.adapter.list_containers(Request::new(request)).await.unwrap();
         answer.into_inner().containers
+    }
+
+    /// Waits until nothing is owed to the network.
+    pub(super) async fn debts_paid(&self) {
+        while !self.adapter.sandboxes.debts().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Everything that a refused call must leave as it was.

@@ -173,15 +173,26 @@ mod tests {
         let Some((top, name)) = top("empty") else { return };
         let group = Cgroup::new(&format!("{name}/a/b")).unwrap();
         // Killed between the making and the filling; on v2 there is no such moment.
-        group.dirs().iter().for_each(|dir| std::fs::create_dir_all(dir).unwrap());
+        group
+            .dirs()
+            .iter()
+            .for_each(|dir| std::fs::create_dir_all(dir).unwrap());
 
         group.create().unwrap();
 
         let sets = ["cpuset.cpus", "cpuset.mems"].map(|file| group.dir("cpuset").join(file));
         for set in sets.iter().filter(|set| set.exists()) {
-            assert_ne!(std::fs::read_to_string(set).unwrap().trim(), "", "{}", set.display());
+            assert_ne!(
+                std::fs::read_to_string(set).unwrap().trim(),
+                "",
+                "{}",
+                set.display()
+            );
         }
-        Cgroup::new(&format!("{name}/a")).unwrap().remove(Duration::ZERO).unwrap();
+        Cgroup::new(&format!("{name}/a"))
+            .unwrap()
+            .remove(Duration::ZERO)
+            .unwrap();
         top.remove(Duration::ZERO).unwrap();
     }
 
