@@ -34,6 +34,8 @@ const TRY: Duration = Duration::from_secs(30);
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How many debts are tried at a time.
 const AT_ONCE: usize = 8;
+/// Debts not tried yet beyond which nothing new is attached.
+const ROOM: usize = 16;
 /// A debt that was tried in vain so often is worth telling in the node's conditions.
 const LASTING: u32 = 4;
 
@@ -91,6 +93,9 @@ pub(in crate::cri) struct Debts {
     store: Store,
     books: Mutex<Books>,
     more: Notify,
+    /// Told of each try that has ended.
+    tried: Notify,
+    stop: CancellationToken,
     /// Held by who takes away what a debt has kept, and by who removes a sandbox that has a debt.
     settling: Lock<()>,
     /// Told of each debt: where there is one there may be more than is known.
@@ -127,8 +132,8 @@ impl Open {
 }
 
 impl Debts {
-    /// Loads the debts that were left.
-    pub(super) fn load(store: Store, wanted: Arc<Notify>) -> Result<Arc<Debts>> {
+    /// Loads the debts that were left. They are paid until told to stop.
+    pub(super) fn load(store: Store, wanted: Arc<Notify>, stop: CancellationToken) -> Result<Arc<Debts>> {
         let now = Instant::now();
         let loaded = store.load::<Debt>()?.into_iter();
         let books = Books {
@@ -139,6 +144,8 @@ impl Debts {
             store,
             books: Mutex::new(books),
             more: Notify::new(),
+            tried: Notify::new(),
+            stop,
             settling: Lock::default(),
             wanted,
         }))
@@ -159,7 +166,10 @@ impl Debts {
             match first {
                 FirstTry::AtOnce => {}
                 FirstTry::UnderWay(detaching) => open.underway = Some(detaching),
-                FirstTry::Failed => open.next = Some(Instant::now() + FIRST_PAUSE),
+                FirstTry::Failed => {
+                    open.next = Some(Instant::now() + FIRST_PAUSE);
+                    open.tries = 1;
+                }
             }
             books.open.insert(id.to_owned(), open);
         }
@@ -171,6 +181,30 @@ impl Debts {
     /// Whether something is owed for a sandbox.
     pub(super) fn is_open(&self, id: &str) -> bool {
         self.lock().open.contains_key(id)
+    }
+
+    /// Waits while many debts were not tried even once: a daemon that is killed again and again would attach faster than it
+    /// detaches, until a bridge has no port or a range no address left.
+    ///
+    /// # Errors
+    /// `Unavailable`: told to stop.
+    pub(super) async fn room(&self) -> Result<()> {
+        loop {
+            let tried = self.tried.notified();
+            if self.untried() <= ROOM {
+                return Ok(());
+            }
+            tokio::select! {
+                () = tried => {}
+                () = self.stop.cancelled() => {
+                    return Err(Error::new(model::Kind::Unavailable, "the daemon stops"));
+                }
+            }
+        }
+    }
+
+    fn untried(&self) -> usize {
+        self.lock().open.values().filter(|open| open.tries == 0).count()
     }
 
     /// Keeps a debt from being settled, if it is open.
@@ -212,7 +246,7 @@ impl Debts {
     }
 
     /// Pays back until told to stop.
-    pub(super) async fn pay<R, P, N>(self: Arc<Self>, shared: Arc<Shared<R, P, N>>, stop: CancellationToken)
+    pub(super) async fn pay<R, P, N>(self: Arc<Self>, shared: Arc<Shared<R, P, N>>)
     where
         R: model::RuntimeService + model::Events,
         P: Pinner,
@@ -228,9 +262,12 @@ impl Debts {
                 }
             };
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = self.stop.cancelled() => return,
                 () = self.more.notified() => continue,
-                Some(()) = tries.next() => continue,
+                Some(()) = tries.next() => {
+                    self.tried.notify_waiters();
+                    continue;
+                }
                 () = due => {}
             }
             if let Some((_, id)) = next

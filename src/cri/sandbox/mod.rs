@@ -137,7 +137,7 @@ where
             stop,
         } = parts;
         let wanted = Arc::new(Notify::new());
-        let debts = debts::Debts::load(store.clone(), Arc::clone(&wanted))?;
+        let debts = debts::Debts::load(store.clone(), Arc::clone(&wanted), stop.clone())?;
         let shared = Arc::new(Shared {
             registry,
             events,
@@ -155,7 +155,7 @@ where
         });
         let sandboxes = Sandboxes { shared };
         sandboxes.recover().await?;
-        tasks.spawn(debts.pay(Arc::clone(&sandboxes.shared), stop.clone()));
+        tasks.spawn(debts.pay(Arc::clone(&sandboxes.shared)));
         tasks.spawn(collect::keep(Arc::clone(&sandboxes.shared), wanted, stop));
         Ok(sandboxes)
     }

@@ -191,6 +191,7 @@ where
         self.pinner.pin(request).await?;
 
         if record.network == Attachment::Held {
+            self.debts.room().await?;
             if !planted("undo-network") {
                 self.push_detach(record, undo);
             }

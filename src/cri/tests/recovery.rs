@@ -137,6 +137,35 @@ async fn an_attachment_without_a_pod_is_a_debt() {
     assert_eq!(node.world.lock().attached, [id].into());
 }
 
+#[tokio::test]
+async fn nothing_new_is_attached_while_many_debts_were_not_tried() {
+    let node = TestNode::new().await;
+    {
+        let mut world = node.world.lock();
+        world
+            .attached
+            .extend((0..17).map(|number| format!("lost-{number}")));
+        world.detaching_waits = true;
+    }
+    let node = node.restart().await;
+    let run = node.run_pod("web");
+    let pay = async {
+        while !node.world.lock().calls.contains(&"pin") {
+            tokio::task::yield_now().await;
+        }
+        node.world.permits.0.add_permits(17);
+    };
+
+    tokio::join!(run, pay);
+
+    let calls = node.world.lock().calls.clone();
+    let of = |wanted| calls.iter().position(|call| *call == wanted).unwrap();
+    assert!(
+        of("pin") < of("detach") && of("detach") < of("attach"),
+        "{calls:?}"
+    );
+}
+
 /// Leaves a sandbox as a daemon that was killed in the middle of making it does.
 async fn half_made(node: &TestNode) -> String {
     let answer = node

@@ -30,7 +30,7 @@ pub(super) type Adapter = Runtime<Fake, Fake, FakePinner, FakeNetwork>;
 #[derive(Debug, Default)]
 pub(super) struct World {
     state: Mutex<WorldState>,
-    /// Attaching takes a permit, when it is told to wait for one.
+    /// Attaching takes a permit, or detaching, when it is told to wait for one.
     pub(super) permits: Semaphore0,
     /// Has a permit for each successful detaching.
     pub(super) detached: Semaphore0,
@@ -52,6 +52,7 @@ pub(super) struct WorldState {
     pub(super) conf_dirs: Vec<Option<PathBuf>>,
     pub(super) annotations: Vec<BTreeMap<String, String>>,
     pub(super) waiting: bool,
+    pub(super) detaching_waits: bool,
     /// What the next daemon finds on the node.
     pub(super) selinux: Selinux,
 }
@@ -140,6 +141,9 @@ impl Network for FakeNetwork {
     }
 
     async fn detach(&self, id: &str, _: Option<&Path>) -> Result<()> {
+        if self.0.lock().detaching_waits {
+            self.0.permits.0.acquire().await.unwrap().forget();
+        }
         self.0.enter("detach")?.attached.remove(id);
         self.0.detached.0.add_permits(1);
         Ok(())
