@@ -6,9 +6,10 @@ use k8s_cri::v1;
 use libtest_mimic::Trial;
 use tonic::Code;
 
-use crate::harness::daemon::{alone, refused, shared};
+use crate::harness::daemon::{Daemon, alone, refused, shared};
 use crate::harness::endpoint;
 use crate::harness::image::Packing;
+use crate::harness::pod::{Pod, security};
 use crate::harness::registry::Registry;
 use crate::harness::trials;
 use crate::pulls;
@@ -20,6 +21,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         the_cgroup_driver_is_that_of_the_node,
         calls_that_are_not_there_say_so_by_name,
         an_image_takes_its_space_once_and_gives_it_back,
+        labels_are_ignored_where_there_is_no_selinux_and_the_log_says_so_once,
     ]
 }
 
@@ -120,4 +122,34 @@ async fn an_image_takes_its_space_once_and_gives_it_back() {
     assert!(once > before, "{once} after {before}");
     assert_eq!(twice, once);
     assert_eq!(used().await, before);
+}
+
+async fn labels_are_ignored_where_there_is_no_selinux_and_the_log_says_so_once() {
+    let daemon = Daemon::with_images("labels").await;
+    let pod = Pod::run(&daemon, "labels").await;
+    for name in ["first", "second"] {
+        let container = pod.start_with(name, &["sleep", "infinity"], |config| {
+            security(config).selinux_options = Some(v1::SeLinuxOption {
+                r#type: "container_t".to_owned(),
+                level: "s0:c1,c2".to_owned(),
+                ..v1::SeLinuxOption::default()
+            });
+        });
+        container.await;
+    }
+
+    let request = v1::StatusRequest { verbose: true };
+    let status = daemon.runtime().status(request).await.unwrap().into_inner();
+    let told: serde_json::Value = serde_json::from_str(&status.info["selinux"]).unwrap();
+    let log = std::fs::read_to_string(daemon.place.log()).unwrap();
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("labels that containers ask for are ignored"));
+
+    let on = Path::new("/sys/fs/selinux/enforce").exists();
+    assert_eq!(told["enabled"], on, "{told}");
+    assert_eq!(lines.count(), usize::from(!on), "{log}");
+    pod.remove().await;
+    daemon.check().await;
+    daemon.stop().await;
 }

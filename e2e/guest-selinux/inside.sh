@@ -87,7 +87,7 @@ owner=$(container one owner '' "$volume true}") || fail "a container with a volu
 level=$(label_of "$owner" | grep -oE "$LEVEL")
 equal "a process has the policy's label with a level" "$PROCESS:$level" "$(label_of "$owner")"
 equal "a command has its container's label" "$PROCESS:$level" "$(crictl exec -s "$owner" cat /proc/self/attr/current | tr -d '\0' | head -n 1)"
-for path in / /dev /dev/pts /dev/shm /etc/hosts /etc/hostname /etc/resolv.conf /volume /volume/file /volume/below/link; do
+for path in / /dev /dev/pts /dev/shm /dev/mqueue /etc/hosts /etc/hostname /etc/resolv.conf /volume /volume/file /volume/below/link; do
 	equal "$path has the label of its files" "$FILES:$level" "$(seen "$owner" "$path")"
 done
 equal "what a link leads to keeps its label" "$before" "$(stat -c %C /root/outside/file)"
@@ -114,8 +114,8 @@ user='"namespace_options": {"userns_options": {"mode": 0, "uids": '$mapping', "g
 mapped=$(pod mapped "\"security_context\": {$user}") || fail "a pod in a user namespace runs"
 id=$(container mapped all "$user") || fail "a container in a user namespace starts"
 own=$(label_of "$id" | grep -oE "$LEVEL")
-equal "a container in a user namespace has labels too" "$PROCESS:$own $FILES:$own $FILES:$own" \
-	"$(label_of "$id") $(seen "$id" /) $(seen "$id" /dev/pts)"
+equal "a container in a user namespace has labels too" "$PROCESS:$own $FILES:$own $FILES:$own $FILES:$own" \
+	"$(label_of "$id") $(seen "$id" /) $(seen "$id" /dev/pts) $(seen "$id" /dev/mqueue)"
 
 spc=system_u:system_r:spc_t:s0
 privileged=$(pod privileged '"security_context": {"privileged": true}') || fail "a privileged pod runs"

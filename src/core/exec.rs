@@ -180,6 +180,7 @@ fn further_process(first: &Arc<Process>, request: &ExecRequest) -> Process {
     let mut process = Process::clone(first);
     process.args = request.cmd.clone();
     process.binds.clear();
+    process.queues = None;
     if request.tty && !process.env.iter().any(|e| e.starts_with(b"TERM=")) {
         process.env.push(b"TERM=xterm".to_vec());
     }

@@ -302,6 +302,7 @@ pub(super) fn process(output: &Output) -> protocol::Process {
         umask: Some(process.umask),
         apparmor: process.apparmor.clone(),
         selinux: process.selinux.clone(),
+        queues: process.queues.clone(),
     }
 }
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{Mount as OciMount, MountBuilder};
 
+use crate::model::Namespace;
+
 use super::Input;
 use super::host::{Cgroups, Hierarchy};
 
@@ -33,6 +35,18 @@ pub(super) fn filesystems(input: &Input<'_>, cgroup: &str) -> Vec<OciMount> {
             .for_each(|mount| label(mount, &labels.mount_option()));
     }
     mounts
+}
+
+/// The label for the directory of message queues. They are a namespace's: those of the host stay as they are.
+pub(super) fn queues(input: &Input<'_>, mounts: &[OciMount]) -> Option<String> {
+    let own = input.linux().namespaces.ipc != Namespace::Host;
+    let there = mounts
+        .iter()
+        .any(|mount| mount.typ().as_deref() == Some("mqueue"));
+    input
+        .labels
+        .filter(|_| own && there)
+        .map(|labels| labels.files.clone())
 }
 
 /// Gives a file system that is the container's own a label as a whole. The others there are once for many, and of

@@ -169,9 +169,10 @@ pub fn generate(input: &Input<'_>) -> Result<Output, SpecError> {
     let hostname = namespaces::hostname(input.config, &linux, input.id)?;
     let identity = identity(input)?;
     namespaces::check_user(&linux, &identity)?;
-    let process = first_process(input, hostname.as_deref(), &identity, &mut warnings)?;
+    let mut process = first_process(input, hostname.as_deref(), &identity, &mut warnings)?;
     let cgroup = cgroup_path(&linux.cgroup_parent, input)?;
     let mounts = mounts::mounts(input, &cgroup)?;
+    process.queues = filesystems::queues(input, &mounts.mounts);
     let engine = engine_linux(input, &cgroup, &identity, &mounts.staged, &mut warnings)?;
     let seccomp = filter(input, &process)?;
     let stop_signal = stop_signal(input, &mut warnings)?;
@@ -301,6 +302,7 @@ fn first_process(
         umask: UMASK,
         apparmor: process::apparmor(&security.apparmor, security.privileged, input.host)?,
         selinux: input.labels.and_then(|labels| labels.process.clone()),
+        queues: None,
     })
 }
 

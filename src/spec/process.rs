@@ -46,6 +46,8 @@ pub struct Process {
     pub apparmor: Option<String>,
     /// SELinux label to change to at execve.
     pub selinux: Option<String>,
+    /// Label for the directory of message queues, where that is the container's or shared with those it has to do with.
+    pub queues: Option<String>,
 }
 
 /// Merges command and arguments: a command replaces the image's entrypoint and its command, arguments alone replace

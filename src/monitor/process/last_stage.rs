@@ -14,7 +14,7 @@ use crate::monitor::protocol::Process;
 use crate::monitor::seccomp::Filter;
 use crate::sys::command::Command;
 use crate::sys::planted;
-use crate::sys::{caps, credentials, fds, fork, mount, proc, rlimit, seccomp, signal, step};
+use crate::sys::{caps, credentials, fds, fork, mount, proc, rlimit, seccomp, selinux, signal, step};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
 use rustix::io::Errno;
 use std::io::{self, Write};
@@ -23,6 +23,9 @@ use std::path::{Component, Path};
 
 /// Exit code of a process whose command could not be run, as containerd's start error.
 const NOT_RUN: i32 = 128;
+
+/// Where message queues are, if they are.
+const QUEUES: &str = "/dev/mqueue";
 
 /// What the stage does, and whom it tells.
 #[derive(Debug)]
@@ -93,6 +96,10 @@ fn prepare(process: &Process, filter: Option<&Filter>, make_cwd: bool) -> Result
     step("stage.begin");
     for (from, to) in &process.binds {
         mount::bind_tree(from, to).map_err(at("bind"))?;
+    }
+    if let Some(label) = &process.queues {
+        // No option of their mount would do: they are there since the namespace is.
+        selinux::relabel(Path::new(QUEUES), label).map_err(at("selinux label of queues"))?;
     }
     // 1. Limits, while every capability is still there.
     for limit in &process.rlimits {

@@ -40,6 +40,9 @@ pub struct Process {
     /// process only.
     #[serde(default)]
     pub binds: Vec<(PathBuf, PathBuf)>,
+    /// SELinux label for the directory of message queues. For the first process only.
+    #[serde(default)]
+    pub queues: Option<String>,
 }
 
 /// Capability sets as bit masks, bit `n` = capability number `n` (see `sys::caps::mask`).

@@ -58,6 +58,31 @@ fn file_systems_of_the_containers_own_have_its_label() {
 }
 
 #[test]
+fn message_queues_have_the_containers_label_unless_they_are_the_hosts() {
+    let queues = |config: &str| {
+        let mut f = Fixture::new(config);
+        f.labels = Some(Labels {
+            process: None,
+            files: "u:object_r:f:s0".into(),
+        });
+        f.output().process.queues
+    };
+
+    assert_eq!(queues("{}").as_deref(), Some("u:object_r:f:s0"));
+    assert_eq!(
+        queues(r#"{"linux":{"namespaces":{"ipc":{"join":"/run/s/ipc"}}}}"#).as_deref(),
+        Some("u:object_r:f:s0")
+    );
+    assert_eq!(queues(r#"{"linux":{"namespaces":{"ipc":"host"}}}"#), None);
+    // Something else is there.
+    assert_eq!(
+        queues(r#"{"mounts":[{"containerPath":"/dev/mqueue","hostPath":"/q"}]}"#),
+        None
+    );
+    assert_eq!(Fixture::new("{}").output().process.queues, None);
+}
+
+#[test]
 fn cgroup_v1_is_never_a_cgroup_mount_and_read_only_unless_privileged() {
     let v1 = |security: &str| {
         let mut f = Fixture::new(&format!(
