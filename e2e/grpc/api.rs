@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::harness::api::Api;
 use crate::harness::container::log_lines;
-use crate::harness::daemon::{Daemon, image_name};
+use crate::harness::daemon::{Daemon, image_name, rich_image_name};
 use crate::harness::pod::Pod;
 use crate::harness::{eventually, trials};
 
@@ -268,6 +268,19 @@ async fn a_kubelets_container_is_changed_by_force_only() {
     );
 }
 
+/// The images that a kubelet is told not to collect, sorted.
+async fn pinned(daemon: &Daemon) -> Vec<String> {
+    let request = v1::ListImagesRequest::default();
+    let listed = daemon.images().list_images(request).await.unwrap();
+    let images = listed.into_inner().images.into_iter();
+    let mut names: Vec<String> = images
+        .filter(|image| image.pinned)
+        .flat_map(|image| image.repo_tags)
+        .collect();
+    names.sort();
+    names
+}
+
 async fn a_kubelet_sees_nothing_of_it() {
     let (daemon, api) = Api::serving("api-unseen").await;
     let mut events = daemon
@@ -277,6 +290,11 @@ async fn a_kubelet_sees_nothing_of_it() {
         .unwrap()
         .into_inner();
     let id = api.idle("unseen").await;
+    let mounting = json!({
+        "image": {"image": image_name()}, "command": ["true"],
+        "mounts": [{"containerPath": "/volume", "readonly": true, "image": {"image": rich_image_name()}}],
+    });
+    let mounting = api.ok("CreateContainer", json!({"config": mounting})).await;
     let pod = Pod::run(&daemon, "seen").await;
 
     let first = events.message().await.unwrap().unwrap();
@@ -300,18 +318,9 @@ async fn a_kubelet_sees_nothing_of_it() {
         image: image_name(),
         ..Default::default()
     };
-    let images = daemon
-        .images()
-        .list_images(v1::ListImagesRequest::default())
-        .await
-        .unwrap()
-        .into_inner()
-        .images;
-    let pinned: Vec<_> = images
-        .iter()
-        .filter(|it| it.pinned)
-        .flat_map(|it| it.repo_tags.clone())
-        .collect();
+    let used = pinned(&daemon).await;
+    api.ok("RemoveContainer", mounting).await;
+    let used_then = pinned(&daemon).await;
     let request = v1::RemoveImageRequest { image: Some(image) };
     daemon.images().remove_image(request).await.unwrap();
     let ran = api
@@ -326,7 +335,8 @@ async fn a_kubelet_sees_nothing_of_it() {
     assert_eq!(measured.stats, []);
     assert!(!format!("{metrics:?}").contains(&id));
     // A kubelet collects no image that is pinned.
-    assert_eq!(pinned, [image_name()]);
+    assert_eq!(used, [image_name(), rich_image_name()]);
+    assert_eq!(used_then, [image_name()]);
     // One that takes the image away to gain room takes nothing from who uses it.
     assert_eq!(ran["ExitCode"], 0, "{ran}");
     daemon.check().await;

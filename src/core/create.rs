@@ -78,7 +78,7 @@ impl Core {
         let level = self.inner.labelling.give_level(&mut config)?;
         // Everything that can be wrong with the request is found out before anything is made.
         let plan = self.plan(&id, &config, &image).await?;
-        let record = record(&config, &image, &plan.output);
+        let record = record(&config, &image, &plan.mounted, &plan.output);
         let entry = Arc::new(Entry::new(id.clone(), record, Phase::Creating));
         entry.hold(level);
         self.inner.registry.insert(Arc::clone(&entry))?;

@@ -15,6 +15,8 @@ pub(super) struct Index {
     by_id: RedBlackTreeMapSync<String, Arc<Entry>>,
     /// Of each tag, name and value, those that have it.
     by_tag: HashTrieMapSync<(String, String), RedBlackTreeSetSync<ById>>,
+    /// The images of those without tags, by id, and how many times each is used.
+    untagged_images: HashTrieMapSync<String, usize>,
 }
 
 /// A container in the order of ids.
@@ -51,6 +53,10 @@ impl Index {
             having.insert_mut(ById(Arc::clone(entry)));
             new.by_tag.insert_mut(tag, having);
         }
+        for image in untagged_images(entry) {
+            let uses = new.untagged_uses(image);
+            new.untagged_images.insert_mut(image.clone(), uses + 1);
+        }
         new
     }
 
@@ -71,12 +77,25 @@ impl Index {
                 false => new.by_tag.insert_mut(tag, having),
             }
         }
+        for image in untagged_images(entry) {
+            match new.untagged_uses(image) {
+                0 | 1 => {
+                    new.untagged_images.remove_mut(image);
+                }
+                more => new.untagged_images.insert_mut(image.clone(), more - 1),
+            }
+        }
         new
     }
 
     /// The container of exactly this id.
     pub(super) fn get(&self, id: &str) -> Option<&Arc<Entry>> {
         self.by_id.get(id)
+    }
+
+    /// How many times containers without tags use an image, their own or mounted.
+    pub(super) fn untagged_uses(&self, image: &str) -> usize {
+        self.untagged_images.get(image).copied().unwrap_or_default()
     }
 
     /// Those whose ids begin so, in order.
@@ -113,6 +132,11 @@ fn tags(entry: &Entry) -> impl Iterator<Item = (String, String)> {
     tags.map(|(name, value)| (name.clone(), value.clone()))
 }
 
+fn untagged_images(entry: &Entry) -> impl Iterator<Item = &String> {
+    let record = &entry.record;
+    record.images().filter(|_| record.config.tags.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,13 +150,20 @@ mod tests {
     }
 
     fn entry(id: &str, tags: &[(&str, &str)]) -> Arc<Entry> {
+        using(id, tags, &["own"])
+    }
+
+    /// A container of the first image, which mounts the others.
+    fn using(id: &str, tags: &[(&str, &str)], images: &[&str]) -> Arc<Entry> {
+        let mut images = images.iter().map(|image| (*image).to_owned());
         let record = ContainerRecord {
             version: 1,
             config: ContainerConfig {
                 tags: pairs(tags).collect(),
                 ..ContainerConfig::default()
             },
-            image_id: String::new(),
+            image_id: images.next().unwrap_or_default(),
+            mounted_images: images.collect(),
             image_ref: String::new(),
             created_at: 0,
             log_path: String::new(),
@@ -176,5 +207,25 @@ mod tests {
         check(&fewer, &[("group", "2")], &[]);
         assert_eq!(fewer.by_tag.size(), 2);
         check(&index, &[("group", "2")], &["c"]);
+    }
+
+    #[test]
+    fn images_of_those_without_tags_are_in_use_until_the_last_one_goes() {
+        let all = [
+            using("a", &[], &["one", "two"]),
+            using("b", &[], &["two", "two"]),
+            using("c", &[("group", "1")], &["three", "two"]),
+        ];
+        let uses = |index: &Index| ["one", "two", "three"].map(|image| index.untagged_uses(image));
+        let index = all
+            .iter()
+            .fold(Index::default(), |index, entry| index.with(entry));
+
+        assert_eq!(uses(&index), [1, 3, 0]);
+        assert_eq!(uses(&index.without("c")), [1, 3, 0]);
+        let fewer = index.without("b");
+        assert_eq!(uses(&fewer), [1, 1, 0]);
+        let none = fewer.without("a").without("a");
+        assert_eq!((uses(&none), none.untagged_images.size()), ([0, 0, 0], 0));
     }
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::files;
+use super::mounted::Mounted;
 use crate::image::ImageRecord;
 use crate::model::{ContainerConfig, ContainerUser, LinuxContainerResources};
 use crate::monitor::protocol::LogFile;
@@ -29,6 +30,9 @@ pub(super) struct ContainerRecord {
     pub(super) image_id: String,
     /// The image in use, by a name with a digest if it has one.
     pub(super) image_ref: String,
+    /// The images it mounts as volumes, by id. Records of older builds do not tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) mounted_images: Vec<String>,
     /// Nanoseconds since the epoch.
     pub(super) created_at: i64,
     /// Absolute path of the log file; empty without a log.
@@ -45,6 +49,11 @@ pub(super) struct ContainerRecord {
 }
 
 impl ContainerRecord {
+    /// The images it uses, by id: its own and those it mounts. One may be told twice.
+    pub(super) fn images(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.image_id).chain(&self.mounted_images)
+    }
+
     /// The log file for the monitor, which does not trust what lies below the directory.
     pub(super) fn log_file(&self) -> LogFile {
         let directory = match self.config.log_directory.as_str() {
@@ -108,11 +117,17 @@ impl Observation {
 }
 
 /// The record of a container that is about to be created.
-pub(super) fn record(config: &ContainerConfig, image: &ImageRecord, output: &Output) -> ContainerRecord {
+pub(super) fn record(
+    config: &ContainerConfig,
+    image: &ImageRecord,
+    mounted: &Mounted,
+    output: &Output,
+) -> ContainerRecord {
     ContainerRecord {
         version: VERSION,
         image_id: image.id.clone(),
         image_ref: image.repo_digests.first().unwrap_or(&image.id).clone(),
+        mounted_images: mounted.values().map(|image| image.id.clone()).collect(),
         created_at: now(),
         log_path: log_path(config),
         cgroup: output.cgroup.clone(),

@@ -344,6 +344,11 @@ impl Registry {
             .collect()
     }
 
+    /// Whether a container without tags uses an image, also one that is still being made.
+    pub(super) fn uses_untagged(&self, image: &str) -> bool {
+        self.index.load().untagged_uses(image) > 0
+    }
+
     /// Everything, also what is still being made.
     pub(super) fn all(&self) -> Vec<Arc<Entry>> {
         self.index.load().all().cloned().collect()

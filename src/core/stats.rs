@@ -34,6 +34,10 @@ impl Stats for Core {
     async fn group_stats(&self, paths: Vec<String>) -> Result<Vec<GroupStats>> {
         blocking(move || paths.iter().map(|path| group_at(path)).collect()).await
     }
+
+    fn image_is_used(&self, image_id: &str) -> bool {
+        self.inner.registry.uses_untagged(image_id)
+    }
 }
 
 /// Reading a control file can wait for a lock of the kernel's.

@@ -1,19 +1,16 @@
 //! The image service: each call is one of the model's.
 
-use std::collections::BTreeSet;
-
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::cri::adapter::Runtime;
 use crate::cri::convert;
 use crate::cri::runtime::Messages;
-use crate::cri::sandbox::{Network, Pinner, TAG};
+use crate::cri::sandbox::{Network, Pinner};
 use crate::cri::status::answer;
 use crate::cri::streams::{batched, fitting};
 use crate::cri::wire::v1::{self, image_service_server as rpc};
 use crate::model::{
-    self, ImageFilter, ImageStatusRequest, ListContainersRequest, ListImagesRequest, PullImageRequest,
-    RemoveImageRequest, Result,
+    self, ImageFilter, ImageStatusRequest, ListImagesRequest, PullImageRequest, RemoveImageRequest, Result,
 };
 
 type Answer<T> = std::result::Result<Response<T>, Status>;
@@ -93,12 +90,8 @@ where
             .map(convert::image_spec);
         let filter = named.map(|image| ImageFilter { image: Some(image) });
         let listed = self.images.list_images(ListImagesRequest { filter }).await?;
-        let used = self.used_by_others().await?;
-        let marked = move |mut image: model::Image| {
-            image.pinned |= used.contains(&image.id);
-            image
-        };
-        Ok(listed.images.into_iter().map(marked).map(convert::image))
+        let images: Vec<_> = listed.images.into_iter().map(|it| self.marked(it)).collect();
+        Ok(images.into_iter().map(convert::image))
     }
 
     async fn image_report(&self, request: v1::ImageStatusRequest) -> Result<v1::ImageStatusResponse> {
@@ -106,25 +99,18 @@ where
             image: Some(convert::required_image(request.image, "image")?),
             verbose: request.verbose,
         };
-        let mut answer = self.images.image_status(request).await?;
-        if let Some(image) = &mut answer.image {
-            image.pinned |= self.used_by_others().await?.contains(&image.id);
-        }
+        let answer = self.images.image_status(request).await?;
         Ok(v1::ImageStatusResponse {
-            image: answer.image.map(convert::image),
+            image: answer.image.map(|it| convert::image(self.marked(it))),
             info: answer.info,
         })
     }
 
-    /// The images of containers that are in no answer of ours, by id. Who collects images knows of no use of theirs, and
-    /// leaves alone what is pinned.
-    async fn used_by_others(&self) -> Result<BTreeSet<String>> {
-        let all = self
-            .containers
-            .list_containers(ListContainersRequest::default())
-            .await?;
-        let others = all.containers.into_iter().filter(|it| !it.tags.contains_key(TAG));
-        Ok(others.map(|container| container.image_id).collect())
+    /// Shows as pinned what containers that are in no answer of ours use. Who collects images knows of no use of theirs,
+    /// and leaves alone what is pinned.
+    fn marked(&self, mut image: model::Image) -> model::Image {
+        image.pinned |= self.containers.image_is_used(&image.id);
+        image
     }
 
     async fn image_pull(&self, request: v1::PullImageRequest) -> Result<v1::PullImageResponse> {

@@ -165,6 +165,10 @@ pub trait Stats: Send + Sync + 'static {
     /// Measures control groups that hold containers, by their paths; empty for one that is not there. Rates are left
     /// to the caller, who knows for how long a group is of interest.
     fn group_stats(&self, paths: Vec<String>) -> impl Future<Output = Result<Vec<GroupStats>>> + Send;
+
+    /// Tells whether a container without tags, which is no adapter's, uses an image: as its own, or mounted. Lists
+    /// nothing. An adapter knows of its own containers.
+    fn image_is_used(&self, image_id: &str) -> bool;
 }
 
 /// What happens to containers.

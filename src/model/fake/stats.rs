@@ -60,4 +60,10 @@ impl Stats for Fake {
         let state = self.enter("group_stats")?;
         Ok(paths.iter().map(|_| group(state.clock)).collect())
     }
+
+    fn image_is_used(&self, image_id: &str) -> bool {
+        let state = self.lock();
+        let mut untagged = state.containers.values().filter(|it| it.config.tags.is_empty());
+        untagged.any(|container| container.status.image_id == image_id)
+    }
 }
