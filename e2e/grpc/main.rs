@@ -14,6 +14,7 @@
 mod harness;
 
 mod api;
+mod api_attach;
 mod api_cli;
 mod artifacts;
 mod attach;
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
 fn tests() -> Vec<Trial> {
     [
         api::tests(),
+        api_attach::tests(),
         api_cli::tests(),
         pods::tests(),
         network::tests(),

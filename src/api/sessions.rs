@@ -7,7 +7,9 @@ use http::{HeaderValue, Request, StatusCode, Uri};
 use super::answer::{self, Answer};
 use super::outcome::Outcome;
 use super::{Call, Service};
-use crate::model::{self, AttachRequest, ContainerState, Error, ExecRequest, ExecResponse, Result};
+use crate::model::{
+    self, AttachRequest, ContainerState, ContainerStatus, Error, ExecRequest, ExecResponse, Result,
+};
 use crate::streaming::{Attach, Backend, Command, Direct, Streams, Wanted};
 
 /// What can be had by an upgrade.
@@ -115,6 +117,9 @@ where
                 status.id
             )));
         }
+        if session == Session::Attach {
+            can_have(&status, asked.streams)?;
+        }
         let (container_id, streams) = (status.id, asked.streams);
         Ok(match session {
             Session::Exec => Wanted::Exec(Command {
@@ -128,6 +133,20 @@ where
             }),
         })
     }
+}
+
+/// What a container has not cannot be attached to.
+fn can_have(status: &ContainerStatus, streams: Streams) -> Result<()> {
+    let id = &status.id;
+    if streams.tty && !status.tty {
+        let text = format!("tty must not be set: container {id} has no terminal");
+        return Err(Error::invalid(text));
+    }
+    if !streams.stdout && !streams.stderr && !status.stdin {
+        let text = format!("stdin must not be all: container {id} takes none");
+        return Err(Error::invalid(text));
+    }
+    Ok(())
 }
 
 /// Reads a query. Output is wanted unless it is said otherwise, standard error with it where there is no terminal.

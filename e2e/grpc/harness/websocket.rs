@@ -1,27 +1,54 @@
 //! A streaming client by hand, for what crictl does only on a terminal of its own: messages of a WebSocket.
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::net::TcpStream;
+use std::path::Path;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// A session's connection.
-pub(crate) struct Session(WebSocketStream<TcpStream>);
+pub(crate) struct Session<T = TcpStream>(WebSocketStream<T>);
 
 impl Session {
     /// Comes with a URL, and one protocol to choose from.
     pub(crate) async fn open(url: &str, protocol: &str) -> Session {
         let rest = url.strip_prefix("http://").unwrap();
-        let mut request = format!("ws://{rest}").into_client_request().unwrap();
-        let headers = request.headers_mut();
-        headers.insert("Sec-WebSocket-Protocol", protocol.parse().unwrap());
         let (address, _) = rest.split_once('/').unwrap();
         let tcp = TcpStream::connect(address).await.unwrap();
-        let (session, _) = tokio_tungstenite::client_async(request, tcp).await.unwrap();
-        Session(session)
+        let agreed = agree(tcp, rest, protocol).await;
+        agreed.unwrap_or_else(|(status, text)| panic!("{url}: {status}: {text}"))
     }
+}
 
+impl Session<UnixStream> {
+    /// Comes to a socket with a path and its query; or the status and text with which it is sent away.
+    pub(crate) async fn on(socket: &Path, path: &str) -> Result<Session<UnixStream>, (u16, String)> {
+        let unix = UnixStream::connect(socket).await.unwrap();
+        agree(unix, &format!("api{path}"), "v5.channel.k8s.io").await
+    }
+}
+
+async fn agree<T>(io: T, place: &str, protocol: &str) -> Result<Session<T>, (u16, String)>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut request = format!("ws://{place}").into_client_request().unwrap();
+    let headers = request.headers_mut();
+    headers.insert("Sec-WebSocket-Protocol", protocol.parse().unwrap());
+    match tokio_tungstenite::client_async(request, io).await {
+        Ok((session, _)) => Ok(Session(session)),
+        Err(Error::Http(answer)) => {
+            let body = answer.body().clone().unwrap_or_default();
+            Err((answer.status().as_u16(), String::from_utf8(body).unwrap()))
+        }
+        Err(error) => panic!("{place}: {error}"),
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
     /// Sends a message to a channel.
     pub(crate) async fn send(&mut self, channel: u8, contents: &str) {
         let message = [&[channel], contents.as_bytes()].concat();
