@@ -5,9 +5,11 @@ use std::fs;
 use k8s_cri::v1;
 use libtest_mimic::Trial;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tonic::Request;
 
+use crate::harness::api::Api;
 use crate::harness::collector::{Collector, attributes};
 use crate::harness::daemon::{Daemon, Place, image_name};
 use crate::harness::image::{Packing, Recipe, TestImage};
@@ -19,6 +21,7 @@ use crate::pulls::{image, request};
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
         calls_are_spans_with_their_steps,
+        calls_of_the_reduced_api_are_spans_too,
         who_is_not_to_be_sampled_is_not,
         what_was_done_last_is_sent_at_the_end,
         nobody_waits_for_a_collector_that_is_gone,
@@ -198,6 +201,48 @@ async fn calls_are_spans_with_their_steps() {
         ("node-runtime", "here")
     );
     container.remove().await;
+}
+
+async fn calls_of_the_reduced_api_are_spans_too() {
+    let collector = Collector::over_http().await;
+    let place = Place::new("traced-api");
+    let api = Api::on(&place);
+    let variables = [
+        &*collector.endpoint(),
+        "OTEL_EXPORTER_OTLP_HEADERS=authorization=Basic%20eDp5",
+        "OTEL_BSP_SCHEDULE_DELAY=50",
+    ];
+    let daemon = daemon_in(place, &variables).await;
+
+    let id = api.create("main", "true").await;
+    let (missing, _) = api
+        .refused("StartContainer", json!({"containerID": "no-such-container"}))
+        .await;
+    let (attached, ..) = api
+        .send("GET /v1/Attach?containerID=no-such-container", None, b"")
+        .await;
+    let (kind, ..) = api.send("POST /v1/Version", Some("text/plain"), b"{}").await;
+    assert_eq!((missing, attached, kind), (404, 426, 415));
+
+    let create = collector.named("POST /v1/CreateContainer").await;
+    let told = attributes(&create.attributes);
+    for (key, value) in [
+        ("http.request.method", "POST"),
+        ("http.route", "/v1/CreateContainer"),
+        ("http.response.status_code", "200"),
+        ("container.id", &*id),
+    ] {
+        assert_eq!(told.get(key).map(String::as_str), Some(value), "{key}: {told:?}");
+    }
+    assert_steps(&create, &["create.record", "create.container", "create.done"]);
+    for (name, status) in [("POST /v1/StartContainer", "404"), ("POST /v1/Version", "415")] {
+        let span = collector.named(name).await;
+        assert_eq!(attributes(&span.attributes)["http.response.status_code"], status);
+        let fault = span.status.unwrap_or_default().code;
+        assert_eq!(fault, 0, "{name}: that is no fault of the server");
+    }
+    api.ok("RemoveContainer", json!({"containerID": id})).await;
+    daemon.check().await;
 }
 
 async fn who_is_not_to_be_sampled_is_not() {

@@ -1,14 +1,22 @@
-//! One log line and one count for each call, as for those of CRI: what was asked, how it ended, how long it took.
+//! One span, one log line and one count for each call, and one span for traces: what was asked, how it ended, how long it
+//! took.
 
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
+use http::request::Parts;
+use tracing::instrument::Instrumented;
+use tracing::{Instrument, Span};
+
 use crate::model::{Kind, Result};
-use crate::telemetry::{self, Stage, Underway};
+use crate::telemetry::{self, Stage, Underway, traces};
 
 /// A call under way. Its end is told once, at the latest when it is dropped: then its client has gone.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    name: &'static str,
+    span: Span,
+    /// Below the other, for traces; none when there are none.
+    traced: Span,
     meter: &'static str,
     began: Instant,
     ended: bool,
@@ -16,10 +24,13 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// `meter` is what metrics call it.
-    pub(super) fn begin(name: &'static str, meter: &'static str) -> Outcome {
+    /// `meter` is what metrics call it, `head` the request's.
+    pub(super) fn begin(name: &'static str, meter: &'static str, head: &Parts) -> Outcome {
+        let span = tracing::info_span!("api", call = name);
+        let traced = span.in_scope(|| traces::request(head.method.as_str(), head.uri.path(), &head.headers));
         Outcome {
-            name,
+            span,
+            traced,
             meter,
             began: Instant::now(),
             ended: false,
@@ -27,19 +38,27 @@ impl Outcome {
         }
     }
 
-    pub(super) fn end<T>(mut self, result: &Result<T>) {
+    /// What is done for the call, within its spans.
+    pub(super) fn within<F: Future>(&self, work: F) -> Instrumented<Instrumented<F>> {
+        work.instrument(self.traced.clone()).instrument(self.span.clone())
+    }
+
+    /// `status` is what the client is answered.
+    pub(super) fn end<T>(mut self, result: &Result<T>, status: StatusCode) {
         self.ended = true;
         let took = self.began.elapsed();
-        let kind = result.as_ref().err().map(|error| error.kind());
-        self.count(kind, took);
-        let call = self.name;
-        match result {
-            Ok(_) => tracing::debug!(call, ?took, "call succeeded"),
-            Err(error) if error.kind() == Kind::NotFound => {
-                tracing::debug!(call, ?took, %error, "call failed");
+        let error = result.as_ref().err();
+        self.count(error.map(|error| error.kind()), took);
+        let fault = error.filter(|_| status.is_server_error());
+        let fault = fault.map(|error| error.to_string());
+        traces::request_ended(&self.traced, status.as_u16(), fault.as_deref());
+        self.span.in_scope(|| match error {
+            None => tracing::debug!(?took, "call succeeded"),
+            Some(error) if error.kind() == Kind::NotFound => {
+                tracing::debug!(?took, %error, "call failed");
             }
-            Err(error) => tracing::warn!(call, ?took, code = ?error.kind(), %error, "call failed"),
-        }
+            Some(error) => tracing::warn!(?took, code = ?error.kind(), %error, "call failed"),
+        });
     }
 
     fn count(&self, kind: Option<Kind>, took: Duration) {
@@ -51,7 +70,7 @@ impl Drop for Outcome {
     fn drop(&mut self) {
         if !self.ended {
             self.count(Some(Kind::Cancelled), self.began.elapsed());
-            tracing::debug!(call = self.name, "the client went away");
+            self.span.in_scope(|| tracing::debug!("the client went away"));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use http::{Method, Request, StatusCode, Uri};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -62,13 +63,21 @@ where
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (head, body) = request.into_parts();
-        let outcome = Outcome::begin(call.name(), call.meter());
+        let outcome = Outcome::begin(call.name(), call.meter(), &head);
+        let (result, answer) = outcome.within(self.posted(call, head, body)).await;
+        outcome.end(&result, answer.status());
+        answer
+    }
+
+    /// Answers a call, and tells what has come of it.
+    async fn posted<B>(&self, call: Call, head: Parts, body: B) -> (Result<()>, Answer)
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let body = match collect(body).await {
             Ok(body) => body,
-            Err(refusal) => {
-                outcome.end::<()>(&Err(Error::invalid("the body cannot be had")));
-                return *refusal;
-            }
+            Err(refusal) => return (Err(Error::invalid("the body cannot be had")), *refusal),
         };
         let kind = head
             .headers
@@ -79,17 +88,20 @@ where
                 "the body must be application/json, not {}",
                 kind.unwrap_or("anything")
             );
-            outcome.end::<()>(&Err(Error::invalid(text.clone())));
-            return answer::refuse_as(StatusCode::UNSUPPORTED_MEDIA_TYPE, "INVALID_ARGUMENT", text);
+            let refused = Err(Error::invalid(text.clone()));
+            let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return (refused, answer::refuse_as(status, "INVALID_ARGUMENT", text));
         }
         let result = match force(call, &head.uri) {
             Ok(force) => self.call(call, &body, force).await,
             Err(error) => Err(error),
         };
-        outcome.end(&result);
         match result {
-            Ok(body) => answer::json(body),
-            Err(error) => answer::refuse(&error),
+            Ok(body) => (Ok(()), answer::json(body)),
+            Err(error) => {
+                let answer = answer::refuse(&error);
+                (Err(error), answer)
+            }
         }
     }
 }

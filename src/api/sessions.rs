@@ -75,7 +75,7 @@ where
     pub(super) async fn open_session<B>(
         &self,
         session: Session,
-        mut request: Request<B>,
+        request: Request<B>,
         direct: &Direct,
     ) -> Answer {
         if !request.headers().contains_key(UPGRADE) {
@@ -89,19 +89,26 @@ where
                 .insert(UPGRADE, HeaderValue::from_static("websocket"));
             return refused;
         }
-        let outcome = Outcome::begin(session.name(), session.meter());
-        let asked = self.ask_for(session, request.uri()).await;
-        outcome.end(&asked);
-        match asked {
-            Err(error) => answer::refuse(&error),
+        let (head, body) = request.into_parts();
+        let outcome = Outcome::begin(session.name(), session.meter(), &head);
+        let asked = outcome.within(self.ask_for(session, &head.uri)).await;
+        let mut request = Request::from_parts(head, body);
+        let (result, answer) = match asked {
+            Err(error) => {
+                let answer = answer::refuse(&error);
+                (Err(error), answer)
+            }
             Ok(wanted) => match direct.answer(&mut request, wanted, self.clone()) {
-                Ok(agreed) => agreed.map(|text| bytes::Bytes::from(text).into()),
+                Ok(agreed) => (Ok(()), agreed.map(|text| bytes::Bytes::from(text).into())),
                 Err(refused) => {
-                    let status = refused.status();
-                    answer::refuse_as(status, "INVALID_ARGUMENT", refused.into_body())
+                    let (status, text) = (refused.status(), refused.into_body());
+                    let result = Err(Error::invalid(text.clone()));
+                    (result, answer::refuse_as(status, "INVALID_ARGUMENT", text))
                 }
             },
-        }
+        };
+        outcome.end(&result, answer.status());
+        answer
     }
 
     /// What is wanted, once it is known that it can be had.

@@ -128,11 +128,15 @@ impl Listening {
         scopes.flat_map(|scope| scope.spans.clone()).collect()
     }
 
-    /// The only span of a call, once it is here.
+    /// The only span of a call of CRI, once it is here.
     pub(crate) async fn call(&self, name: &str) -> Span {
-        let full = format!("runtime.v1.{name}");
+        self.named(&format!("runtime.v1.{name}")).await
+    }
+
+    /// The only span of a name, once it is here.
+    pub(crate) async fn named(&self, name: &str) -> Span {
         let (span, others) = eventually(&format!("{name} is traced"), async || {
-            let mut spans = self.spans().into_iter().filter(|span| span.name == full);
+            let mut spans = self.spans().into_iter().filter(|span| span.name == name);
             spans.next().map(|first| (first, spans.count()))
         })
         .await;

@@ -123,6 +123,29 @@ pub fn call(path: &str, headers: &HeaderMap) -> Span {
         otel.status_code = field::Empty,
         otel.status_description = field::Empty,
     );
+    below_caller(span, headers)
+}
+
+/// The span of a request over HTTP, by its method and path: below its caller's, as that of a call.
+pub fn request(method: &str, path: &str, headers: &HeaderMap) -> Span {
+    if !on() {
+        return Span::none();
+    }
+    let span = tracing::info_span!(
+        target: TARGET,
+        "request",
+        otel.name = format!("{method} {path}"),
+        otel.kind = "server",
+        http.request.method = method,
+        http.route = path,
+        http.response.status_code = field::Empty,
+        otel.status_code = field::Empty,
+        otel.status_description = field::Empty,
+    );
+    below_caller(span, headers)
+}
+
+fn below_caller(span: Span, headers: &HeaderMap) -> Span {
     let caller = TraceContextPropagator::new().extract(&Carrier(headers));
     if caller.span().span_context().is_valid() {
         // Fails only for a span that has begun, or is not traced.
@@ -137,6 +160,19 @@ pub fn call_ended(span: &Span, code: i32, failed: Option<&str>) {
         return;
     }
     span.record("rpc.grpc.status_code", code);
+    blame(span, failed);
+}
+
+/// Ends a request in its span, as [`call_ended`] does a call.
+pub fn request_ended(span: &Span, status: u16, failed: Option<&str>) {
+    if span.is_none() {
+        return;
+    }
+    span.record("http.response.status_code", status);
+    blame(span, failed);
+}
+
+fn blame(span: &Span, failed: Option<&str>) {
     if let Some(text) = failed {
         span.record("otel.status_code", "ERROR");
         span.record("otel.status_description", text);
