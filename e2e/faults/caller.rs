@@ -1,6 +1,8 @@
 //! A caller as patient as the kubelet: a call that breaks with the daemon is made again, on the next daemon.
 
+use coracle::cri::wire::v1 as ours;
 use k8s_cri::v1;
+use serde_json::Value;
 use tonic::{Response, Status};
 
 use crate::lane::{Clients, Lane};
@@ -41,8 +43,32 @@ impl<'a> Caller<'a> {
         Ok(self.call(call).await?.pod_sandbox_id)
     }
 
-    pub(crate) async fn create(&mut self, request: &v1::CreateContainerRequest) -> Result<String, Status> {
-        let call = async |mut c: Clients| c.runtime.create_container(request.clone()).await;
+    pub(crate) async fn update_pod(&mut self, id: &str, bytes: i64) -> Result<(), Status> {
+        let request = ours::UpdatePodSandboxResourcesRequest {
+            pod_sandbox_id: id.to_owned(),
+            overhead: None,
+            resources: Some(ours::LinuxContainerResources {
+                memory_limit_in_bytes: bytes,
+                ..Default::default()
+            }),
+        };
+        let call = async |mut c: Clients| c.own.update_pod_sandbox_resources(request.clone()).await;
+        self.call(call).await.map(drop)
+    }
+
+    /// What a pod's own record says of that.
+    pub(crate) async fn pod_memory(&mut self, id: &str) -> Result<Option<i64>, Status> {
+        let request = v1::PodSandboxStatusRequest {
+            pod_sandbox_id: id.to_owned(),
+            verbose: true,
+        };
+        let call = async |mut c: Clients| c.runtime.pod_sandbox_status(request.clone()).await;
+        let info: Value = serde_json::from_str(&self.call(call).await?.info["info"]).unwrap();
+        Ok(info["sandbox"]["config"]["resources"]["containers"]["memoryLimitInBytes"].as_i64())
+    }
+
+    pub(crate) async fn create(&mut self, request: &ours::CreateContainerRequest) -> Result<String, Status> {
+        let call = async |mut c: Clients| c.own.create_container(request.clone()).await;
         Ok(self.call(call).await?.container_id)
     }
 

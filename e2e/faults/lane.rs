@@ -1,17 +1,21 @@
 //! A lane: one daemon at a time in one place, restarted whenever it dies, and the board of its step points.
 
-use std::sync::Arc;
+use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use coracle::cri::wire::v1::runtime_service_client::RuntimeServiceClient as OwnClient;
 use coracle::sys::step::board::Board;
 use k8s_cri::v1::image_service_client::ImageServiceClient;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
+use serde_json::{Value, json};
 use tokio::sync::{Mutex, RwLock};
 use tonic::transport::Channel;
 
 use crate::harness::api::Api;
 use crate::harness::daemon::{Daemon, Place};
+use crate::harness::node::node;
 use crate::processes;
 
 /// How long a call goes on trying while the daemon is away.
@@ -28,11 +32,25 @@ pub(crate) struct Lane {
     replacing: Mutex<()>,
 }
 
+/// Has the network of all lanes limit the traffic of pods that ask for it: one plugin more that may be cut off.
+fn shape_traffic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let file = node().cni_conf().join("10-e2e.conflist");
+        let mut config: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        let plugin = json!({"type": "bandwidth", "capabilities": {"bandwidth": true}});
+        config["plugins"].as_array_mut().unwrap().push(plugin);
+        fs::write(file, config.to_string()).unwrap();
+    });
+}
+
 /// The clients of one daemon.
 #[derive(Clone)]
 pub(crate) struct Clients {
     pub(crate) runtime: RuntimeServiceClient<Channel>,
     pub(crate) images: ImageServiceClient<Channel>,
+    /// By our own definition, for what `k8s_cri` does not know yet.
+    pub(crate) own: OwnClient<Channel>,
     generation: u64,
 }
 
@@ -40,6 +58,7 @@ impl Lane {
     /// A lane whose daemon has the standard images.
     pub(crate) async fn open(purpose: &str) -> Lane {
         let place = Place::new(purpose);
+        shape_traffic();
         let board = Board::create(&place.steps()).unwrap();
         let api = Api::on(&place);
         Lane {
@@ -71,6 +90,7 @@ impl Lane {
         Clients {
             runtime: daemon.runtime(),
             images: daemon.images(),
+            own: daemon.own_runtime(),
             generation: self.generation.load(Ordering::SeqCst),
         }
     }

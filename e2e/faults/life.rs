@@ -2,74 +2,19 @@
 //! promised to callers is checked on the way: a complaint is a line.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 
+use coracle::cri::wire::v1 as ours;
 use k8s_cri::v1;
+use prost::Message as _;
 use tonic::{Code, Status};
 
 use crate::caller::Caller;
+use crate::fate::{Fate, Victim};
 use crate::harness::container::{LogLine, log_lines};
 use crate::harness::daemon::rich_image_name;
 use crate::harness::pod::{self, Pod, namespaces, security};
 use crate::lane::Lane;
 use crate::names::Names;
-
-/// Who is killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Victim {
-    Daemon,
-    Zygote,
-    Monitor,
-    Container,
-    /// The short-lived process that has reached the point.
-    Worker,
-}
-
-/// What happens to a life from outside.
-#[derive(Debug, Default)]
-pub(crate) struct Fate {
-    strikes: Mutex<Vec<Victim>>,
-    /// The pod's cgroup, by which its processes are known.
-    cgroup: Mutex<String>,
-}
-
-impl Fate {
-    /// Notes a kill, before it is done.
-    pub(crate) fn strike(&self, victim: Victim) {
-        self.strikes.lock().unwrap().push(victim);
-    }
-
-    pub(crate) fn struck(&self) -> bool {
-        !self.strikes.lock().unwrap().is_empty()
-    }
-
-    pub(crate) fn cgroup(&self) -> String {
-        self.cgroup.lock().unwrap().clone()
-    }
-
-    fn count(&self, victims: &[Victim]) -> usize {
-        self.strikes
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|strike| victims.contains(strike))
-            .count()
-    }
-
-    fn struck_one_of(&self, victims: &[Victim]) -> bool {
-        self.count(victims) > 0
-    }
-
-    /// How many calls may fail for it. The daemon's end and the zygote's are nobody's business.
-    fn errors(&self) -> usize {
-        2 * self.count(&[Victim::Monitor, Victim::Container, Victim::Worker])
-    }
-
-    /// The container may have ended though nobody asked it to.
-    fn may_end_it(&self) -> bool {
-        self.errors() > 0
-    }
-}
 
 /// Kinds of pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -151,12 +96,17 @@ impl<'a> Life<'a> {
     }
 
     /// Lives a pod's life to its end.
-    pub(crate) async fn pod(mut self, kind: Kind) -> Vec<String> {
+    pub(crate) async fn pod(mut self, kind: Kind, names: &Names) -> Vec<String> {
         let config = self.pod_config(kind).await;
         let Some(pod) = self.until_done("run", async |c| c.run_pod(&config).await).await else {
             return self.complaints;
         };
-        if let Some(attempt) = self.running(&pod, &config, kind).await {
+        let volume = match kind {
+            Kind::Plain => rich_image_name(),
+            Kind::Shared => names.mounted.clone(),
+        };
+        if let Some(attempt) = self.running(&pod, &config, (kind, &volume)).await {
+            self.resize(&pod).await;
             self.use_it(&attempt).await;
             let id = attempt.id.clone();
             let patience = kind.patience();
@@ -179,7 +129,12 @@ impl<'a> Life<'a> {
     async fn pod_config(&mut self, kind: Kind) -> v1::PodSandboxConfig {
         let daemon = self.caller.lane.daemon().await;
         let mut config = pod::config(&daemon, "life");
-        *self.fate.cgroup.lock().unwrap() = config.linux.as_ref().unwrap().cgroup_parent.clone();
+        self.fate
+            .set_cgroup(&config.linux.as_ref().unwrap().cgroup_parent);
+        for direction in ["ingress", "egress"] {
+            let name = format!("kubernetes.io/{direction}-bandwidth");
+            config.annotations.insert(name, "100M".to_owned());
+        }
         if kind == Kind::Shared {
             let mapping = v1::IdMapping {
                 host_id: 300_000,
@@ -198,9 +153,14 @@ impl<'a> Life<'a> {
     }
 
     /// Brings a container to run, with as many attempts as the fate makes necessary.
-    async fn running(&mut self, pod: &str, config: &v1::PodSandboxConfig, kind: Kind) -> Option<Attempt> {
+    async fn running(
+        &mut self,
+        pod: &str,
+        config: &v1::PodSandboxConfig,
+        what: (Kind, &str),
+    ) -> Option<Attempt> {
         for number in 0..6 {
-            let attempt = self.created(pod, config, kind, number).await?;
+            let attempt = self.created(pod, config, what, number).await?;
             for _ in 0..3 {
                 let started = self.caller.start(&attempt.id).await;
                 let state = self.state(&attempt).await?;
@@ -240,7 +200,7 @@ impl<'a> Life<'a> {
         &mut self,
         pod: &str,
         config: &v1::PodSandboxConfig,
-        kind: Kind,
+        (kind, volume): (Kind, &str),
         number: u32,
     ) -> Option<Attempt> {
         let daemon = self.caller.lane.daemon().await;
@@ -254,12 +214,25 @@ impl<'a> Life<'a> {
             options.pid = v1::NamespaceMode::Pod.into();
         }
         let log = pod.logs().join(&container.log_path);
-        let request = pod.create_request(container);
+        let mut request = own_request(&pod.create_request(container));
+        request.config.as_mut().unwrap().mounts = vec![image_mount(volume)];
         drop(daemon);
         let id = self
             .until_done("create", async |c| c.create(&request).await)
             .await?;
         Some(Attempt { id, log })
+    }
+
+    /// Changes what the pod as a whole may use, which is nobody's business but the daemon's.
+    async fn resize(&mut self, pod: &str) {
+        for bytes in [64 << 20, 65 << 20] {
+            self.until_done("update pod", async |c| c.update_pod(pod, bytes).await)
+                .await;
+        }
+        match self.caller.pod_memory(pod).await {
+            Ok(Some(kept)) if kept == 65 << 20 => {}
+            other => self.complain(format!("what the pod may use: {other:?}")),
+        }
     }
 
     /// Waits for output, updates, execs; whatever has ended the container meanwhile ends this.
@@ -276,7 +249,8 @@ impl<'a> Life<'a> {
                 self.refused_to_ended("update", &status);
             }
         }
-        let ran = self.caller.exec(&id, &["sh", "-c", "echo out; exit 3"]).await;
+        let script = "[ -e /volume/weights ] || [ -e /volume/bin/sh ] && echo out; exit 3";
+        let ran = self.caller.exec(&id, &["sh", "-c", script]).await;
         match ran {
             Ok(ran) if ran.exit_code == 3 && ran.stdout == b"out\n" => {}
             // Killed with its container or its worker.
@@ -338,11 +312,12 @@ impl<'a> Life<'a> {
 
     /// Pulls, imports and removes images.
     pub(crate) async fn images(mut self, names: &Names) -> Vec<String> {
-        let name = names.pulled.clone();
-        self.until_done("pull", async |c| c.pull(&name).await).await;
-        self.expect_image(&name).await;
-        self.until_done("remove image", async |c| c.remove_image(&name).await)
-            .await;
+        for name in [&names.pulled, &names.artifact] {
+            self.until_done("pull", async |c| c.pull(name).await).await;
+            self.expect_image(name).await;
+            self.until_done("remove image", async |c| c.remove_image(name).await)
+                .await;
+        }
         for _ in 0..50 {
             let daemon = self.caller.lane.daemon().await;
             let archive = names.archive.to_str().unwrap();
@@ -378,6 +353,23 @@ impl<'a> Life<'a> {
         {
             self.complain(format!("image {name} is lost"));
         }
+    }
+}
+
+/// Fields that `k8s_cri` does not know yet are set in our own definition.
+fn own_request(request: &v1::CreateContainerRequest) -> ours::CreateContainerRequest {
+    ours::CreateContainerRequest::decode(request.encode_to_vec().as_slice()).unwrap()
+}
+
+fn image_mount(image: &str) -> ours::Mount {
+    ours::Mount {
+        container_path: "/volume".to_owned(),
+        readonly: true,
+        image: Some(ours::ImageSpec {
+            image: image.to_owned(),
+            ..Default::default()
+        }),
+        ..Default::default()
     }
 }
 

@@ -15,6 +15,7 @@ mod harness;
 
 mod alone;
 mod caller;
+mod fate;
 mod lane;
 mod life;
 mod names;

@@ -14,11 +14,12 @@ use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
 use crate::caller::Caller;
+use crate::fate::{Fate, Victim};
 use crate::harness::registry::Registry;
 use crate::harness::results;
 use crate::harness::trials;
 use crate::lane::Lane;
-use crate::life::{Fate, Kind, Life, Victim};
+use crate::life::{Kind, Life};
 use crate::names::Names;
 use crate::processes::{self, Role, slay};
 use crate::world::{left, network_left, world};
@@ -48,7 +49,7 @@ async fn nothing_is_lost_when_processes_are_killed_at_random_under_load() {
     let lane = Lane::open("random").await;
     let names = Names::offer(&lane, &registry).await;
     // Directories that the first pod makes for all.
-    let first = Life::new(&lane, &Fate::default()).pod(Kind::Plain).await;
+    let first = Life::new(&lane, &Fate::default()).pod(Kind::Plain, &names).await;
     assert!(first.is_empty(), "undisturbed: {first:#?}");
     let before = world(&mut Caller::new(&lane)).await;
     let field = Field {
@@ -93,8 +94,8 @@ impl Field<'_> {
             let life = Life::new(self.lane, &fate);
             let complaints = match number {
                 0 => life.images(names).await,
-                _ if number % 4 == 1 => life.pod(Kind::Shared).await,
-                _ => life.pod(Kind::Plain).await,
+                _ if number % 4 == 1 => life.pod(Kind::Shared, names).await,
+                _ => life.pod(Kind::Plain, names).await,
             };
             self.lives.fetch_add(1, Ordering::SeqCst);
             if !complaints.is_empty() {

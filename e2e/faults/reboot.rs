@@ -3,9 +3,11 @@
 use k8s_cri::v1;
 use libtest_mimic::Trial;
 use nix::mount::{MntFlags, umount2};
+use serde_json::json;
 
 use crate::caller::Caller;
 use crate::harness::daemon::Place;
+use crate::harness::eventually;
 use crate::harness::node::remove_cgroups;
 use crate::harness::pod::Pod;
 use crate::harness::results;
@@ -37,6 +39,7 @@ async fn after_a_reboot_everything_is_told_and_nothing_has_to_be_repaired() {
         let ended = [(running.id, 255), (created.id, 255), (exited.id, 5)];
         ([busy.id, stopped.id], ended, busy.config)
     };
+    let alone = alone(&lane).await;
     let images = caller.images().await;
 
     lane.reboot().await;
@@ -59,6 +62,11 @@ async fn after_a_reboot_everything_is_told_and_nothing_has_to_be_repaired() {
         );
     }
     assert_eq!(caller.images().await, images);
+    assert!(
+        images.iter().any(|image| image.pinned),
+        "those of the reduced API use one, before and after"
+    );
+    removed(&lane, &alone).await;
     // As the kubelet goes on: a new attempt of the pod, while the old ones are removed.
     let mut next = config;
     next.metadata.as_mut().unwrap().attempt = 1;
@@ -82,8 +90,52 @@ async fn after_a_reboot_everything_is_told_and_nothing_has_to_be_repaired() {
     results::write(
         "faults",
         "reboot",
-        serde_json::json!({"pods": 2, "containers": ended.len(), "losses": 0}),
+        json!({"pods": 2, "containers": ended.len() + alone.len(), "losses": 0}),
     );
+}
+
+/// Containers of the reduced API, running, created and exited: how each is found to have ended, by its id.
+async fn alone(lane: &Lane) -> [(String, i64, &'static str); 3] {
+    let api = &lane.api;
+    let (running, created) = (api.idle("running").await, api.create("created", "true").await);
+    let exited = api.create("exited", "exit 5").await;
+    api.ok("StartContainer", json!({"containerID": exited})).await;
+    eventually("it has ended", async || {
+        (api.status(&exited).await["state"] == 2).then_some(())
+    })
+    .await;
+    [
+        (running, 255, "NodeRestarted"),
+        (created, 255, "NodeRestarted"),
+        (exited, 5, "Error"),
+    ]
+}
+
+/// They are told of truthfully, cannot be used any more, and go with their logs.
+async fn removed(lane: &Lane, alone: &[(String, i64, &str)]) {
+    let api = &lane.api;
+    let listed = api.ok("ListContainers", json!({})).await;
+    for (id, code, reason) in alone {
+        let of = json!({"containerID": id});
+        let status = api.status(id).await;
+        assert_eq!(status["state"], 2, "{status}");
+        let told = (&status["exitCode"], &status["reason"]);
+        assert_eq!(told, (&json!(code), &json!(reason)), "{status}");
+        let finished = status["finishedAt"].as_i64().unwrap_or_default();
+        assert!(finished >= status["createdAt"].as_i64().unwrap(), "{status}");
+        assert!(listed.to_string().contains(id), "{listed}");
+        let (refused, _) = api.refused("StartContainer", of.clone()).await;
+        assert_eq!(refused, 412);
+        api.ok("StopContainer", of.clone()).await;
+        for _ in 0..2 {
+            api.ok("RemoveContainer", of.clone()).await;
+        }
+        let log = status["logPath"].as_str().unwrap();
+        assert!(!std::path::Path::new(log).exists(), "{log}");
+        let (gone, _) = api.refused("ContainerStatus", of).await;
+        assert_eq!(gone, 404);
+    }
+    lane.daemon().await.check().await;
 }
 
 impl Lane {

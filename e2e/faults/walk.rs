@@ -19,11 +19,12 @@ use serde_json::json;
 
 use crate::alone::Alone;
 use crate::caller::Caller;
+use crate::fate::{Fate, Victim};
 use crate::harness::registry::Registry;
 use crate::harness::results;
 use crate::harness::trials;
 use crate::lane::Lane;
-use crate::life::{Fate, Kind, Life, Victim};
+use crate::life::{Kind, Life};
 use crate::names::Names;
 use crate::processes::{self, Role, slay};
 use crate::world::{World, left, network_left, world};
@@ -260,11 +261,11 @@ impl Walker {
     async fn live(&self, course: Course, fate: &Fate) -> Vec<String> {
         let life = Life::new(&self.lane, fate);
         match course {
-            Course::Pod(kind) => life.pod(kind).await,
+            Course::Pod(kind) => life.pod(kind, &self.names).await,
             Course::Alone => Alone::new(&self.lane).live().await,
             Course::Images => life.images(&self.names).await,
             Course::Interrupted => {
-                let (mut complaints, ()) = join(life.pod(Kind::Plain), self.interrupt()).await;
+                let (mut complaints, ()) = join(life.pod(Kind::Plain, &self.names), self.interrupt()).await;
                 // What the network is owed is paid after a pause.
                 complaints.extend(left(&self.lane, &self.before).await);
                 complaints

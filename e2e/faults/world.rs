@@ -68,11 +68,12 @@ pub(crate) fn leases() -> BTreeSet<(String, String)> {
         .collect()
 }
 
-/// Interfaces of the node that lead into pods.
+/// Interfaces of the node that lead into pods, and those by which their traffic is shaped.
 fn interfaces() -> BTreeSet<String> {
     let entries = fs::read_dir("/sys/class/net").unwrap().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.starts_with("veth")).collect()
+    let of_pods = |name: &String| name.starts_with("veth") || name.starts_with("bwp");
+    names.filter(of_pods).collect()
 }
 
 /// Chains of the node's rules that are for one pod.

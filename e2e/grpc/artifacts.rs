@@ -2,18 +2,19 @@
 
 use std::fs;
 
+use coracle::cri::wire::v1 as ours;
 use k8s_cri::v1;
 use libtest_mimic::Trial;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tonic::Code;
 
 use crate::harness::daemon::{Daemon, refused, shared};
-use crate::harness::image::{Blob, TestImage};
+use crate::harness::image::{ARTIFACT as KIND, TestImage, artifact};
 use crate::harness::node::node;
 use crate::harness::pod::Pod;
 use crate::harness::registry::Registry;
 use crate::harness::trials;
-use crate::image_volumes::{create, mount, output};
+use crate::image_volumes::{self, create, output};
 use crate::pulls::{pull, request, spec};
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -27,29 +28,12 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The type that the artifacts here are of.
-const KIND: &str = "application/vnd.example.model.v1";
-
-/// An artifact of files: title and content. Its configuration is the empty one of all.
-fn artifact(files: &[(&str, &[u8])]) -> TestImage {
-    let config = Blob {
-        media_type: "application/vnd.oci.empty.v1+json",
-        content: b"{}".to_vec(),
-    };
-    let blobs = files.iter().map(|(_, content)| Blob {
-        media_type: "application/octet-stream",
-        content: content.to_vec(),
-    });
-    let blobs: Vec<Blob> = std::iter::once(config).chain(blobs).collect();
-    let mut descriptors: Vec<Value> = blobs.iter().map(Blob::descriptor).collect();
-    for (descriptor, (title, _)) in descriptors[1..].iter_mut().zip(files) {
-        descriptor["annotations"] = json!({"org.opencontainers.image.title": title});
+/// A volume as read-only as all of its kind; some runtimes want that said.
+fn mount(image: &str, sub_path: &str) -> ours::Mount {
+    ours::Mount {
+        readonly: true,
+        ..image_volumes::mount(image, sub_path)
     }
-    if files.is_empty() {
-        descriptors.push(descriptors[0].clone());
-    }
-    let manifest = json!({"artifactType": KIND, "config": descriptors[0], "layers": descriptors[1..]});
-    TestImage::of(manifest, blobs)
 }
 
 /// Files like no other's.

@@ -69,6 +69,31 @@ pub(crate) struct Blob {
     pub(crate) content: Vec<u8>,
 }
 
+/// The type that artifacts of [`artifact`] are of.
+pub(crate) const ARTIFACT: &str = "application/vnd.example.model.v1";
+
+/// An artifact of files: title and content. Its configuration is the empty one of all.
+pub(crate) fn artifact(files: &[(&str, &[u8])]) -> TestImage {
+    let config = Blob {
+        media_type: "application/vnd.oci.empty.v1+json",
+        content: b"{}".to_vec(),
+    };
+    let blobs = files.iter().map(|(_, content)| Blob {
+        media_type: "application/octet-stream",
+        content: content.to_vec(),
+    });
+    let blobs: Vec<Blob> = std::iter::once(config).chain(blobs).collect();
+    let mut descriptors: Vec<Value> = blobs.iter().map(Blob::descriptor).collect();
+    for (descriptor, (title, _)) in descriptors[1..].iter_mut().zip(files) {
+        descriptor["annotations"] = json!({"org.opencontainers.image.title": title});
+    }
+    if files.is_empty() {
+        descriptors.push(descriptors[0].clone());
+    }
+    let manifest = json!({"artifactType": ARTIFACT, "config": descriptors[0], "layers": descriptors[1..]});
+    TestImage::of(manifest, blobs)
+}
+
 /// An image: its manifest, and what that names.
 #[derive(Clone, Debug)]
 pub(crate) struct TestImage {

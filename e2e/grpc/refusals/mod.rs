@@ -6,6 +6,7 @@
 mod containers;
 mod create;
 mod images;
+mod limits;
 mod pods;
 mod running;
 mod wire;
@@ -27,6 +28,7 @@ use crate::harness::{endpoint, eventually};
 pub(crate) fn tests() -> Vec<Trial> {
     [
         pods::tests(),
+        limits::tests(),
         create::tests(),
         containers::tests(),
         running::tests(),

@@ -44,6 +44,7 @@ use crate::cri::wire::v1::ContainerEventType;
 use crate::model::{self, ContainerFilter, Error, Result};
 use crate::state::Store;
 use crate::sys::clock::now;
+use crate::sys::step;
 
 pub(super) use bandwidth::bandwidth;
 pub(super) use debts::{Debt, Told};
@@ -216,6 +217,7 @@ where
             let kept = &mut record.config.resources;
             kept.overhead = resources.overhead.or(kept.overhead.take());
             kept.containers = resources.containers.or(kept.containers.take());
+            step("adapter.update.record");
             Ok(())
         };
         let change = async move { shared.change(&sandbox, edit).await.map(drop) };

@@ -5,12 +5,13 @@ mod entries;
 mod model;
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use oci_spec::image::ImageConfiguration;
 use tar::Header;
 
-use super::manifest::{Document, choose};
+use super::artifact::{Form, pieces};
+use super::manifest::{Descriptor, Document, choose};
 use super::name::Name;
 use super::unpack::{Limits, Request, UnpackError, content, inflate, unpack};
 use super::{ImageRecord, Platform, hosts};
@@ -54,8 +55,27 @@ pub fn manifest(data: &[u8]) {
                 assert!(entries.contains(chosen));
             }
         }
-        Ok(Document::Manifest { layers, .. }) => assert!(layers.len() <= 500),
+        Ok(Document::Manifest { layers, artifact, .. }) => {
+            assert!(layers.len() <= 500);
+            if artifact.is_some() {
+                volume(layers);
+            }
+        }
         Err(_) => {}
+    }
+}
+
+/// Files of an artifact have paths of their own below the volume.
+fn volume(blobs: Vec<Descriptor>) {
+    let Ok(pieces) = pieces(blobs) else { return };
+    for piece in &pieces {
+        if let Form::File(name) = &piece.form {
+            let own = |part| matches!(part, Component::Normal(_));
+            assert!(
+                !name.is_empty() && Path::new(name).components().all(own),
+                "{name:?}"
+            );
+        }
     }
 }
 

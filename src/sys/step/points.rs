@@ -29,6 +29,7 @@ pub const POINTS: &[&str] = &[
     "adapter.stop.network",
     "adapter.stop.record",
     "adapter.stop.release",
+    "adapter.update.record",
     "api.log.remove",
     "apparmor.load",
     "cgroup.above",
