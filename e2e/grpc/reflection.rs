@@ -12,6 +12,7 @@ use tonic_reflection::pb::v1alpha::server_reflection_request::MessageRequest as 
 use tonic_reflection::pb::v1alpha::server_reflection_response::MessageResponse as Answer;
 
 use crate::harness::daemon::shared;
+use crate::harness::endpoint::ours;
 use crate::harness::node::cached;
 use crate::harness::trials;
 
@@ -23,8 +24,12 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
+/// Reflection is no part of CRI: nobody else owes it.
+const REFLECTION: &str = "asks by gRPC reflection";
+
 /// What grpcurl prints, and on which stream.
 async fn grpcurl(arguments: &[&str]) -> Result<String, String> {
+    ours(REFLECTION);
     let program = cached("tools", "grpcurl-").expect("hack/tools.sh has built grpcurl");
     let socket = format!("unix://{}", shared().await.place.socket.display());
     let mut command = Command::new(program.join("grpcurl"));
@@ -77,6 +82,7 @@ async fn a_client_without_definitions_finds_and_calls_the_services() {
 
 /// What a client of the version before the present one is told.
 async fn told(question: Question) -> Answer {
+    ours(REFLECTION);
     let mut client = ServerReflectionClient::new(shared().await.channel());
     let request = v1alpha::ServerReflectionRequest {
         host: String::new(),

@@ -10,6 +10,7 @@ use tonic::Code;
 
 use crate::harness::container::Made;
 use crate::harness::daemon::shared;
+use crate::harness::endpoint::ours;
 use crate::harness::node::{cgroups_below, hierarchies};
 use crate::harness::pod::{Pod, resources, security};
 use crate::harness::{eventually, trials};
@@ -280,6 +281,7 @@ async fn the_score_of_every_process_can_be_changed() {
 }
 
 async fn what_a_pod_may_use_is_kept() {
+    ours("is told of a pod's limits by our status");
     let daemon = shared().await;
     let memory = |bytes| wire::v1::LinuxContainerResources {
         memory_limit_in_bytes: bytes,
