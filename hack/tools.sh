@@ -1,5 +1,6 @@
 #!/bin/bash
-# tools.sh [NAME...]: builds the Go programs that the tests drive Coracle with, from the pinned modules below e2e/tools/.
+# tools.sh [NAME...]: builds the Go programs that the tests drive Coracle with, from the pinned modules below e2e/tools/, and
+# cargo-deny, which looks at what Coracle depends on.
 # tools.sh --dir NAME: prints the directory that NAME's programs are in, and builds nothing.
 #
 # Each module's programs go to CACHE/tools/NAME-VERSION-HASH/, HASH being of what pins them, so that what is there is
@@ -8,7 +9,8 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly NAMES=(cri-tools cni-plugins kubelet cluster bench repeater chart grpcurl containerd)
+readonly NAMES=(cri-tools cni-plugins kubelet cluster bench repeater chart grpcurl containerd cargo-deny)
+readonly CARGO_DENY=0.20.2
 
 # pinned NAME: the version of the module that NAME exists for.
 pinned() {
@@ -21,6 +23,7 @@ pinned() {
 	grpcurl) module_version "$1" github.com/fullstorydev/grpcurl ;;
 	chart) module_version "$1" helm.sh/helm/v4 ;;
 	containerd) module_version "$1" github.com/containerd/containerd/v2 ;;
+	cargo-deny) echo "$CARGO_DENY" ;;
 	*) die "no such tool: $1 (there are: ${NAMES[*]})" ;;
 	esac
 }
@@ -34,6 +37,10 @@ module_version() {
 # tool_dir NAME
 tool_dir() {
 	local hash
+	if [ "$1" = cargo-deny ]; then
+		echo "$CACHE/tools/$1-$CARGO_DENY"
+		return
+	fi
 	hash=$(cd "$ROOT/e2e/tools/$1" && find . -maxdepth 1 -type f '(' -name 'go.*' -o -name '*.go' ')' | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-8)
 	echo "$CACHE/tools/$1-$(pinned "$1")-$hash"
 }
@@ -85,6 +92,14 @@ build_containerd() {
 		-o "$1/" github.com/opencontainers/runc
 }
 
+# Without optimisation: built in a minute, it looks at everything in seconds.
+build_cargo_deny() {
+	need_rust
+	CARGO_TARGET_DIR=$1/target CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --version "=$CARGO_DENY" --root "$1" cargo-deny
+	mv "$1/bin/cargo-deny" "$1/"
+	rm -rf "${1:?}/target" "${1:?}/bin" "${1:?}"/.crates*
+}
+
 # A tool of ours.
 build_own() { go build -trimpath -ldflags '-s -w' -o "$1/" .; }
 build_bench() { build_own "$1"; }
@@ -100,7 +115,7 @@ build() {
 	rm -rf "$dir.new"
 	mkdir "$dir.new"
 	(
-		cd "$ROOT/e2e/tools/$1"
+		[ "$1" = cargo-deny ] || cd "$ROOT/e2e/tools/$1"
 		export CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false' GOTOOLCHAIN=local GOWORK=off
 		"build_${1//-/_}" "$dir.new"
 	)

@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=e2e/harness/report.sh
 . e2e/harness/report.sh
 need_rust
-hack/tools.sh cni-plugins
+hack/tools.sh cni-plugins cargo-deny
 CORACLE_CNI_BIN=$(hack/tools.sh --dir cni-plugins)
 PATH=$PATH:$(unpacked docker-registry)/usr/bin
 export CORACLE_CNI_BIN PATH
@@ -19,6 +19,8 @@ import ast, pathlib
 for path in pathlib.Path("e2e").rglob("*.py"):
     ast.parse(path.read_text(), str(path))'
 check "documents and planted faults name what is there" e2e/unit/names.py docs/conformance.md docs/security.md e2e/planted/faults.tsv
+# Not its advisories: those are in a database that is fetched.
+check "dependencies are as deny.toml has them" "$(hack/tools.sh --dir cargo-deny)/cargo-deny" --locked check bans licenses sources
 check "the format is rustfmt's" cargo fmt --check
 say "running clippy"
 check "clippy has no complaint" cargo clippy --locked --quiet --all-targets -- -D warnings
