@@ -7,12 +7,13 @@ use crate::cri;
 use crate::image;
 use crate::monitor;
 use crate::spec;
+use crate::streaming;
 
 /// What is fed bytes.
 pub type Target = fn(&[u8]);
 
 /// Every fuzz target by name. The kept inputs of each are in `e2e/fuzz/corpus/<name>`.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("api", api),
     ("archive", image::fuzzing::archive),
     ("cni_result", cni::fuzzing::result),
@@ -26,7 +27,9 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("records", records),
     ("reference", image::fuzzing::reference),
     ("request", request),
+    ("spdy", streaming::fuzzing::spdy),
     ("tree", image::fuzzing::tree),
+    ("websocket", streaming::fuzzing::websocket),
 ];
 
 /// A call of the reduced API.

@@ -58,7 +58,7 @@ pub(super) struct Encoding {
 }
 
 impl Encoding {
-    fn encode(self, channel: u8, bytes: &[u8]) -> Message {
+    pub(super) fn encode(self, channel: u8, bytes: &[u8]) -> Message {
         match self.base64 {
             false => Message::Binary([&[channel], bytes].concat().into()),
             true => Message::text(format!("{channel}{}", STANDARD.encode(bytes))),
@@ -66,7 +66,7 @@ impl Encoding {
     }
 
     /// Channel and contents. Either form is taken, whatever was agreed on.
-    fn decode(message: Message) -> Option<(u8, Bytes)> {
+    pub(super) fn decode(message: Message) -> Option<(u8, Bytes)> {
         match message {
             Message::Binary(mut bytes) if !bytes.is_empty() => {
                 let contents = bytes.split_off(1);

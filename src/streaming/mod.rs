@@ -17,6 +17,8 @@ pub mod client;
 mod command;
 mod direct;
 mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod outcome;
 mod output;
 mod resize;

@@ -6,6 +6,8 @@
 
 mod connection;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod headers;
 mod stream;
 #[cfg(test)]
