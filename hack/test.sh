@@ -4,7 +4,7 @@
 #   unit     format, lints, unit and documentation tests
 #   grpc     the daemon over gRPC: every call, good and bad input; with --endpoint any CRI runtime: see e2e/grpc/run.sh
 #   grpc-peers  the same against containerd 2.4, failures compared with e2e/grpc-peers/differences.tsv (by name only)
-#   faults   processes killed at every step and at random, reboots; by name only; e2e/faults/run.sh --long: more of it
+#   faults   processes killed at every step and at random, reboots; e2e/faults/run.sh --long: more of it
 #   critest  Kubernetes' conformance suite for CRI runtimes, unmodified
 #   critest-kills  the same, while the daemon is killed every five seconds
 #   crictl   the CRI client that operators use
@@ -14,7 +14,7 @@
 #   power    power cuts of a store on ext4 and on xfs, ten each (by name only)
 #   planted  faults switched on one by one, each to be noticed by the test meant for it (by name only)
 #   chart    coracle node on scratch roots, Coracle's image, the Helm chart (by name only)
-#   fuzz     every fuzz target for 20 seconds (by name only)
+#   fuzz     every fuzz target for 20 seconds
 #   guest    the daemon as a systemd service in a virtual machine with cgroup v2
 #   guest-critest  critest on a node with AppArmor, cgroup v2 and systemd: that machine (by name only)
 #   guest-cuts  ten power cuts of that machine (by name only)
@@ -29,7 +29,7 @@ set -euo pipefail
 
 readonly ALL=(unit grpc grpc-peers faults critest critest-kills crictl kubelet cluster cni-churn power planted chart fuzz guest guest-critest guest-selinux guest-cuts guest-node)
 # What a run without arguments does. The others are run by name until they have been green for a while.
-readonly DEFAULT=(unit grpc critest critest-kills crictl kubelet guest)
+readonly DEFAULT=(unit grpc faults critest critest-kills crictl kubelet fuzz guest)
 
 case ${1-} in -h | --help)
 	sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
