@@ -26,7 +26,8 @@ attempt() {
 	case $1 in
 	unit) timeout -k 5 "$PATIENCE" "$unit" --exact "$2" ;;
 	grpc) timeout -k 5 "$PATIENCE" "$grpc" "$2" ;;
-	power) timeout -k 5 "$PATIENCE" e2e/power/run.sh --case "$2" ;;
+	# It would count what is to fail.
+	power) CORACLE_RESULTS=/dev/null timeout -k 5 "$PATIENCE" e2e/power/run.sh --case "$2" ;;
 	*) die "no such suite: $1" ;;
 	esac
 }
