@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -101,8 +102,18 @@ pub(super) fn netns() -> &'static Path {
     Path::new("/proc/self/ns/net")
 }
 
+/// The id that a test's `id` stands for, of this test alone: what is left of an attachment's plugins is looked for among all
+/// processes of the machine.
+pub(super) fn own(id: &str) -> String {
+    static TESTS: AtomicU32 = AtomicU32::new(0);
+    thread_local! {
+        static TEST: u32 = TESTS.fetch_add(1, Ordering::Relaxed);
+    }
+    format!("{id}-{}-{}", std::process::id(), TEST.with(|number| *number))
+}
+
 pub(super) fn attachment(id: &str) -> Attachment {
-    Attachment::new(id, "eth0").unwrap()
+    Attachment::new(own(id), "eth0").unwrap()
 }
 
 pub(super) fn add(id: &str) -> AddRequest {

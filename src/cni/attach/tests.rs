@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::json;
 
 use super::*;
-use crate::cni::fake::{ADDRESS, Fake, PASS, add, attachment, conflist, del};
+use crate::cni::fake::{ADDRESS, Fake, PASS, add, attachment, conflist, del, own};
 use crate::cni::{Capabilities, Keeper, PortMapping, Protocol, Settings};
 
 /// Fails `ADD` and nothing else.
@@ -289,7 +289,8 @@ async fn a_damaged_record_is_deleted_with_the_configuration_of_today() {
     fake.plugin("a", ADDRESS);
     let (network, _keeper) = open(&fake, "1.0.0", &["a"]).await;
     network.add(&add("abc")).await.unwrap();
-    fs::write(fake.path("cache").join("abc:net:eth0.json"), "{").unwrap();
+    let record = format!("{}:net:eth0.json", attachment("abc").id());
+    fs::write(fake.path("cache").join(record), "{").unwrap();
 
     network.del(&del("abc")).await.unwrap();
 
@@ -351,7 +352,7 @@ async fn collecting_tells_plugins_what_is_valid_where_they_collect() {
         assert_eq!(fake.calls(), expected, "{version} {flags}");
         assert_eq!(network.attachments().await.unwrap(), [attachment("keep")]);
         if !expected.is_empty() {
-            let valid = json!([{"containerID": "keep", "ifname": "eth0"}]);
+            let valid = json!([{"containerID": own("keep"), "ifname": "eth0"}]);
             assert_eq!(fake.input("a", "GC")["cni.dev/valid-attachments"], valid);
             assert_eq!(fake.variable("a", "GC", "CNI_CONTAINERID"), None);
         }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::cni::fake::Fake;
+use crate::cni::fake::{Fake, own};
 
 /// Long enough never to be reached by what is to end by itself.
 const LONG: Duration = Duration::from_secs(60);
@@ -11,7 +11,7 @@ const LONG: Duration = Duration::from_secs(60);
 async fn run(fake: &Fake, verb: Verb, deadline: Duration) -> Result<String, ExecError> {
     let path = PluginPath::new(vec![fake.path("none"), fake.path("bin")]);
     let subject = Subject {
-        id: "abc",
+        id: &own("abc"),
         ifname: "eth0",
         netns: None,
         args: "A=1;B=2",
@@ -43,7 +43,7 @@ async fn a_plugin_gets_its_configuration_and_environment_and_its_answer_comes_ba
             "{name}"
         );
     };
-    check("CNI_CONTAINERID", "abc");
+    check("CNI_CONTAINERID", &own("abc"));
     check("CNI_IFNAME", "eth0");
     check("CNI_NETNS", "");
     check("CNI_ARGS", "A=1;B=2");
