@@ -7,6 +7,7 @@
 //! ```
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recv, recvmsg, sendmsg,
@@ -16,6 +17,7 @@ use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// Largest text sent inside the message itself.
 const INLINE: usize = 64 << 10;
@@ -75,6 +77,28 @@ pub fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Option
     match receive_text(socket)? {
         Some((text, fds)) => Ok(Some((decode(&text)?, fds))),
         None => Ok(None),
+    }
+}
+
+/// As [`receive`], and `TimedOut` when nothing has come for so long. It sets the socket's own limit.
+pub fn receive_within<T: DeserializeOwned>(
+    socket: BorrowedFd<'_>,
+    limit: Duration,
+) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let until = Instant::now() + limit;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        set_socket_timeout(socket, Timeout::Recv, Some(left))?;
+        match receive(socket) {
+            // Where there is a limit any signal ends the wait, whatever its handler asks for: a child's end, for one.
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            // The number of this means "no process more" elsewhere.
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),
+            other => return other,
+        }
     }
 }
 
@@ -155,6 +179,9 @@ fn text_of(memfd: OwnedFd) -> io::Result<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::sys::socket;
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+    use std::os::unix::thread::JoinHandleExt;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     fn round_trip(text: &str, fds: usize) -> (String, usize) {
         let (a, b) = socket::pair().unwrap();
@@ -185,6 +212,48 @@ mod tests {
         let (a, b) = socket::pair().unwrap();
         drop(a);
         assert!(receive::<String>(b.as_fd()).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_comes_too_late_is_not_waited_for() {
+        let (a, b) = socket::pair().unwrap();
+        let limit = Duration::from_millis(10);
+
+        let error = receive_within::<String>(b.as_fd(), limit).unwrap_err();
+
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(a);
+    }
+
+    #[test]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a signal goes to one thread, which the test joins"
+    )]
+    fn a_signal_does_not_end_the_wait_for_a_message() {
+        static CAUGHT: AtomicU32 = AtomicU32::new(0);
+        extern "C" fn count(_: i32) {
+            CAUGHT.fetch_add(1, Ordering::SeqCst);
+        }
+        let action = SigAction::new(SigHandler::Handler(count), SaFlags::SA_RESTART, SigSet::empty());
+        // SAFETY: the handler does nothing but add to an atomic number; nobody else in the tests uses this signal.
+        unsafe { sigaction(Signal::SIGUSR2, &action) }.unwrap();
+        let (a, b) = socket::pair().unwrap();
+        let waits = std::thread::spawn(move || {
+            receive_within::<String>(b.as_fd(), Duration::from_secs(600)).map(|got| got.unwrap().0)
+        });
+
+        // One is caught while the thread begins, perhaps; of several, one ends a wait.
+        for signals in 1..=5 {
+            // SAFETY: the thread has not been joined.
+            unsafe { libc::pthread_kill(waits.as_pthread_t(), libc::SIGUSR2) };
+            while CAUGHT.load(Ordering::SeqCst) < signals && !waits.is_finished() {
+                std::thread::yield_now();
+            }
+        }
+        Packet::new(&"late", vec![]).unwrap().send(a.as_fd()).unwrap();
+
+        assert_eq!(waits.join().unwrap().unwrap(), "late");
     }
 
     #[test]

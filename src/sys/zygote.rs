@@ -7,7 +7,6 @@
 //! A zygote that has died is replaced by the next request. What it forked before does not notice.
 
 use crate::sys::{image, message, pidfd, pipe, socket};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -333,7 +332,6 @@ impl Zygote {
     fn run(&self) -> Result<Running, ZygoteError> {
         let start = || {
             let (ours, theirs) = socket::pair()?;
-            set_socket_timeout(&ours, Timeout::Recv, Some(PATIENCE))?;
             let mut command = Command::new(format!("/proc/self/fd/{}", self.image.as_raw_fd()));
             command.args(&self.options.arguments).env_clear().current_dir("/");
             // Debug builds only: where crash tests stop processes, see `step`.
@@ -383,12 +381,9 @@ impl Drop for Zygote {
 
 impl Running {
     fn receive(&self) -> io::Result<ZygoteAnswer> {
-        match message::receive(self.socket.as_fd()) {
-            Ok(Some((answer, _))) => Ok(answer),
-            Ok(None) => Err(io::ErrorKind::UnexpectedEof.into()),
-            // The number of this means "no process more" elsewhere.
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(io::ErrorKind::TimedOut.into()),
-            Err(e) => Err(e),
+        match message::receive_within(self.socket.as_fd(), PATIENCE)? {
+            Some((answer, _)) => Ok(answer),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
 
