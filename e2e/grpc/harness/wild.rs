@@ -38,8 +38,10 @@ orphan) real; sleep 600 & ;;
 late)
     conf=$(cat)
     export conf
-    CNI_NETNS_OVERRIDE=1 CNI_NETNS=/proc/1/ns/net setsid sh -c '
-        sleep 6; printf %s "$conf" | "$plugins/host-local" >"$dir/late" 2>&1; touch "$dir/late-done"' >/dev/null 2>&1 &
+    # As a daemon of the plugin would: nothing tells that it works for this call.
+    CNI_NETNS_OVERRIDE=1 CNI_NETNS=/proc/1/ns/net setsid env -u CNI_COMMAND sh -c '
+        sleep 6; export CNI_COMMAND=ADD
+        printf %s "$conf" | "$plugins/host-local" >"$dir/late" 2>&1; touch "$dir/late-done"' >/dev/null 2>&1 &
     exec sleep 600 ;;
 some)
     # Three in ten calls, each in a way of its own.
