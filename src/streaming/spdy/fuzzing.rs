@@ -75,8 +75,10 @@ pub(in crate::streaming) fn connection(data: &[u8], piece: usize) {
         connection.close().await;
         read
     };
+    // Nothing comes later: what would be waited for has passed.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
+        .start_paused(true)
         .build();
     let both = async { tokio::join!(session, work).0 };
     let read = runtime.expect("there are descriptors").block_on(both);
