@@ -1,6 +1,7 @@
 //! Processes by descriptor, which no reuse of a number can redirect.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, retry_on_intr};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -55,9 +56,12 @@ pub fn kill_started_with(variables: &[String], patience: Duration) -> io::Result
         }
     }
     for fd in &killed {
-        let left = until.saturating_duration_since(Instant::now());
-        let limit = Timespec::try_from(left).map_err(io::Error::other)?;
-        poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&limit))?;
+        // Any signal ends the wait, such as a child's end: what is left of it goes on.
+        retry_on_intr(|| {
+            let left = until.saturating_duration_since(Instant::now());
+            let limit = Timespec::try_from(left).map_err(|_| Errno::INVAL)?;
+            poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&limit))
+        })?;
     }
     Ok(killed.len())
 }
