@@ -26,7 +26,7 @@ pub trait Pinner: Send + Sync + 'static {
 
     /// Lets go of everything below a sandbox's directory, but for pins that are still needed: ends the reaper, unmounts
     /// pins and shared memory. Safe to repeat, and when nothing was pinned.
-    fn release(&self, held: Held, but: &'static [&'static str]) -> impl Future<Output = Result<()>> + Send;
+    fn release(&self, dir: PathBuf, but: &'static [&'static str]) -> impl Future<Output = Result<()>> + Send;
 
     /// Says whether everything that [`Pinner::pin`] made is still there. A reboot takes all.
     fn holds(&self, held: Held) -> impl Future<Output = bool> + Send;

@@ -51,8 +51,8 @@ impl Pinner for ZygotePinner {
         blocking(move || pin(&zygote, request)).await
     }
 
-    async fn release(&self, held: Held, but: &'static [&'static str]) -> Result<()> {
-        blocking(move || release(&held.dir, but)).await
+    async fn release(&self, dir: PathBuf, but: &'static [&'static str]) -> Result<()> {
+        blocking(move || release(&dir, but)).await
     }
 
     async fn holds(&self, held: Held) -> bool {

@@ -12,7 +12,6 @@ use crate::model::{
 };
 
 use super::debts::{Debt, Detaching, FirstTry, PATIENCE, ended};
-use super::namespaces::Held;
 use super::pins::NETWORK;
 use super::record::{Attachment, Phase, Record};
 use super::run::remove_dir;
@@ -172,7 +171,7 @@ where
             true => &[NETWORK],
             false => &[],
         };
-        self.pinner.release(self.held(record), but).await
+        self.pinner.release(self.dir(&record.id), but).await
     }
 
     /// Removes a sandbox's directory and then its record. A directory with a network namespace that is still needed is left
@@ -191,12 +190,8 @@ where
     /// Takes away what a debt has kept of its sandbox, now that it is paid.
     pub(super) async fn settle(&self, id: &str) -> Result<()> {
         let dir = self.dir(id);
-        let held = Held {
-            dir: dir.clone(),
-            pins: vec![NETWORK],
-        };
         step("adapter.settle.release");
-        self.pinner.release(held, &[]).await?;
+        self.pinner.release(dir.clone(), &[]).await?;
         if self.registry.find(id)?.is_none() {
             step("adapter.settle.directory");
             blocking(move || remove_dir(&dir)).await?;

@@ -102,12 +102,12 @@ impl Pinner for FakePinner {
         Ok(())
     }
 
-    async fn release(&self, held: Held, but: &'static [&'static str]) -> Result<()> {
+    async fn release(&self, dir: PathBuf, but: &'static [&'static str]) -> Result<()> {
         let mut state = self.0.enter("release")?;
-        state.pinned.remove(&held.dir);
-        state.networks.remove(&held.dir);
+        state.pinned.remove(&dir);
+        state.networks.remove(&dir);
         if but == ["net"] {
-            state.networks.insert(held.dir);
+            state.networks.insert(dir);
         }
         Ok(())
     }
