@@ -64,22 +64,14 @@ impl Labelling {
             return Ok(None);
         }
         let linux = config.linux.get_or_insert_with(LinuxContainerConfig::default);
-        let level = &mut linux.security.selinux.level;
-        if !level.is_empty() {
-            return Ok(self.selinux.hold(level));
-        }
-        let held = self
-            .selinux
-            .pick()
-            .ok_or_else(|| Error::new(Kind::ResourceExhausted, "every level of SELinux's is in use"))?;
-        *level = held.to_string();
-        Ok(Some(held))
+        let given = self.selinux.give(&mut linux.security.selinux.level);
+        given.map_err(|error| Error::new(Kind::ResourceExhausted, error.to_string()))
     }
 
     /// Keeps the level of a container that is there already.
     pub(super) fn hold(&self, config: &ContainerConfig) -> Option<Held> {
         let level = &config.linux.as_ref()?.security.selinux.level;
-        self.selinux.hold(level).filter(|_| !level.is_empty())
+        self.selinux.hold(level)
     }
 
     /// A container's labels; none where SELinux is off.

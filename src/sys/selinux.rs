@@ -35,6 +35,11 @@ struct On {
     levels: Levels,
 }
 
+/// There is no level left.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("every level of SELinux's is in use")]
+pub struct Exhausted;
+
 /// What the policy has for containers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -105,9 +110,26 @@ impl Selinux {
         self.0.as_ref()?.levels.pick()
     }
 
-    /// Keeps a level from being picked for as long as the answer lives. Others may hold it as well.
+    /// Keeps a level, if there is one, from being picked for as long as the answer lives. Others may hold it as well.
     pub fn hold(&self, level: &str) -> Option<Held> {
-        self.0.as_ref().map(|on| on.levels.hold(level))
+        let on = self.0.as_ref().filter(|_| !level.is_empty())?;
+        Some(on.levels.hold(level))
+    }
+
+    /// Gives who asks for no level one of its own, where there are any, and holds what was asked for else.
+    ///
+    /// # Errors
+    /// All are taken.
+    pub fn give(&self, level: &mut String) -> Result<Option<Held>, Exhausted> {
+        if !self.has_levels() {
+            return Ok(None);
+        }
+        if level.is_empty() {
+            let picked = self.pick().ok_or(Exhausted)?;
+            *level = picked.to_string();
+            return Ok(Some(picked));
+        }
+        Ok(self.hold(level))
     }
 }
 

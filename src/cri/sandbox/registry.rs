@@ -62,8 +62,7 @@ impl Registry {
     /// Puts a record in the place of the one with its id, or adds it.
     pub(super) fn put(&self, record: Record) {
         let record = Arc::new(record);
-        let level = Some(record.config.selinux.level.as_str()).filter(|level| !level.is_empty());
-        let level = level.and_then(|level| self.selinux.hold(level));
+        let level = self.selinux.hold(&record.config.selinux.level);
         self.snapshot.rcu(|old| {
             let mut new = Snapshot::clone(old);
             let old = new.by_id.get(&record.id);

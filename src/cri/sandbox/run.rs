@@ -15,7 +15,7 @@ use super::network::AttachRequest;
 use super::record::{Attachment, Config, Mode, Phase, Record};
 use super::undo::Undo;
 use super::{Network, Pinner, Sandboxes, Shared, blocking, files};
-use crate::sys::selinux::{Context, Held as Level};
+use crate::sys::selinux::Context;
 use crate::sys::{planted, step};
 use crate::telemetry::traces;
 
@@ -71,8 +71,10 @@ where
             };
             self.pinner.user_namespaces().map_err(refused)?;
         }
-        let _level = self.give_level(&mut config)?;
-        self.labels(&config)?;
+        // Kept for the sandbox once that is in the registry, and until then by this value.
+        let level = self.registry.selinux().give(&mut config.selinux.level);
+        let _level = level.map_err(|e| Error::new(model::Kind::ResourceExhausted, e.to_string()))?;
+        let label = self.label(&config)?;
         let record = Record {
             id: new_id(),
             created_at: now(),
@@ -85,35 +87,17 @@ where
             config,
         };
         let id = record.id.clone();
-        self.make(record)
+        self.make(record, label)
             .await
             .map_err(|error| error.within(format!("cannot run pod sandbox {key}")))?;
         Ok(id)
-    }
-
-    /// Gives a sandbox that asks for no SELinux level one of its own, where there are any. It is kept for the sandbox once
-    /// that is in the registry, and until then by the answer.
-    fn give_level(&self, config: &mut Config) -> Result<Option<Level>> {
-        let selinux = self.registry.selinux();
-        if !selinux.has_levels() || !config.selinux.level.is_empty() {
-            return Ok(None);
-        }
-        let exhausted = || {
-            Error::new(
-                model::Kind::ResourceExhausted,
-                "every level of SELinux's is in use",
-            )
-        };
-        let level = selinux.pick().ok_or_else(exhausted)?;
-        config.selinux.level = level.to_string();
-        Ok(Some(level))
     }
 
     /// The label of files of a sandbox that asks for none but its own; none where there are no labels.
     ///
     /// # Errors
     /// `InvalidArgument`: the node's policy does not know the labels that are asked for.
-    fn labels(&self, config: &Config) -> Result<Option<String>> {
+    fn label(&self, config: &Config) -> Result<Option<String>> {
         let selinux = self.registry.selinux();
         let Some(policy) = selinux.policy() else {
             return Ok(None);
@@ -133,13 +117,13 @@ where
     }
 
     /// Takes the steps; undoes them when one fails. What cannot be undone stays to be seen, stopped and removed.
-    async fn make(self: &Arc<Self>, record: Record) -> Result<()> {
+    async fn make(self: &Arc<Self>, record: Record, label: Option<String>) -> Result<()> {
         let id = record.id.clone();
         // The intent is durable before the first side effect: from here on every trace has an owner.
         step("adapter.run.record");
         self.save(record.clone()).await?;
         let mut undo = Undo::default();
-        let (error, record) = match self.steps(record.clone(), &mut undo).await {
+        let (error, record) = match self.steps(record.clone(), label, &mut undo).await {
             Ok(()) => {
                 undo.commit();
                 return Ok(());
@@ -150,15 +134,12 @@ where
             Ok(()) => self.discard(&id).await,
             Err(left) => Err(left),
         };
-        match undone {
-            Ok(()) => {}
-            Err(left) => {
-                tracing::warn!(sandbox = id, error = %left, "failed pod sandbox is kept until it can be removed");
-                let phase = Phase::NotReady;
-                let record = Record { phase, ..record };
-                self.save(record.clone()).await?;
-                self.tell(&record, ContainerEventType::ContainerCreatedEvent);
-            }
+        if let Err(left) = undone {
+            tracing::warn!(sandbox = id, error = %left, "failed pod sandbox is kept until it can be removed");
+            let phase = Phase::NotReady;
+            let record = Record { phase, ..record };
+            self.save(record.clone()).await?;
+            self.tell(&record, ContainerEventType::ContainerCreatedEvent);
         }
         Err(error)
     }
@@ -167,21 +148,27 @@ where
     async fn steps(
         self: &Arc<Self>,
         mut record: Record,
+        label: Option<String>,
         undo: &mut Undo,
     ) -> std::result::Result<(), (Error, Record)> {
-        match self.try_steps(&mut record, undo).await {
+        match self.try_steps(&mut record, label, undo).await {
             Ok(()) => Ok(()),
             Err(error) => Err((error, record)),
         }
     }
 
-    async fn try_steps(self: &Arc<Self>, record: &mut Record, undo: &mut Undo) -> Result<()> {
+    async fn try_steps(
+        self: &Arc<Self>,
+        record: &mut Record,
+        label: Option<String>,
+        undo: &mut Undo,
+    ) -> Result<()> {
         let dir = self.dir(&record.id);
         step("adapter.run.directory");
         make_dir(&dir).await?;
 
         let request = PinRequest {
-            label: self.labels(&record.config)?,
+            label,
             ..PinRequest::of(&record.config, dir.clone(), files::node_name)
         };
         if !planted("undo-namespaces") {
