@@ -5,12 +5,6 @@
 # anew. CORACLE_SEED repeats the instants.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# shellcheck source=hack/lib.sh
-. "$here/../../hack/lib.sh"
-# shellcheck source=e2e/harness/report.sh
-. "$here/../harness/report.sh"
-# shellcheck source=e2e/harness/node.sh
-. "$here/../harness/node.sh"
 # shellcheck source=e2e/guest/job.sh
 . "$here/../guest/job.sh"
 

@@ -1,6 +1,14 @@
 # shellcheck shell=bash
-# What tests in the virtual machine share: the guest's image, and the directory that a job on it is given.
-# Sourced, never run; needs hack/lib.sh and e2e/harness/node.sh.
+# What tests in the virtual machine share: the guest's image, and the directory that a job on it is given. With it come the
+# node and how to report.
+# Sourced, never run.
+
+# shellcheck source=hack/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../hack/lib.sh"
+# shellcheck source=e2e/harness/report.sh
+. "$ROOT/e2e/harness/report.sh"
+# shellcheck source=e2e/harness/node.sh
+. "$ROOT/e2e/harness/node.sh"
 
 # need_guest SUITE [PACKAGES]: makes the guest's image, of that suite of Debian and with these packages too, unless it is
 # there; VMDIR is where.

@@ -2,15 +2,8 @@
 # The daemon as a systemd service on a node as most are: a virtual machine with systemd and the unified cgroup tree.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# shellcheck source=hack/lib.sh
-. "$here/../../hack/lib.sh"
-# shellcheck source=e2e/harness/report.sh
-. "$here/../harness/report.sh"
-# shellcheck source=e2e/harness/node.sh
-. "$here/../harness/node.sh"
-
 # shellcheck source=e2e/guest/job.sh
-. "$here/job.sh"
+. "$here/../guest/job.sh"
 
 prepare_node
 need_guest bookworm
