@@ -176,13 +176,20 @@ async fn an_image_is_told_of_as_the_user_named_it() {
         .unwrap();
     let nameless = create_ours(&pod, "none", &["true"], asked(&image_name(), "")).await;
 
-    let told = status(&container).await;
-    let spec = told.image.unwrap();
-    assert_eq!(
-        (spec.image.as_str(), spec.user_specified_image.as_str()),
-        (&*id, "busybox")
-    );
-    assert_eq!(told.image_id, id);
+    let named = create_ours(&pod, "named", &["true"], asked(&image_name(), &id))
+        .await
+        .unwrap();
+
+    // By a name that it has, for people to read; what the user wrote beside it.
+    for (container, wrote) in [(&container, "busybox"), (&named, &*image_name())] {
+        let told = status(container).await;
+        let spec = told.image.unwrap();
+        assert_eq!(
+            (spec.image.as_str(), spec.user_specified_image.as_str()),
+            (&*image_name(), wrote)
+        );
+        assert_eq!(told.image_id, id);
+    }
     let request = ours::ListContainersRequest {
         filter: Some(ours::ContainerFilter {
             id: container.id.clone(),
@@ -197,7 +204,11 @@ async fn an_image_is_told_of_as_the_user_named_it() {
         .into_inner()
         .containers
         .remove(0);
-    assert_eq!(listed.image.unwrap().user_specified_image, "busybox");
+    let spec = listed.image.unwrap();
+    assert_eq!(
+        (spec.image, &*spec.user_specified_image),
+        (image_name(), "busybox")
+    );
     // It names no image by itself.
     let refusal = nameless.err().unwrap();
     assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");

@@ -165,6 +165,7 @@ mod tests {
             image_id: images.next().unwrap_or_default(),
             mounted_images: images.collect(),
             image_ref: String::new(),
+            image_name: String::new(),
             created_at: 0,
             log_path: String::new(),
             cgroup: String::new(),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::files;
 use super::mounted::Mounted;
 use crate::image::ImageRecord;
-use crate::model::{ContainerConfig, ContainerUser, LinuxContainerResources};
+use crate::model::{ContainerConfig, ContainerUser, ImageSpec, LinuxContainerResources};
 use crate::monitor::protocol::LogFile;
 use crate::spec::Output;
 use crate::state::Record;
@@ -30,6 +30,9 @@ pub(super) struct ContainerRecord {
     pub(super) image_id: String,
     /// The image in use, by a name with a digest if it has one.
     pub(super) image_ref: String,
+    /// The name to tell of that image by, where it was asked for by its id. Records of older builds have none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) image_name: String,
     /// The images it mounts as volumes, by id. Records of older builds do not tell.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) mounted_images: Vec<String>,
@@ -49,6 +52,15 @@ pub(super) struct ContainerRecord {
 }
 
 impl ContainerRecord {
+    /// The image as it is told of: by a name if it has one, whatever it was asked for by.
+    pub(super) fn image(&self) -> Option<ImageSpec> {
+        let mut image = self.config.image.clone()?;
+        if !self.image_name.is_empty() {
+            image.image.clone_from(&self.image_name);
+        }
+        Some(image)
+    }
+
     /// The images it uses, by id: its own and those it mounts. One may be told twice.
     pub(super) fn images(&self) -> impl Iterator<Item = &String> {
         std::iter::once(&self.image_id).chain(&self.mounted_images)
@@ -127,6 +139,7 @@ pub(super) fn record(
         version: VERSION,
         image_id: image.id.clone(),
         image_ref: image.repo_digests.first().unwrap_or(&image.id).clone(),
+        image_name: image_name(config, image),
         mounted_images: mounted.values().map(|image| image.id.clone()).collect(),
         created_at: now(),
         log_path: log_path(config),
@@ -139,10 +152,74 @@ pub(super) fn record(
     }
 }
 
+/// The name for an image that was asked for by its id, or by the beginning of it: what the user wrote decides among
+/// several. Empty where it was asked for by a name, or has none.
+fn image_name(config: &ContainerConfig, image: &ImageRecord) -> String {
+    let asked = config.image.clone().unwrap_or_default();
+    if !image
+        .id
+        .trim_start_matches("sha256:")
+        .starts_with(asked.image.trim_start_matches("sha256:"))
+    {
+        return String::new();
+    }
+    image
+        .shown_as(&asked.user_specified_image)
+        .unwrap_or_default()
+        .to_owned()
+}
+
 /// The log file's absolute path; empty without a log (CRI `ContainerConfig.log_path`).
 fn log_path(config: &ContainerConfig) -> String {
     match (config.log_directory.as_str(), config.log_path.as_str()) {
         ("", "") => String::new(),
         (directory, path) => Path::new(directory).join(path).to_string_lossy().into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(asked: &str, wrote: &str, expected: &str) {
+        let image = ImageRecord {
+            id: "sha256:4f06".into(),
+            repo_tags: vec!["docker.io/library/web:1".into(), "registry.example/web:1".into()],
+            ..ImageRecord::default()
+        };
+        let config = ContainerConfig {
+            image: Some(ImageSpec {
+                image: asked.into(),
+                user_specified_image: wrote.into(),
+                ..ImageSpec::default()
+            }),
+            ..ContainerConfig::default()
+        };
+        assert_eq!(image_name(&config, &image), expected, "{asked} {wrote}");
+    }
+
+    #[test]
+    fn an_image_asked_for_by_its_id_is_told_of_by_the_name_that_the_user_wrote() {
+        check("sha256:4f06", "registry.example/web:1", "registry.example/web:1");
+        check("4f06", "web:1", "docker.io/library/web:1");
+        check("sha256:4f", "", "docker.io/library/web:1");
+        check("sha256:4f06", "other:2", "docker.io/library/web:1");
+        check("web:1", "registry.example/web:1", "");
+    }
+
+    #[test]
+    fn an_image_without_a_name_is_told_of_by_its_id() {
+        let image = ImageRecord {
+            id: "sha256:4f06".into(),
+            ..ImageRecord::default()
+        };
+        let config = ContainerConfig {
+            image: Some(ImageSpec {
+                image: image.id.clone(),
+                ..ImageSpec::default()
+            }),
+            ..ContainerConfig::default()
+        };
+        assert_eq!(image_name(&config, &image), "");
     }
 }

@@ -213,7 +213,7 @@ impl Entry {
         Container {
             id: self.id.clone(),
             metadata: config.metadata.clone(),
-            image: config.image.clone(),
+            image: self.record.image(),
             image_ref: self.record.image_ref.clone(),
             state: self.state(),
             created_at: self.record.created_at,
@@ -231,7 +231,7 @@ impl Entry {
             metadata: config.metadata.clone(),
             state: self.state(),
             created_at: self.record.created_at,
-            image: config.image.clone(),
+            image: self.record.image(),
             image_ref: self.record.image_ref.clone(),
             labels: config.labels.clone(),
             mounts: config.mounts.clone(),

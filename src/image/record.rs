@@ -3,6 +3,7 @@
 use oci_spec::image::ImageConfiguration;
 use serde::{Deserialize, Serialize};
 
+use super::name::Name;
 use crate::model::Image;
 use crate::state::Record;
 
@@ -50,6 +51,13 @@ impl ImageRecord {
             .iter()
             .chain(&self.repo_digests)
             .map(String::as_str)
+    }
+
+    /// The name to tell people of it by: the one of its names that is meant by what they wrote, or else its first.
+    pub fn shown_as(&self, written: &str) -> Option<&str> {
+        let meant = Name::parse(written).ok().map(|name| name.to_string());
+        let meant = self.names().find(|name| Some(*name) == meant.as_deref());
+        meant.or_else(|| self.names().next())
     }
 
     /// The chain id of its topmost layer; empty for an image without layers.
