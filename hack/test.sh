@@ -10,6 +10,8 @@
 #   crictl   the CRI client that operators use
 #   kubelet  a real kubelet with static pods
 #   cluster  a control plane and two nodes: rollouts, services, kubectl, drains, a daemon killed meanwhile (by name only)
+#   conformance  Kubernetes' own suite for nodes, its 427 specs for conformance, unmodified (by name only); e2e/conformance/run.sh
+#            PATTERN: some of them
 #   cni-churn  a thousand pods while three calls of the network's plugins in ten fail (by name only)
 #   power    power cuts of a store on ext4 and on xfs, ten each (by name only)
 #   planted  faults switched on one by one, each to be noticed by the test meant for it (by name only)
@@ -27,7 +29,7 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly ALL=(unit grpc grpc-peers faults critest critest-kills crictl kubelet cluster cni-churn power planted chart fuzz guest guest-critest guest-selinux guest-cuts guest-node)
+readonly ALL=(unit grpc grpc-peers faults critest critest-kills crictl kubelet cluster conformance cni-churn power planted chart fuzz guest guest-critest guest-selinux guest-cuts guest-node)
 # What a run without arguments does. The others are run by name until they have been green for a while.
 readonly DEFAULT=(unit grpc faults critest critest-kills crictl kubelet fuzz guest)
 

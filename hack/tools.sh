@@ -9,7 +9,7 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly NAMES=(cri-tools cni-plugins kubelet cluster bench repeater chart grpcurl containerd cargo-deny)
+readonly NAMES=(cri-tools cni-plugins kubelet cluster conformance bench repeater chart grpcurl containerd cargo-deny)
 readonly CARGO_DENY=0.20.2
 
 # pinned NAME: the version of the module that NAME exists for.
@@ -17,7 +17,7 @@ pinned() {
 	case $1 in
 	cri-tools) module_version "$1" sigs.k8s.io/cri-tools ;;
 	cni-plugins) module_version "$1" github.com/containernetworking/plugins ;;
-	kubelet | cluster) module_version "$1" k8s.io/kubernetes ;;
+	kubelet | cluster | conformance) module_version "$1" k8s.io/kubernetes ;;
 	bench) module_version "$1" k8s.io/cri-api ;;
 	repeater) module_version "$1" google.golang.org/grpc ;;
 	grpcurl) module_version "$1" github.com/fullstorydev/grpcurl ;;
@@ -58,18 +58,28 @@ build_cni_plugins() { go build -trimpath -ldflags '-s -w' -o "$1/" tool; }
 
 build_grpcurl() { go build -trimpath -ldflags '-s -w' -o "$1/" tool; }
 
-# build_kubernetes DIRECTORY PACKAGE: a program of Kubernetes that says which version it is.
-build_kubernetes() {
+# kubernetes_stamp: the linker's flags for a program of Kubernetes that says which version it is.
+kubernetes_stamp() {
 	local version stamp='-s -w' package
 	version=$(pinned kubelet)
 	for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
 		stamp+=" -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=$(cut -d. -f2 <<<"$version")"
 		stamp+=" -X $package.gitTreeState=clean -X $package.gitCommit=none -X $package.buildDate=1970-01-01T00:00:00Z"
 	done
-	go build -trimpath -ldflags "$stamp" -o "$1/" "$2"
+	echo "$stamp"
 }
+
+# build_kubernetes DIRECTORY PACKAGE
+build_kubernetes() { go build -trimpath -ldflags "$(kubernetes_stamp)" -o "$1/" "$2"; }
 build_kubelet() { build_kubernetes "$1" k8s.io/kubernetes/cmd/kubelet; }
 build_cluster() { build_kubernetes "$1" .; }
+
+build_conformance() {
+	build_kubernetes "$1" tool
+	# The certificate that agnhost's image has.
+	cp "$(go list -m -f '{{.Dir}}' k8s.io/kubernetes)"/test/images/agnhost/porter/localhost.{crt,key} "$1/"
+	go test -c -trimpath -ldflags "$(kubernetes_stamp)" -o "$1/e2e_node.test" k8s.io/kubernetes/test/e2e_node
+}
 
 build_chart() {
 	local program

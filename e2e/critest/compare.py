@@ -39,13 +39,13 @@ def main():
     parser.add_argument("report")
     parser.add_argument("passing")
     parser.add_argument("not_yet")
-    parser.add_argument("--only", default="", help="pattern of the specs that were meant to run")
+    parser.add_argument("--only", default=[], action="append", help="pattern of the specs that were meant to run; all given must match")
     parser.add_argument("--but", default="$^", help="pattern of the specs that were left out on purpose")
     parser.add_argument("--how", default="", help="how they ran, said with each name")
     args = parser.parse_args()
 
     def meant(name):
-        return re.search(args.only, name) and not re.search(args.but, name)
+        return all(re.search(pattern, name) for pattern in args.only) and not re.search(args.but, name)
 
     ran = {name: end for name, end in specs(args.report).items() if meant(name)}
     passing = [name for name in lines(args.passing) if meant(name)]

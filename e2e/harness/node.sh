@@ -2,8 +2,8 @@
 # A node to test on: mount and network namespaces of its own, a subreaper above all it starts, an ext4 of its own, a
 # registry, CNI plugins, and the daemon under test. Sourced, never run; needs hack/lib.sh.
 #
-#   prepare_node            what needs the network or takes long: tools, images, the release build
-#   enter_node "$0" "$@"    runs the script again inside; does not return outside
+#   prepare_node            what needs the network or takes long: tools, images (NODE_IMAGES: which), the release build
+#   enter_node "$0" "$@"    runs the script again inside; does not return outside. NODE_NAMESPACES: unshare's flags for more
 #   node_up                 interfaces, disk, CNI configuration, registry
 #   start_runtime           the daemon; its socket is $SOCKET, its log $NODE/runtime.log
 #   stop_runtime            ends the daemon in an orderly way (its containers run on)
@@ -21,7 +21,7 @@ prepare_node() {
 	"$ROOT/hack/tools.sh" cri-tools cni-plugins
 	CRI_TOOLS=$("$ROOT/hack/tools.sh" --dir cri-tools)
 	CNI_PLUGINS=$("$ROOT/hack/tools.sh" --dir cni-plugins)
-	IMAGES=$("$ROOT/e2e/images/images.sh" suite)
+	IMAGES=$("$ROOT/e2e/images/images.sh" "${NODE_IMAGES[@]-suite}")
 	unpacked docker-registry >/dev/null
 	prepare_runtime
 	export CRI_TOOLS CNI_PLUGINS IMAGES
@@ -41,7 +41,7 @@ enter_node() {
 	trap "${NODE_EXIT:-leave_node}" EXIT
 	# Proxies are not for the addresses of pods, nor for a registry on loopback.
 	env -u http_proxy -u https_proxy -u HTTP_PROXY -u HTTPS_PROXY -u all_proxy -u ALL_PROXY CORACLE_NODE="$NODE" \
-		python3 "$ROOT/e2e/harness/subreaper.py" unshare --mount --net --propagation private bash "$@" || rc=$?
+		python3 "$ROOT/e2e/harness/subreaper.py" unshare --mount --net "${NODE_NAMESPACES[@]}" --propagation private bash "$@" || rc=$?
 	exit "$rc"
 }
 

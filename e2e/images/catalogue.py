@@ -35,6 +35,8 @@ http {
   server { listen PORT; location / { root /usr/share/nginx/html; index index.html; } }
 }
 """
+NGINX_CONFIG = {"Cmd": ["nginx", "-g", "daemon off;"], "StopSignal": "SIGQUIT", "ExposedPorts": {"80/tcp": {}}}
+PAUSE_CONFIG = {"Entrypoint": ["/pause"], "User": "65535:65535", "WorkingDir": "/"}
 # PID 1 of a pod for runtimes that want one: ends at once when told to, reaps what it is left with.
 PAUSE = """
 #include <signal.h>
@@ -148,20 +150,17 @@ def push_all(registry, work, nginx_files):
     registry.push([f"{CRI_TOOLS}test-image-predefined-group:latest"], [base, predefined_group()],
                   {**SHELL, "User": "1000"})
 
-    serve = {"Cmd": ["nginx", "-g", "daemon off;"], "StopSignal": "SIGQUIT"}
-    registry.push(["e2e-test-images/nginx:1.14-2"], [base, nginx(nginx_files, 80)],
-                  {**serve, "ExposedPorts": {"80/tcp": {}}})
+    registry.push(["e2e-test-images/nginx:1.14-2"], [base, nginx(nginx_files, 80)], NGINX_CONFIG)
     registry.push([f"{CRI_TOOLS}hostnet-nginx-amd64:latest"], [base, nginx(nginx_files, 12003)],
-                  {**serve, "ExposedPorts": {"12003/tcp": {}}})
+                  {**NGINX_CONFIG, "ExposedPorts": {"12003/tcp": {}}})
     registry.push(["e2e-test-images/httpd:2.4.39-4"], [base, httpd()],
                   {"Cmd": ["httpd-foreground"], "ExposedPorts": {"80/tcp": {}}})
     registry.push(["e2e-test-images/nonewprivs:1.3"], [base, no_new_privileges()], {"Entrypoint": ["/nnp"]})
 
     waiting = pause(work)
-    entry = {"Entrypoint": ["/pause"], "User": "65535:65535", "WorkingDir": "/"}
-    registry.push(["pause:3.9"], [waiting], entry)
+    registry.push(["pause:3.9"], [waiting], PAUSE_CONFIG)
     # What a runtime with pause containers uses must be another image than the one whose tags the suite counts.
-    registry.push(["pause:3.10"], [waiting], entry, author="the peer's pod image")
+    registry.push(["pause:3.10"], [waiting], PAUSE_CONFIG, author="the peer's pod image")
     # The suite's benchmarks: they share no layer, so that a pull always moves all of the bytes.
     for tag in ("1.35.0-glibc", "1-uclibc", "1", "1-glibc", "1-musl"):
         registry.push([f"docker/library/busybox:{tag}"], [busybox("benchmark-" + tag)], SHELL)

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""make.py REGISTRY WORK SET [NGINX]: makes a set of test images and pushes them to the registry at HOST:PORT.
+"""make.py REGISTRY WORK SET [NGINX [AGNHOST]]: makes a set of test images and pushes them to the registry at HOST:PORT.
 
-SET is `suite` (all that the tests name; NGINX is the unpacked package) or `large` (for measuring pulls). WORK is a
-scratch directory. Standard library only."""
+SET is `suite` (all that the tests name; NGINX is the unpacked package), `conformance` (what Kubernetes' suite for nodes
+names; AGNHOST is the directory with that program) or `large` (for measuring pulls). WORK is a scratch directory. Standard
+library only."""
 
 import json
 import sys
 
 import catalogue
+import conformance
 import large
 from registry import Registry
 
@@ -17,6 +19,8 @@ def main(address, work, kind, *more):
     registry = Registry(address)
     if kind == "suite":
         catalogue.push_all(registry, work, *more)
+    elif kind == "conformance":
+        conformance.push_all(registry, work, *more)
     elif kind == "large":
         print(json.dumps(large.push(registry)))
     else:
