@@ -1,12 +1,22 @@
 #!/bin/bash
-# bench.sh [PART] [FLAG...]: Coracle beside Debian's containerd and runc, in one run, on the same images, network and disk.
-# Prints medians and ratios; fails when a ratio is over what Coracle promises. FLAGs go to e2e/tools/bench.
+# bench.sh [PART,...] [FLAG...]: Coracle beside containerd 2.4 with runc and with crun, and beside Debian's containerd, in one
+# run: on the same images, registry, network plugins and disk. Prints medians and ratios; fails when a goal is missed. All
+# parts take about half an hour. FLAGs go to hack/bench (bench -h). The results are in results/bench.json in the cache.
+# bench.sh document: writes docs/performance.md and its picture from the results of the last run of all parts.
 #
-#   (none)     start and end of pods, ExecSync, pulls, memory of idle pods
+#   pods       lives of pods, one at a time; their start is timed by its steps
+#   rates      pods started ten and fifty at a time
+#   exec       ExecSync, in a row and after a rest
+#   pulls      images of few, many, large and shared layers
+#   events     from the end of a process to its event
+#   logs       a gigabyte of a container's output
 #   streaming  a gigabyte out of a pod, by exec and by port-forward
-#   lists      Status, List* and *Stats with two hundred pods there, and whether they start processes
+#   many       a node with a hundred pods: memory, what telling costs and starts, probes, rest, a restart of the daemon
+#   records    lists of thousands of containers
+#   daemon     the start of a daemon
 #
-# CORACLE_BENCH_MOUNTS says how many mounts more the node has, as one with many volumes does (0).
+# CORACLE_BENCH_PEERS names those to compare with (containerd-runc containerd-crun containerd-1.6); CORACLE_BENCH_MOUNTS
+# says how many mounts more the node has, as one with many volumes does (0).
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -14,50 +24,116 @@ set -euo pipefail
 . "$ROOT/e2e/harness/node.sh"
 
 readonly LARGE_PORT=5001
+readonly RESULTS=$CACHE/results
 
+if [ "${1-}" = document ]; then
+	"$ROOT/hack/tools.sh" bench
+	[ -e "$RESULTS/bench.json" ] || die "there are no results of all parts: run hack/bench.sh"
+	exec "$("$ROOT/hack/tools.sh" --dir bench)/bench" -out "$RESULTS/bench.json" -document "$ROOT/docs"
+fi
 if [ -z "${CORACLE_NODE-}" ]; then
 	need_root
 	"$ROOT/hack/install.sh" bench
-	"$ROOT/hack/tools.sh" bench
+	"$ROOT/hack/tools.sh" bench containerd
 	BENCH=$("$ROOT/hack/tools.sh" --dir bench)/bench
+	NEWEST=$("$ROOT/hack/tools.sh" --dir containerd)
 	LARGE=$("$ROOT/e2e/images/images.sh" large)
 	DEBIAN=$(debian_containerd)
-	export BENCH LARGE DEBIAN
+	CRUN=$(unpacked crun)/usr/bin/crun
+	packages libyajl2 libsystemd0 libcap2 libseccomp2
+	COMMIT=$(git -C "$ROOT" rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+	[ -z "$(git -C "$ROOT" status --porcelain 2>/dev/null)" ] || COMMIT+=' and changes'
+	export BENCH NEWEST LARGE DEBIAN CRUN COMMIT
 fi
 prepare_node
 enter_node "$ROOT/hack/bench.sh" "$@"
 node_up
-# What both speak
+# What all speak
 cni_config 1.0.0 >cni/conf/10-node.conflist
 start_registry "$LARGE" "$LARGE_PORT" "$NODE/large-registry.log" read-only
 write_mirror certs.d "127.0.0.1:$LARGE_PORT" "$LARGE_PORT"
-mkdir -p disk/containerd disk/logs
+mkdir -p disk/logs launch
 for ((n = 0; n < ${CORACLE_BENCH_MOUNTS:-0}; n++)); do
 	mkdir -p "volumes/$n"
 	mount -t tmpfs volume "volumes/$n"
 done
 
-# Sets SOCKET and RUNTIME_PID
-start_runtime
-start_containerd "$DEBIAN" "$NODE/disk/containerd" /run/containerd /run/containerd/containerd.sock "$NODE/containerd.log"
-wait_for_runtime /run/containerd/containerd.sock "$CONTAINERD_PID" "$NODE/containerd.log"
-# Its pods' own image, which the first pod would otherwise wait for
-"$CRI_TOOLS/crictl" --runtime-endpoint unix:///run/containerd/containerd.sock pull registry.k8s.io/pause:3.10 >/dev/null 2>&1
+# Where processor time is counted: a hierarchy of its own on cgroup v1.
+accounting=/sys/fs/cgroup/cpuacct
+[ -d "$accounting" ] || accounting=/sys/fs/cgroup
+arguments=() facts=()
 
-say "$(uname -r), $(nproc) processors, $("$DEBIAN/containerd" --version), $("$DEBIAN/runc" --version | head -n 1)"
-part=()
+# fact NAME TEXT: something to keep with the results.
+fact() { facts+=("$1" "$2"); }
+
+# launched NAME SOCKET COMMAND...: a script that becomes a daemon in a cgroup of its own, for the bench.
+launched() {
+	local name=$1 socket=$2 group
+	group=/$(basename "$NODE")/$name
+	mkdir -p "$accounting$group/daemon"
+	shift 2
+	cat >"launch/$name" <<-END
+		#!/bin/bash
+		echo \$\$ >$accounting$group/daemon/cgroup.procs
+		exec ${*@Q} >>$NODE/$name.log 2>&1 </dev/null
+	END
+	chmod +x "launch/$name"
+	arguments+=("$name=$socket=$group=$NODE/launch/$name")
+}
+
+# launched_containerd NAME PROGRAMS [WRAPPER...]: a containerd, its files named after it.
+launched_containerd() {
+	local name=$1 programs=$2 socket=/run/$1/containerd.sock
+	shift 2
+	mkdir -p "disk/$name" "/run/$name"
+	containerd_config "$programs" "$NODE/disk/$name" "/run/$name/state" "$socket" >"$name.toml"
+	launched "$name" "$socket" env "PATH=$programs:$PATH" "$@" "$programs/containerd" --config "$NODE/$name.toml" --log-level warn
+}
+
+group=/$(basename "$NODE")/coracle
+mkdir -p disk/coracle /run/coracle
+coracle_config "$NODE/disk/coracle" /run/coracle/run /run/coracle/cri.sock |
+	sed "s|^\(cgroup_parent = \).*|\1\"$group\"|; s|^\(monitor_cgroup = \).*|\1\"$group/monitors\"|" >coracle.toml
+launched coracle /run/coracle/cri.sock "$CORACLE_BINARY" serve --config "$NODE/coracle.toml"
+fact coracle "$("$CORACLE_BINARY" --version), commit $COMMIT"
+for peer in ${CORACLE_BENCH_PEERS:-containerd-runc containerd-crun containerd-1.6}; do
+	case $peer in
+	containerd-runc)
+		launched_containerd "$peer" "$NEWEST"
+		fact "$peer" "$("$NEWEST/containerd" --version | cut -d' ' -f2,3), $("$NEWEST/runc" --version | head -n 1)"
+		;;
+	containerd-crun)
+		# hack/bench/crun.go: it stands in under runc's name.
+		mkdir crun
+		ln -s "$NEWEST"/containerd* "$CRUN" crun/
+		ln -s "$BENCH" crun/runc
+		launched_containerd "$peer" "$NODE/crun" unshare --mount sh -c '! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified; exec "$@"' sh
+		fact "$peer" "$("$NEWEST/containerd" --version | cut -d' ' -f2,3), $("$CRUN" --version | head -n 1)"
+		;;
+	containerd-1.6)
+		launched_containerd "$peer" "$DEBIAN"
+		fact "$peer" "$("$DEBIAN/containerd" --version | cut -d' ' -f2,3), $("$DEBIAN/runc" --version | head -n 1)"
+		;;
+	*) die "no such peer: $peer" ;;
+	esac
+done
+
+out=$RESULTS/bench.json parts=()
 case ${1-} in
 '' | -*) ;;
 *)
-	part=(-part "$1")
-	[ "$1" != lists ] || part+=(-cgroup "/$(basename "$NODE")/pods")
-	shift
+	out=$RESULTS/bench-part.json
+	parts=(-parts "$1")
 	;;
 esac
+fact machine "$(uname -r), $(nproc) processors ($(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)), $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
+fact 'load before' "$(cut -d' ' -f1-3 /proc/loadavg)"
+fact command "hack/bench.sh${*:+ $*}"
+[ ${#parts[@]} = 0 ] || shift
 rc=0
-"$BENCH" "${part[@]}" -image registry.k8s.io/e2e-test-images/busybox:1.29-2 -large "127.0.0.1:$LARGE_PORT/bench/large:1" \
-	-logs "$NODE/disk/logs" -root "$PPID" "$@" \
-	"coracle=$SOCKET=$RUNTIME_PID" "containerd=/run/containerd/containerd.sock=$CONTAINERD_PID" || rc=$?
-# 3: measured, and a limit missed
-[ "$rc" = 0 ] || [ "$rc" = 3 ] || runtime_log_tail 20
+"$BENCH" "${parts[@]}" -image registry.k8s.io/e2e-test-images/busybox:1.29-2 -registry "127.0.0.1:$LARGE_PORT" -logs "$NODE/disk/logs" \
+	-facts "$(python3 -c 'import json, sys; print(json.dumps(dict(zip(sys.argv[1::2], sys.argv[2::2]))))' "${facts[@]}")" \
+	-out "$out" "$@" "${arguments[@]}" || rc=$?
+# 3: measured, and a goal missed
+[ "$rc" = 0 ] || [ "$rc" = 3 ] || tail -n 20 "$NODE"/{coracle,containerd-*}.log >&2
 exit "$rc"

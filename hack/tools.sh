@@ -1,5 +1,6 @@
 #!/bin/bash
-# tools.sh [NAME...]: builds the Go programs that the tests drive Coracle with, from the pinned modules below e2e/tools/, and
+# tools.sh [NAME...]: builds the Go programs that the tests drive Coracle with, from the pinned modules below e2e/tools/
+# and in hack/bench/, and
 # cargo-deny, which looks at what Coracle depends on.
 # tools.sh --dir NAME: prints the directory that NAME's programs are in, and builds nothing.
 #
@@ -28,10 +29,13 @@ pinned() {
 	esac
 }
 
+# module_dir NAME: the directory of its module.
+module_dir() { if [ "$1" = bench ]; then echo "$ROOT/hack/bench"; else echo "$ROOT/e2e/tools/$1"; fi; }
+
 # module_version NAME MODULE: what NAME's go.mod requires of MODULE.
 module_version() {
 	awk -v m="$2" '{ sub(/^require /, ""); sub(/^[ \t]+/, "") } $1 == m && $2 ~ /^v/ { print $2; exit }' \
-		"$ROOT/e2e/tools/$1/go.mod"
+		"$(module_dir "$1")/go.mod"
 }
 
 # tool_dir NAME
@@ -41,7 +45,7 @@ tool_dir() {
 		echo "$CACHE/tools/$1-$CARGO_DENY"
 		return
 	fi
-	hash=$(cd "$ROOT/e2e/tools/$1" && find . -maxdepth 1 -type f '(' -name 'go.*' -o -name '*.go' ')' | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-8)
+	hash=$(cd "$(module_dir "$1")" && find . -maxdepth 1 -type f '(' -name 'go.*' -o -name '*.go' -o -name '*.tsv' ')' | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-8)
 	echo "$CACHE/tools/$1-$(pinned "$1")-$hash"
 }
 
@@ -125,7 +129,7 @@ build() {
 	rm -rf "$dir.new"
 	mkdir "$dir.new"
 	(
-		[ "$1" = cargo-deny ] || cd "$ROOT/e2e/tools/$1"
+		[ "$1" = cargo-deny ] || cd "$(module_dir "$1")"
 		export CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false' GOTOOLCHAIN=local GOWORK=off
 		"build_${1//-/_}" "$dir.new"
 	)

@@ -15,7 +15,7 @@ key=$({ cat "$here"/*.py; echo "${agnhost##*/}"; dpkg-query -W busybox procps ut
 dir=$CACHE/images/$kind-$key
 if [ ! -d "$dir" ]; then
 	say "making the $kind images"
-	packages gcc libc6-dev
+	packages gcc libc6-dev zstd
 	[ -z "$agnhost" ] || packages bash curl iproute2 netcat-openbsd
 	nginx=$(unpacked nginx)
 	rm -rf "$dir.new"

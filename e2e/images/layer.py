@@ -1,10 +1,12 @@
 """Image layers: gzipped tar archives with fixed owners and times, so that the same input gives the same digest."""
 
+import copy
 import gzip
 import hashlib
 import io
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -75,7 +77,9 @@ class Layer:
 
 
 class Blob:
-    """A finished layer: `file` (gzipped, open for reading), its `size` and `digest`, and the `diff_id` of the tar."""
+    """A finished layer: `file` (packed, open for reading), its `size`, `digest` and `media_type`, and the `diff_id` of the tar."""
+
+    media_type = "application/vnd.oci.image.layer.v1.tar+gzip"
 
     def __init__(self, tar_file):
         tar_hash = hashlib.sha256()
@@ -87,10 +91,27 @@ class Blob:
                 packed.write(chunk)
         self.unpacked_size = tar_file.tell()
         tar_file.close()
-        self.size = self.file.tell()
+        self.diff_id = "sha256:" + tar_hash.hexdigest()
+        self._packed()
+
+    def _packed(self):
+        self.size = self.file.seek(0, os.SEEK_END)
         self.file.seek(0)
         packed_hash = hashlib.sha256()
         while chunk := self.file.read(1 << 20):
             packed_hash.update(chunk)
         self.digest = "sha256:" + packed_hash.hexdigest()
-        self.diff_id = "sha256:" + tar_hash.hexdigest()
+
+    def as_zstd(self):
+        """The same layer, packed by zstd, with the program of that name."""
+        other = copy.copy(self)
+        other.media_type = "application/vnd.oci.image.layer.v1.tar+zstd"
+        other.file = tempfile.TemporaryFile()
+        self.file.seek(0)
+        with subprocess.Popen(["zstd", "-q", "-3"], stdin=subprocess.PIPE, stdout=other.file) as packer:
+            with gzip.GzipFile(fileobj=self.file, mode="rb") as plain:
+                shutil.copyfileobj(plain, packer.stdin, 1 << 20)
+        if packer.returncode != 0:
+            raise RuntimeError(f"zstd ended with {packer.returncode}")
+        other._packed()
+        return other

@@ -9,7 +9,6 @@ CREATED = "2026-01-01T00:00:00Z"
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
-LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 
 def digest(data):
@@ -64,7 +63,7 @@ class Registry:
             for layer in layers:
                 layer.file.seek(0)
                 pushed = self._push_blob(repository, layer.digest, layer.size, layer.file)
-                manifest["layers"].append({"mediaType": LAYER, **pushed})
+                manifest["layers"].append({"mediaType": layer.media_type, **pushed})
             body = packed_json(manifest)
             self._call((201,), "PUT", f"/v2/{repository}/manifests/{tag}", body, Content_Type=MANIFEST)
         return digest(body)

@@ -10,10 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/moby/spdystream/spdy"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -21,13 +19,6 @@ import (
 
 // streamPort is where the pod sends what a forwarded connection carries.
 const streamPort = 7000
-
-// streamed is what a round cost: its time, the processor time of the runtime's processes, and how much more memory the
-// daemon had at its highest than before, in bytes.
-type streamed struct {
-	took, cpu time.Duration
-	more      float64
-}
 
 // carrier is one way of bringing bytes out of a pod.
 type carrier struct {
@@ -40,72 +31,40 @@ var carriers = []carrier{
 	{"port-forward", (*runtime).streamForward},
 }
 
-// measureStreaming brings s.streamMiB out of a pod by each carrier. The client is as lean as can be: it counts the bytes of
+// measureStreaming brings b.streamMiB out of a pod by each carrier. The client is as lean as can be: it counts the bytes of
 // frames, so that what is measured is the runtime.
-func measureStreaming(ctx context.Context, s settings, pair [2]*runtime, t *table) error {
-	pods, beside := map[*runtime]pod{}, map[*runtime][]int{}
-	size := int64(s.streamMiB) << 20
-	for _, r := range pair {
-		known := below(s.root)
+func measureStreaming(ctx context.Context, b *bench) error {
+	pods := map[*runtime]pod{}
+	size := int64(b.streamMiB) << 20
+	err := b.each(func(r *runtime) (err error) {
 		// Each connection gets the bytes, and is closed.
-		script := fmt.Sprintf("exec nc -ll -p %d -e dd if=/dev/zero bs=64k count=%d", streamPort, s.streamMiB*16)
-		p, _, err := r.start(ctx, s, "stream", "sh", "-c", script)
-		if err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
-		}
-		pods[r] = p
-		others, err := r.beside(ctx, s.root, known, []pod{p})
-		if err != nil {
-			return err
-		}
-		beside[r] = append(others, r.daemon...)
+		script := fmt.Sprintf("exec nc -ll -p %d -e dd if=/dev/zero bs=64k count=%d", streamPort, b.streamMiB*16)
+		pods[r], err = b.pod(ctx, r, shape{name: "stream", command: []string{"sh", "-c", script}})
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	for _, c := range carriers {
-		say("%s, %d MiB, %d rounds", c.name, s.streamMiB, s.streamRounds)
-		rounds := map[*runtime][]streamed{}
-		err := alternate(pair, s.streamRounds, func(r *runtime, n int) error {
-			before, cpu := resetPeak(r.daemon[0]), processorTime(beside[r])
-			begun := time.Now()
-			if err := c.run(r, ctx, pods[r], size); err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
-			}
-			took := streamed{time.Since(begun), processorTime(beside[r]) - cpu, peak(r.daemon[0]) - before}
+		name := fmt.Sprintf("%s, %d MiB", c.name, b.streamMiB)
+		say("%s", name)
+		runs, most := series{}, map[*runtime]float64{}
+		err := b.alternate(b.rounds(5), func(r *runtime, n int) error {
+			daemon := r.process.Process.Pid
+			before := resetPeak(daemon)
+			err := runs.timed(r, n, func() error { return c.run(r, ctx, pods[r], size) })
 			if n >= 0 {
-				rounds[r] = append(rounds[r], took)
+				most[r] = max(most[r], (peak(daemon)-before)/1e6)
 			}
-			return nil
+			return err
 		})
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", c.name, err)
 		}
-		each := func(r *runtime, of func(streamed) time.Duration) float64 {
-			var all []time.Duration
-			for _, round := range rounds[r] {
-				all = append(all, of(round))
-			}
-			return median(all)
-		}
-		name := fmt.Sprintf("%s, %d MiB", c.name, s.streamMiB)
-		t.row(name, "ms", 0.66, both(pair, func(r *runtime) float64 {
-			return each(r, func(s streamed) time.Duration { return s.took })
-		}))
-		t.row("  processor time of the runtime", "ms", 0, both(pair, func(r *runtime) float64 {
-			return each(r, func(s streamed) time.Duration { return s.cpu })
-		}))
-		t.row("  more memory of the daemon, at the highest", "MB", 0, both(pair, func(r *runtime) float64 {
-			most := 0.0
-			for _, round := range rounds[r] {
-				most = max(most, round.more)
-			}
-			return most / 1e6
-		}))
+		b.table.less(name, "ms", runs.millis(), toBest(0.66))
+		b.table.less(c.name+": more memory of the daemon, at the highest", "MB", b.values(func(r *runtime) float64 { return most[r] }))
 	}
-	for _, r := range pair {
-		if err := r.remove(ctx, pods[r]); err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
-		}
-	}
-	return nil
+	return b.each(func(r *runtime) error { return r.remove(ctx, pods[r]) })
 }
 
 func (r *runtime) streamExec(ctx context.Context, p pod, size int64) error {
@@ -214,39 +173,4 @@ func count(in *bufio.Reader, stream uint32) (int64, error) {
 			return total, nil
 		}
 	}
-}
-
-// processorTime is what processes have used so far.
-func processorTime(pids []int) time.Duration {
-	ticks := 0
-	for _, pid := range pids {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			continue
-		}
-		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-		user, _ := strconv.Atoi(fields[11])
-		system, _ := strconv.Atoi(fields[12])
-		ticks += user + system
-	}
-	return time.Duration(ticks) * time.Second / 100
-}
-
-// resetPeak forgets a process's highest memory, and returns what it has now, in bytes.
-func resetPeak(pid int) float64 {
-	// Without it, the rise is what it was over the whole life: told too high, never too low.
-	_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
-	return statusField(pid, "VmRSS")
-}
-
-func peak(pid int) float64 { return statusField(pid, "VmHWM") }
-
-func statusField(pid int, wanted string) float64 {
-	value := 0
-	eachField(fmt.Sprintf("/proc/%d/status", pid), func(name string, kib int) {
-		if name == wanted {
-			value = kib
-		}
-	})
-	return float64(value) * 1024
 }

@@ -1,0 +1,220 @@
+package main
+
+import (
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// causes is why an axis falls short, and what would mend it: a line each, the axis and the reason with a tab between.
+//
+//go:embed causes.tsv
+var causes string
+
+// writeDocument turns results into performance.md and performance.svg.
+func writeDocument(from, to string) error {
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	t := &table{}
+	if err := json.Unmarshal(text, t); err != nil {
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	if len(t.Runtimes) < 2 {
+		return fmt.Errorf("%s: results of no two runtimes", from)
+	}
+	return errors.Join(
+		os.WriteFile(filepath.Join(to, "performance.md"), []byte(t.document()), 0o644),
+		os.WriteFile(filepath.Join(to, "performance.svg"), []byte(t.picture()), 0o644))
+}
+
+func (t *table) document() string {
+	var out strings.Builder
+	write := func(format string, args ...any) { fmt.Fprintf(&out, format, args...) }
+	write("# Performance, in figures\n\n")
+	write("Written by `hack/bench.sh document` from the results of one run of `hack/bench.sh`; not to be edited.\n\n")
+	write("%s\n", preface)
+	write("![ratios to the best of the others](performance.svg)\n\n")
+	write("## The run\n\n| what | |\n| --- | --- |\n| day | %s |\n", t.Day)
+	for _, name := range slices.Sorted(mapKeys(t.Facts)) {
+		write("| %s | %s |\n", name, t.Facts[name])
+	}
+	part := ""
+	for _, a := range t.Axes {
+		if a.Part != part {
+			part = a.Part
+			write("\n## %s\n\n| what | ratio to the best | %s | goal |\n| --- | --- |%s --- |\n", title(part), strings.Join(t.Runtimes, " | "),
+				strings.Repeat(" --- |", len(t.Runtimes)))
+		}
+		t.documentAxis(&out, a)
+	}
+	t.documentShort(&out)
+	return out.String()
+}
+
+func (t *table) documentAxis(out *strings.Builder, a axis) {
+	ratio := ""
+	if got, ok := t.reached(a, toBest(0)); ok {
+		ratio = fmt.Sprintf("**%.2f**", got)
+	}
+	name := a.Name
+	if a.Unit != "" {
+		name += ", " + a.Unit
+	}
+	fmt.Fprintf(out, "| %s | %s |", name, ratio)
+	for _, runtime := range t.Runtimes {
+		v, ok := a.Values[runtime]
+		switch {
+		case !ok:
+			fmt.Fprint(out, " |")
+		case v.Low == v.High:
+			fmt.Fprintf(out, " %s |", digits(v.Median))
+		default:
+			fmt.Fprintf(out, " %s (%s to %s) |", digits(v.Median), digits(v.Low), digits(v.High))
+		}
+	}
+	var goals []string
+	for _, g := range a.Goals {
+		if said := t.verdict(a, g); said != "" {
+			goals = append(goals, said)
+		}
+	}
+	fmt.Fprintf(out, " %s |\n", strings.Join(goals, "; "))
+	if got, ok := t.reached(a, goal{0, ofBestCPU}); ok {
+		fmt.Fprintf(out, "| … processor time, ms | **%.2f** |", got)
+		for _, runtime := range t.Runtimes {
+			if v, ok := a.Values[runtime]; ok {
+				fmt.Fprintf(out, " %s |", digits(v.CPU))
+			} else {
+				fmt.Fprint(out, " |")
+			}
+		}
+		fmt.Fprint(out, " |\n")
+	}
+}
+
+// documentShort names each axis that falls short, with its cause.
+func (t *table) documentShort(out *strings.Builder) {
+	known := map[string]string{}
+	for line := range strings.Lines(causes) {
+		if axis, cause, ok := strings.Cut(strings.TrimSpace(line), "\t"); ok {
+			known[axis] = cause
+		}
+	}
+	fmt.Fprint(out, "\n## Short of the goal\n\n")
+	short := 0
+	for _, a := range t.Axes {
+		for _, g := range a.Goals {
+			if met, is := t.met(a, g); !is || met {
+				continue
+			}
+			short++
+			cause := known[a.Name]
+			if cause == "" {
+				cause = "the cause is not known yet."
+			}
+			fmt.Fprintf(out, "- **%s**: %s. Cause: %s\n", a.Name, t.verdict(a, g), cause)
+		}
+	}
+	if short == 0 {
+		fmt.Fprint(out, "None.\n")
+	}
+}
+
+const preface = `Medians of rounds that go round the runtimes, with the quartiles; ratios are to the best of the others, below 1 where less is
+better. All share the machine, the kernel, one ext4 with a journal, the registry, the CNI plugins and their configuration,
+and the requests: the default seccomp profile of each runtime, limits, a cgroup of its own for each pod, a log. Durability is
+as each has it by default. Processor time is what the kernel counts for a cgroup with the daemon and all it starts in it,
+the containers too. crun is Debian's, which needs two things done for it: the version that containerd writes into the
+container's configuration is made an older one by a small program, and the v2 hierarchy is hidden from it.
+`
+
+// title is what a part's table is headed with.
+func title(part string) string {
+	return map[string]string{
+		"pods": "Lives of pods", "rates": "Filling and emptying a node", "exec": "ExecSync", "pulls": "Pulls", "events": "Events",
+		"logs": "Logs", "streaming": "Streams", "many": "A node with many pods", "records": "Many records", "daemon": "The daemon",
+	}[part]
+}
+
+// digits writes a value with three digits that count.
+func digits(v float64) string {
+	switch {
+	case v == 0:
+		return "0"
+	case math.Abs(v) >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case math.Abs(v) >= 10:
+		return fmt.Sprintf("%.1f", v)
+	case math.Abs(v) >= 1:
+		return fmt.Sprintf("%.2f", v)
+	default:
+		return fmt.Sprintf("%.3f", v)
+	}
+}
+
+func mapKeys(m map[string]string) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for key := range m {
+			if !yield(key) {
+				return
+			}
+		}
+	}
+}
+
+// picture draws a bar for each axis with a goal against the best: the ratio on a logarithmic scale, shorter is better, the
+// goal as a line.
+func (t *table) picture() string {
+	const (
+		left, width, row, top = 470.0, 460.0, 20.0, 40.0
+		least, most           = 0.005, 2.0
+	)
+	place := func(ratio float64) float64 {
+		ratio = min(max(ratio, least), most)
+		return left + width*math.Log(ratio/least)/math.Log(most/least)
+	}
+	var rows strings.Builder
+	y := top
+	for _, a := range t.Axes {
+		at := slices.IndexFunc(a.Goals, func(g goal) bool { return g.Of == ofBest })
+		if at < 0 {
+			continue
+		}
+		got, ok := t.reached(a, a.Goals[at])
+		if !ok {
+			continue
+		}
+		wanted := a.Goals[at].Limit
+		if a.More {
+			got, wanted = 1/got, 1/wanted
+		}
+		colour := "#2a7f62"
+		if got > wanted {
+			colour = "#c0572b"
+		}
+		fmt.Fprintf(&rows, "<text x=%q y=\"%.0f\" text-anchor=\"end\">%s</text>", fmt.Sprint(left-8), y+13, html.EscapeString(a.Name))
+		fmt.Fprintf(&rows, "<rect x=\"%.1f\" y=\"%.0f\" width=\"%.1f\" height=\"14\" fill=%q/>", left, y+2, place(got)-left, colour)
+		fmt.Fprintf(&rows, "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.0f\" y2=\"%.0f\" stroke=\"black\" stroke-width=\"2\"/>", place(wanted), place(wanted), y, y+18)
+		fmt.Fprintf(&rows, "<text x=\"%.1f\" y=\"%.0f\">%.2f</text>\n", left+width+8, y+13, got)
+		y += row
+	}
+	var out strings.Builder
+	fmt.Fprintf(&out, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1000\" height=\"%.0f\" font-family=\"sans-serif\" font-size=\"12\">", y+20)
+	fmt.Fprint(&out, "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n")
+	fmt.Fprintf(&out, "<text x=\"10\" y=\"16\" font-size=\"14\">%s beside the best of the others: shorter is better, the black line is the goal</text>\n", t.Runtimes[0])
+	for _, mark := range []float64{0.01, 0.1, 1} {
+		fmt.Fprintf(&out, "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.0f\" y2=\"%.0f\" stroke=\"#999\"/><text x=\"%.1f\" y=\"%.0f\" text-anchor=\"middle\" fill=\"#666\">%g</text>\n",
+			place(mark), place(mark), top-4, y, place(mark), y+14, mark)
+	}
+	fmt.Fprintf(&out, "%s</svg>\n", rows.String())
+	return out.String()
+}

@@ -1,0 +1,212 @@
+// Command bench measures container runtimes side by side over CRI: the first that is named against all others. Rounds go
+// round the runtimes, so that what disturbs the machine disturbs all. It starts the daemons itself, each from a script of
+// its own in a cgroup of its own, which tells what the daemon and all it starts use.
+// Its exit status is 3 when all was measured and a goal was missed.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// settings are what the command line says.
+type settings struct {
+	image, registry, logs  string
+	scale                  float64
+	pods, streamMiB, logMB int
+	records                int
+}
+
+// bench is what the parts share.
+type bench struct {
+	settings
+	all   []*runtime
+	table *table
+}
+
+// part is what can be measured by itself; the table holds what was measured before an error.
+type part struct {
+	name    string
+	measure func(context.Context, *bench) error
+}
+
+var parts = []part{
+	{"pods", measurePods},
+	{"rates", measureRates},
+	{"exec", measureExec},
+	{"pulls", measurePulls},
+	{"events", measureEvents},
+	{"logs", measureLogs},
+	{"streaming", measureStreaming},
+	{"many", measureMany},
+	{"records", measureRecords},
+	{"daemon", measureDaemons},
+}
+
+func main() {
+	standIn()
+	var s settings
+	flag.StringVar(&s.image, "image", "", "small image that the pods run; it needs sh, dd, nc and true")
+	flag.StringVar(&s.registry, "registry", "", "HOST/PATH that the images to pull are below")
+	flag.StringVar(&s.logs, "logs", "", "directory for the containers' logs")
+	flag.Float64Var(&s.scale, "scale", 1, "share of the rounds that are made")
+	flag.IntVar(&s.pods, "pods", 100, "pods there are in the part many; its first figures are of half of them")
+	flag.IntVar(&s.streamMiB, "stream", 1024, "MiB that are streamed out of a pod")
+	flag.IntVar(&s.logMB, "log", 1000, "MB that a container writes to its log")
+	flag.IntVar(&s.records, "records", 2000, "containers there are in the part records")
+	wanted := flag.String("parts", "", "what is measured, by commas; all when empty")
+	facts := flag.String("facts", "", "JSON object of strings to keep with the results: versions, command")
+	out := flag.String("out", "", "file that the results go to, as JSON")
+	document := flag.String("document", "", "directory that results of an earlier run, -out, are written to as text and picture; nothing is measured")
+	flag.Usage = func() {
+		fmt.Fprintln(os.Stderr, "usage: bench [FLAG...] NAME=SOCKET=CGROUP=SCRIPT...   (the first is compared with the others)")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	if *document != "" {
+		check(writeDocument(*out, *document))
+		return
+	}
+	if flag.NArg() < 2 || s.image == "" || s.logs == "" {
+		flag.Usage()
+		os.Exit(2)
+	}
+	chosen, err := choose(*wanted)
+	check(err)
+	b := &bench{settings: s, table: &table{Facts: map[string]string{}, Day: time.Now().UTC().Format(time.DateOnly)}}
+	if *facts != "" {
+		check(json.Unmarshal([]byte(*facts), &b.table.Facts))
+	}
+	for _, arg := range flag.Args() {
+		r, err := newRuntime(arg)
+		check(err)
+		b.all = append(b.all, r)
+		b.table.Runtimes = append(b.table.Runtimes, r.name)
+	}
+	err = b.run(chosen)
+	b.table.print(os.Stdout)
+	if *out != "" {
+		err = errors.Join(err, b.table.write(*out))
+	}
+	check(err)
+	if b.table.missed() {
+		os.Exit(3)
+	}
+}
+
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+
+// choose lists the parts of these names.
+func choose(names string) ([]part, error) {
+	if names == "" {
+		return parts, nil
+	}
+	var chosen []part
+	for name := range strings.SplitSeq(names, ",") {
+		at := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
+		if at < 0 {
+			return nil, fmt.Errorf("no such part: %s", name)
+		}
+		chosen = append(chosen, parts[at])
+	}
+	return chosen, nil
+}
+
+// run starts the daemons, measures the parts, and ends the daemons, whatever came of it.
+func (b *bench) run(chosen []part) (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Minute)
+	defer cancel()
+	defer func() {
+		for _, r := range b.all {
+			err = errors.Join(err, r.stop())
+		}
+	}()
+	for _, r := range b.all {
+		if err := r.launch(ctx); err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+		if err := r.pull(ctx, b.image); err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+	}
+	for _, p := range chosen {
+		say("== %s", p.name)
+		begun := time.Now()
+		b.table.part = p.name
+		if err := p.measure(ctx, b); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		say("   %.0f s", time.Since(begun).Seconds())
+	}
+	return nil
+}
+
+// rounds is how many of so many are made.
+func (b *bench) rounds(usual int) int { return max(1, int(float64(usual)*b.scale)) }
+
+// each does something with every runtime.
+func (b *bench) each(do func(r *runtime) error) error {
+	for _, r := range b.all {
+		if err := do(r); err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+	}
+	return nil
+}
+
+// alternate makes rounds on all runtimes, each of them first in its turn; round -1 is not measured.
+func (b *bench) alternate(rounds int, round func(r *runtime, n int) error) error {
+	for n := -1; n < rounds; n++ {
+		for i := range b.all {
+			r := b.all[(i+n+1)%len(b.all)]
+			if err := round(r, n); err != nil {
+				return fmt.Errorf("%s: %w", r.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// series are the samples of each runtime.
+type series map[*runtime][]sample
+
+// timed adds how long something took, and the processor time meanwhile, unless the round is not measured.
+func (s series) timed(r *runtime, n int, do func() error) error {
+	used, begun := r.cpu(), time.Now()
+	if err := do(); err != nil {
+		return err
+	}
+	if took := (sample{time.Since(begun), r.cpu() - used}); n >= 0 {
+		s[r] = append(s[r], took)
+	}
+	return nil
+}
+
+// millis turns the samples into values in milliseconds.
+func (s series) millis() map[string]value {
+	values := map[string]value{}
+	for r, samples := range s {
+		values[r.name] = millis(samples)
+	}
+	return values
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
