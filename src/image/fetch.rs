@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
@@ -90,9 +90,9 @@ impl Fetcher {
             let span = traces::part("layer", &[("digest", layer.blob.digest.as_str())]);
             let bring = async move {
                 let lost = |e: tokio::sync::AcquireError| ImageError::Task(e.to_string());
-                let _permit = permits.acquire_owned().await.map_err(lost)?;
+                let permit = permits.acquire_owned().await.map_err(lost)?;
                 let index = layer.index;
-                let brought = fetcher.layer(&source, &layer, &progress).await?;
+                let brought = fetcher.layer(&source, &layer, &progress, permit).await?;
                 progress.send_modify(|p| p.finish(index));
                 Ok::<_, ImageError>((index, brought))
             };
@@ -115,12 +115,13 @@ impl Fetcher {
         Ok(layers)
     }
 
-    /// Finds a layer, waits for whoever brings it in, or does so.
+    /// Finds a layer, waits for whoever brings it in, or does so. The permit is for all but waiting for the disk.
     async fn layer(
         &self,
         source: &Content,
         wanted: &Wanted,
         progress: &watch::Sender<PullProgress>,
+        permit: OwnedSemaphorePermit,
     ) -> Result<Brought, ImageError> {
         let LayerRef { diff_id, chain_id } = &wanted.layer;
         let bottom = wanted.index == 0;
@@ -148,6 +149,7 @@ impl Fetcher {
                 return Ok(Brought::Unsettled(staging, facts, pending));
             }
             let key = bottom_or_free(wanted, &facts, &pending)?;
+            drop(permit);
             let layer = self.layers.commit(staging, key, facts).await?;
             drop(claim);
             return Ok(Brought::Ready(layer));

@@ -22,13 +22,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use super::blocking::{Syncs, blocking};
+use super::commit::Commits;
 use super::description::Description;
 use super::error::ImageError;
 use super::live::Live;
 use super::number::{name_number, parse_number};
-use super::staging::{Staging, make_private, sync_directory};
-use super::unpack::{LayerFacts, content};
+use super::staging::{Staging, make_private};
+use super::unpack::LayerFacts;
 use crate::sys::{planted, step};
 
 /// A layer in the store. Holding it keeps it.
@@ -51,6 +51,15 @@ pub(super) enum LayerKey {
 }
 
 impl Layer {
+    pub(super) fn new(number: u64, path: PathBuf, file: Description) -> Layer {
+        Layer {
+            number,
+            key: file.key,
+            facts: file.facts,
+            path,
+        }
+    }
+
     /// Its content.
     pub(super) fn path(&self) -> &Path {
         &self.path
@@ -72,7 +81,7 @@ pub(super) struct Layers {
     known: Mutex<HashMap<LayerKey, Arc<Layer>>>,
     claims: Mutex<HashMap<String, watch::Receiver<()>>>,
     next: AtomicU64,
-    syncs: Syncs,
+    commits: Commits,
     live: Live,
     tasks: TaskTracker,
 }
@@ -142,7 +151,7 @@ impl Layers {
             known: Mutex::default(),
             claims: Mutex::default(),
             next: AtomicU64::new(1),
-            syncs: Syncs::default(),
+            commits: Commits::default(),
             live: Live::default(),
             tasks,
         }
@@ -161,12 +170,7 @@ impl Layers {
             };
             self.next.fetch_max(number + 1, Ordering::Relaxed);
             whole.insert(number);
-            self.insert(Layer {
-                number,
-                path: entry.path(),
-                key: file.key,
-                facts: file.facts,
-            });
+            self.insert(Layer::new(number, entry.path(), file));
         }
         for entry in fs::read_dir(self.root.join("m"))? {
             let entry = entry?;
@@ -176,6 +180,19 @@ impl Layers {
             }
         }
         Ok(halves)
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn commits(&self) -> &Commits {
+        &self.commits
+    }
+
+    /// The number of the next directory.
+    pub(super) fn next(&self) -> &AtomicU64 {
+        &self.next
     }
 
     /// What is in work.
@@ -197,7 +214,7 @@ impl Layers {
         Description::read(&self.meta_path(number))
     }
 
-    fn insert(&self, layer: Layer) -> Arc<Layer> {
+    pub(super) fn insert(&self, layer: Layer) -> Arc<Layer> {
         let layer = Arc::new(layer);
         lock(&self.known).insert(layer.key.clone(), Arc::clone(&layer));
         layer
@@ -251,53 +268,6 @@ impl Layers {
             source,
         })?;
         Ok(Staging::new(hold, self.tasks.clone()))
-    }
-
-    /// Gives an unpacked layer its place. It is on disk, whole, when this returns. A layer with the same key wins.
-    pub(super) async fn commit(
-        self: &Arc<Layers>,
-        staging: Staging,
-        key: LayerKey,
-        facts: LayerFacts,
-    ) -> Result<Arc<Layer>, ImageError> {
-        let layers = Arc::clone(self);
-        let (staging, file) = blocking(move || {
-            step("image.layer.describe");
-            let written = Description::write(staging.path(), key, facts);
-            written
-                .map(|file| (staging, file))
-                .map_err(commit_error(&layers.root))
-        })
-        .await?;
-        step("image.layer.sync");
-        self.syncs.sync(&self.root).await?;
-        let layers = Arc::clone(self);
-        blocking(move || layers.publish(&staging, file).map_err(commit_error(&layers.root))).await
-    }
-
-    fn publish(&self, staging: &Staging, file: Description) -> io::Result<Arc<Layer>> {
-        if let Some(layer) = self.get(&file.key) {
-            return Ok(layer);
-        }
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let (meta, path) = (
-            self.meta_path(number),
-            self.root.join("l").join(name_number(number)),
-        );
-        let _on_its_way = (self.live.hold(&meta), self.live.hold(&path));
-        step("image.layer.publish");
-        fs::rename(staging.path().join("meta"), &meta)?;
-        sync_directory(&self.root.join("m"))?;
-        step("image.layer.content");
-        fs::rename(content(staging.path()), &path)?;
-        sync_directory(&self.root.join("l"))?;
-        step("image.layer.done");
-        Ok(self.insert(Layer {
-            number,
-            key: file.key,
-            facts: file.facts,
-            path,
-        }))
     }
 
     /// Removes every layer that nobody holds. Disk space follows in the background.
@@ -357,16 +327,7 @@ impl Layers {
         })
     }
 
-    fn meta_path(&self, number: u64) -> PathBuf {
+    pub(super) fn meta_path(&self, number: u64) -> PathBuf {
         self.root.join("m").join(name_number(number))
-    }
-}
-
-fn commit_error(root: &Path) -> impl FnOnce(io::Error) -> ImageError + use<> {
-    let path = root.to_owned();
-    move |source| ImageError::Disk {
-        what: "commit layer",
-        path,
-        source,
     }
 }

@@ -7,6 +7,7 @@ mod artifact;
 mod attributes_sum;
 mod audit;
 mod blocking;
+mod commit;
 mod content;
 mod copy;
 mod credentials;
