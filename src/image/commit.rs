@@ -41,23 +41,20 @@ struct Member {
 impl Member {
     fn fail(self, error: &io::Error) {
         let path = self.staging.path().to_owned();
-        // Each has an error of its own. Who has gone needs none.
-        let _ = self.answer.send(Err(commit_error(path)(io::Error::new(
-            error.kind(),
-            error.to_string(),
-        ))));
+        // Who has gone needs no answer.
+        let _ = self.answer.send(Err(commit_error(path)(copy_of(error))));
     }
 }
 
 /// Somebody who waits; what they have brought leaves with them.
 struct Waiter<'a> {
     commits: &'a Commits,
-    answer: Option<oneshot::Receiver<Answer>>,
+    answer: oneshot::Receiver<Answer>,
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        drop(self.answer.take());
+        self.answer.close();
         lock(&self.commits.waiting).retain(|member| !member.answer.is_closed());
     }
 }
@@ -86,7 +83,7 @@ impl Layers {
         });
         let mut waiter = Waiter {
             commits,
-            answer: Some(answered),
+            answer: answered,
         };
         {
             let _turn = commits.turn.lock().await;
@@ -101,10 +98,9 @@ impl Layers {
                 .await?;
             }
         }
-        match &mut waiter.answer {
-            Some(answer) => answer.await.map_err(|e| ImageError::Task(e.to_string()))?,
-            None => Err(ImageError::Task("a layer's commit has no answer".to_owned())),
-        }
+        (&mut waiter.answer)
+            .await
+            .map_err(|e| ImageError::Task(e.to_string()))?
     }
 
     /// Answers every member of a group.
@@ -142,7 +138,7 @@ impl Layers {
             step("image.layer.content");
             let moved = match &told {
                 Ok(()) => fs::rename(content(member.staging.path()), &path),
-                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+                Err(error) => Err(copy_of(error)),
             };
             match moved {
                 Ok(()) => placed.push((member, number, path, holds)),
@@ -177,6 +173,11 @@ impl Layers {
         }
         Ok(rustix::fs::syncfs(File::open(self.root())?)?)
     }
+}
+
+/// What failed for all of a group is told to each.
+fn copy_of(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
 }
 
 fn commit_error(path: PathBuf) -> impl FnOnce(io::Error) -> ImageError {
