@@ -1,7 +1,6 @@
 #!/bin/bash
 # tools.sh [NAME...]: builds the Go programs that the tests drive Coracle with, from the pinned modules below e2e/tools/
-# and in hack/bench/, and
-# cargo-deny, which looks at what Coracle depends on.
+# and in hack/bench/, and cargo-deny, which looks at what Coracle depends on.
 # tools.sh --dir NAME: prints the directory that NAME's programs are in, and builds nothing.
 #
 # Each module's programs go to CACHE/tools/NAME-VERSION-HASH/, HASH being of what pins them, so that what is there is

@@ -3,12 +3,6 @@
 # Coracle of its own. See cluster.py for what is tried on it. Arguments are the names of the trials to run (all).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# shellcheck source=hack/lib.sh
-. "$here/../../hack/lib.sh"
-# shellcheck source=e2e/harness/report.sh
-. "$here/../harness/report.sh"
-# shellcheck source=e2e/harness/node.sh
-. "$here/../harness/node.sh"
 # shellcheck source=e2e/harness/kubelet.sh
 . "$here/../harness/kubelet.sh"
 

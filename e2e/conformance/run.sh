@@ -5,12 +5,6 @@
 # CONFORMANCE_PARALLEL says how many specs run at once (8, as its authors run it).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# shellcheck source=hack/lib.sh
-. "$here/../../hack/lib.sh"
-# shellcheck source=e2e/harness/report.sh
-. "$here/../harness/report.sh"
-# shellcheck source=e2e/harness/node.sh
-. "$here/../harness/node.sh"
 # shellcheck source=e2e/harness/kubelet.sh
 . "$here/../harness/kubelet.sh"
 
@@ -36,10 +30,7 @@ leave_conformance() {
 }
 
 if [ -z "${CORACLE_NODE-}" ]; then
-	# Cgroups are the machine's, whatever namespaces a kubelet is in.
-	for cgroup in $(cgroups kubepods); do
-		[ -z "$(find "$cgroup" -name cgroup.procs -exec cat {} +)" ] || die "a kubelet has pods on this machine ($cgroup)"
-	done
+	need_no_pods
 	"$ROOT/hack/tools.sh" kubelet conformance
 	KUBELET=$("$ROOT/hack/tools.sh" --dir kubelet)/kubelet
 	SUITE=$("$ROOT/hack/tools.sh" --dir conformance)

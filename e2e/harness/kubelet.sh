@@ -1,9 +1,25 @@
 # shellcheck shell=bash
-# What a kubelet needs of the machine, and leaves on it. Sourced, never run; needs hack/lib.sh and harness/node.sh.
+# What a kubelet needs of the machine, and leaves on it. With it come the node and how to report.
+# Sourced, never run.
+
+# shellcheck source=hack/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../hack/lib.sh"
+# shellcheck source=e2e/harness/report.sh
+. "$ROOT/e2e/harness/report.sh"
+# shellcheck source=e2e/harness/node.sh
+. "$ROOT/e2e/harness/node.sh"
 
 # What a kubelet sets for the whole machine, whatever namespaces it is in.
 readonly SYSCTLS=(vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops
 	kernel.keys.root_maxkeys kernel.keys.root_maxbytes)
+
+# need_no_pods: ends the script where another kubelet has pods. Cgroups are the machine's, whatever namespaces a kubelet is in.
+need_no_pods() {
+	local cgroup
+	for cgroup in $(cgroups kubepods); do
+		[ -z "$(find "$cgroup" -name cgroup.procs -exec cat {} +)" ] || die "a kubelet has pods on this machine ($cgroup)"
+	done
+}
 
 # save_machine: notes what kubelets will change.
 save_machine() {

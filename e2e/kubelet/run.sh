@@ -4,12 +4,6 @@
 # KUBELET_SECONDS says how long the pod is watched (120).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# shellcheck source=hack/lib.sh
-. "$here/../../hack/lib.sh"
-# shellcheck source=e2e/harness/report.sh
-. "$here/../harness/report.sh"
-# shellcheck source=e2e/harness/node.sh
-. "$here/../harness/node.sh"
 # shellcheck source=e2e/harness/kubelet.sh
 . "$here/../harness/kubelet.sh"
 
@@ -19,9 +13,7 @@ leave_kubelet() {
 }
 
 if [ -z "${CORACLE_NODE-}" ]; then
-	for cgroup in $(cgroups kubepods); do
-		[ -z "$(find "$cgroup" -name cgroup.procs -exec cat {} +)" ] || die "a kubelet has pods on this machine ($cgroup)"
-	done
+	need_no_pods
 	"$ROOT/hack/tools.sh" kubelet
 	KUBELET=$("$ROOT/hack/tools.sh" --dir kubelet)/kubelet
 	export KUBELET

@@ -145,17 +145,6 @@ func measureLogs(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	rates := map[string]value{}
-	for r, samples := range runs {
-		var rate, cpu []float64
-		for _, s := range samples {
-			rate = append(rate, float64(b.logMB)/s.wall.Seconds())
-			cpu = append(cpu, float64(s.cpu.Milliseconds()))
-		}
-		v := spread(rate)
-		v.CPU = spread(cpu).Median
-		rates[r.name] = v
-	}
-	b.table.more(fmt.Sprintf("log, %d MB of standard output", b.logMB), "MB a second", rates, toBest(2))
+	b.table.more(fmt.Sprintf("log, %d MB of standard output", b.logMB), "MB a second", runs.perSecond(float64(b.logMB), float64(b.logMB)), toBest(2))
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"html"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -44,7 +45,7 @@ func (t *table) document() string {
 	write("%s\n", preface)
 	write("![ratios to the best of the others](performance.svg)\n\n")
 	write("## The run\n\n| what | |\n| --- | --- |\n| day | %s |\n", t.Day)
-	for _, name := range slices.Sorted(mapKeys(t.Facts)) {
+	for _, name := range slices.Sorted(maps.Keys(t.Facts)) {
 		write("| %s | %s |\n", name, t.Facts[name])
 	}
 	part := ""
@@ -158,16 +159,6 @@ func digits(v float64) string {
 		return fmt.Sprintf("%.2f", v)
 	default:
 		return fmt.Sprintf("%.3f", v)
-	}
-}
-
-func mapKeys(m map[string]string) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for key := range m {
-			if !yield(key) {
-				return
-			}
-		}
 	}
 }
 

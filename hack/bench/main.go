@@ -206,6 +206,22 @@ func (s series) millis() map[string]value {
 	return values
 }
 
+// perSecond turns the samples, each of so much, into amounts a second; the processor time is that of `unit` of it.
+func (s series) perSecond(amount, unit float64) map[string]value {
+	values := map[string]value{}
+	for r, samples := range s {
+		var rates, cpu []float64
+		for _, one := range samples {
+			rates = append(rates, amount/one.wall.Seconds())
+			cpu = append(cpu, float64(one.cpu.Microseconds())/1000*unit/amount)
+		}
+		v := spread(rates)
+		v.CPU = spread(cpu).Median
+		values[r.name] = v
+	}
+	return values
+}
+
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return !errors.Is(err, fs.ErrNotExist)

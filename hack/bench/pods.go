@@ -96,22 +96,8 @@ func measureRates(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		perSecond := func(s series) map[string]value {
-			values := map[string]value{}
-			for r, samples := range s {
-				var rates, cpu []float64
-				for _, one := range samples {
-					rates = append(rates, float64(times)/one.wall.Seconds())
-					cpu = append(cpu, float64(one.cpu.Microseconds())/1000/float64(times))
-				}
-				v := spread(rates)
-				v.CPU = spread(cpu).Median
-				values[r.name] = v
-			}
-			return values
-		}
-		b.table.more(fmt.Sprintf("pods started, %d at a time", atATime), "a second", perSecond(starts), toBest(3))
-		b.table.more(fmt.Sprintf("pods stopped and removed, %d at a time", atATime), "a second", perSecond(ends))
+		b.table.more(fmt.Sprintf("pods started, %d at a time", atATime), "a second", starts.perSecond(float64(times), 1), toBest(3))
+		b.table.more(fmt.Sprintf("pods stopped and removed, %d at a time", atATime), "a second", ends.perSecond(float64(times), 1))
 	}
 	return nil
 }
