@@ -19,6 +19,18 @@ import ast, pathlib
 for path in pathlib.Path("e2e").rglob("*.py"):
     ast.parse(path.read_text(), str(path))'
 check "documents and planted faults name what is there" e2e/unit/names.py docs/conformance.md docs/security.md e2e/planted/faults.tsv
+# packaged: whether hack/install.sh knows each part.
+packaged() {
+	local part
+	for part in e2e/*/run.sh; do
+		part=${part%/run.sh} part=${part#e2e/}
+		grep -Eq "^[[:space:]]([a-z-]+ \| )*$part( \| [a-z-]+)*\)" hack/install.sh || {
+			echo "hack/install.sh does not know $part"
+			return 1
+		}
+	done
+}
+check "every part of the tests has its packages" packaged
 # Not its advisories: those are in a database that is fetched.
 check "dependencies are as deny.toml has them" "$(hack/tools.sh --dir cargo-deny)/cargo-deny" --locked check bans licenses sources
 check "the format is rustfmt's" cargo fmt --check
