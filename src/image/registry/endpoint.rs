@@ -221,6 +221,15 @@ impl Endpoint {
                     *self.session.lock().await = None;
                     session = self.session().await?;
                 }
+                StatusCode::UNAUTHORIZED if !last => {
+                    let challenges = token::challenges(&response);
+                    let met = self.in_time(self.negotiate(Some(&challenges))).await?;
+                    if met.authorization == Authorization::None {
+                        return Err(self.refused(what, response).await);
+                    }
+                    *self.session.lock().await = Some(met.clone());
+                    session = met;
+                }
                 _ => return Err(self.refused(what, response).await),
             }
         }
@@ -233,22 +242,26 @@ impl Endpoint {
         if let Some(session) = &*session {
             return Ok(session.clone());
         }
-        let made = self.in_time(self.negotiate()).await?;
+        let made = self.in_time(self.negotiate(None)).await?;
         *session = Some(made.clone());
         Ok(made)
     }
 
-    async fn negotiate(&self) -> Result<Session, RegistryError> {
+    /// By what the registry says at its root, or by these challenges of another answer.
+    async fn negotiate(&self, challenges: Option<&[String]>) -> Result<Session, RegistryError> {
         let what = format!("repository {}", self.name.repository());
         let prefix = if self.host.override_path { "" } else { "/v2" };
-        let authorization = token::negotiate(token::Negotiation {
+        let negotiation = token::Negotiation {
             http: &self.http,
             url: format!("{}{prefix}/", self.host.url),
             repository: self.name.repository(),
             credentials: &self.credentials,
-        })
-        .await
-        .map_err(|error| match error {
+        };
+        let authorization = match challenges {
+            None => token::negotiate(negotiation).await,
+            Some(challenges) => negotiation.meet(challenges).await,
+        };
+        let authorization = authorization.map_err(|error| match error {
             token::TokenError::Transport(error) => unreachable(&self.address, error),
             token::TokenError::Denied(reason) => RegistryError::Denied {
                 what: what.clone(),

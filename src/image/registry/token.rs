@@ -1,6 +1,7 @@
 //! Authorization at a registry (distribution project, "Token Authentication" and "OAuth2 Token Authentication").
 //!
-//! One unauthenticated request tells how the registry wants it; a token is asked for where that answer says.
+//! One unauthenticated request tells how the registry wants it; a token is asked for where that answer says. A registry
+//! that lets everybody in there may ask who it is for some of its repositories: then the answer to that request tells.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -100,28 +101,37 @@ pub(super) async fn negotiate(negotiation: Negotiation<'_>) -> Result<Authorizat
         return Ok(Authorization::Bearer(token.clone()));
     }
     let response = negotiation.http.get(&negotiation.url).send().await?;
-    if response.status() != StatusCode::UNAUTHORIZED {
-        return Ok(Authorization::None);
-    }
-    let challenges: Vec<String> = response
-        .headers()
-        .get_all(WWW_AUTHENTICATE)
-        .iter()
-        .filter_map(|value| value.to_str().ok().map(str::to_owned))
-        .collect();
-    if let Some(challenge) = challenges.iter().find_map(|c| parameters(c, "bearer")) {
-        return negotiation.bearer(&challenge).await;
-    }
-    match negotiation.credentials {
-        Credentials::Basic { username, password } => Ok(Authorization::Basic {
-            username: username.clone(),
-            password: password.clone(),
-        }),
+    match response.status() {
+        StatusCode::UNAUTHORIZED => negotiation.meet(&challenges(&response)).await,
         _ => Ok(Authorization::None),
     }
 }
 
+/// How an answer wants to be asked.
+pub(super) fn challenges(response: &reqwest::Response) -> Vec<String> {
+    response
+        .headers()
+        .get_all(WWW_AUTHENTICATE)
+        .iter()
+        .filter_map(|value| value.to_str().ok().map(str::to_owned))
+        .collect()
+}
+
 impl Negotiation<'_> {
+    /// Finds out what requests have to carry where an answer has these challenges.
+    pub(super) async fn meet(&self, challenges: &[String]) -> Result<Authorization, TokenError> {
+        if let Some(challenge) = challenges.iter().find_map(|c| parameters(c, "bearer")) {
+            return self.bearer(&challenge).await;
+        }
+        match self.credentials {
+            Credentials::Basic { username, password } => Ok(Authorization::Basic {
+                username: username.clone(),
+                password: password.clone(),
+            }),
+            _ => Ok(Authorization::None),
+        }
+    }
+
     async fn bearer(&self, challenge: &HashMap<String, String>) -> Result<Authorization, TokenError> {
         let realm = challenge
             .get("realm")

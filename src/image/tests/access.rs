@@ -1,6 +1,9 @@
 //! Credentials, tokens and mirrors.
 
-use super::fixture::{Answer, Bench, Request, Server, TestImage, serve_image};
+use serde_json::json;
+
+use super::fixture::{Answer, Bench, INDEX, Item, Request, Server, TestImage, index, serve_image, tar};
+use crate::image::digest::Digest;
 use crate::model::{AuthConfig, Kind};
 
 fn nothing(_: &Request) -> Option<Answer> {
@@ -51,6 +54,80 @@ async fn a_token_is_asked_for_where_the_registry_says() {
     assert!(
         asked[1].target.contains("scope=repository%3Aa%3Apull") && asked[1].target.contains("service=svc")
     );
+}
+
+#[tokio::test]
+async fn a_registry_that_is_open_at_its_root_is_answered_where_it_asks() {
+    for challenge in ["Bearer realm=\"http://HOST/token\"", "Basic realm=\"x\""] {
+        let image = TestImage::of("text");
+        let server = Server::registry(image.clone(), move |request| {
+            let host = &request.headers["host"];
+            let authorization = request.headers.get("authorization").map(String::as_str);
+            if request.target.starts_with("/token") {
+                return Some(match authorization {
+                    Some("Basic dTpzM2NyZXQ=") => Answer::ok(r#"{"token": "t0ken"}"#),
+                    _ => Answer::status(401),
+                });
+            }
+            let known = ["Bearer t0ken", "Basic dTpzM2NyZXQ="];
+            let open = request.target == "/v2/" || authorization.is_some_and(|value| known.contains(&value));
+            (!open).then(|| Answer::status(401).header("www-authenticate", challenge.replace("HOST", host)))
+        })
+        .await;
+        let bench = Bench::new().await;
+        let name = format!("{}/a", server.address);
+
+        let refused = bench.pull(&name).await.unwrap_err();
+        let id = bench.pull_as(&name, basic("u")).await.unwrap();
+
+        assert_eq!(id, image.id(), "{challenge}");
+        assert_eq!(refused.kind(), Kind::PermissionDenied, "{refused}");
+    }
+}
+
+/// What docs/scale.md counts with.
+#[tokio::test]
+async fn a_pull_is_five_requests_and_one_for_each_layer_that_is_not_there() {
+    let layers: Vec<_> = ["a", "b", "c", "d"]
+        .map(|name| tar(&[Item::File(name, name)]))
+        .into();
+    let image = TestImage::new(&layers, json!({}));
+    let top = index(&[("amd64", &image)]);
+    let server = Server::registry(image.clone(), move |request| {
+        if request.target.starts_with("/token") {
+            return Some(Answer::ok(r#"{"token": "t0ken"}"#));
+        }
+        if request.headers.get("authorization").map(String::as_str) != Some("Bearer t0ken") {
+            let challenge = format!("Bearer realm=\"http://{}/token\"", request.headers["host"]);
+            return Some(Answer::status(401).header("www-authenticate", challenge));
+        }
+        let by_tag = request.target.ends_with("/manifests/1");
+        by_tag.then(|| Answer::ok(top.clone()).header("content-type", INDEX))
+    })
+    .await;
+    let bench = Bench::new().await;
+    let asked = |request: &Request| (request.method.clone(), request.target.clone());
+    let mut expected: Vec<_> = (image.blobs.iter())
+        .map(|blob| format!("/v2/a/blobs/{}", Digest::of(blob)))
+        .chain([
+            "/v2/".to_owned(),
+            "/token?scope=repository%3Aa%3Apull".to_owned(),
+            "/v2/a/manifests/1".to_owned(),
+            format!("/v2/a/manifests/{}", image.digest()),
+        ])
+        .map(|target| ("GET".to_owned(), target))
+        .collect();
+    expected.sort();
+
+    bench.pull(&format!("{}/a:1", server.address)).await.unwrap();
+    let mut first: Vec<_> = server.requests().iter().map(asked).collect();
+    bench.pull(&format!("{}/a:1", server.address)).await.unwrap();
+    let again = server.requests().len() - first.len();
+
+    first.sort();
+    assert_eq!(first, expected);
+    assert_eq!(first.len(), 5 + layers.len());
+    assert_eq!(again, 5, "the same without the layers");
 }
 
 #[tokio::test]
