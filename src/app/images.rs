@@ -40,6 +40,7 @@ pub(super) fn settings(config: &Config) -> Settings {
         max_layer_depth: config.images.max_layer_depth.get(),
         max_layer_ratio: config.images.max_layer_ratio,
         max_document_bytes: config.images.max_document_bytes.get(),
+        pinned: config.images.pinned.clone(),
         ..Settings::at(image_root(&config.state_dir))
     }
 }

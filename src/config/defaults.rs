@@ -55,6 +55,7 @@ impl Default for Config {
                 max_layer_depth: NonZeroUsize::new(256).expect("not zero"),
                 max_layer_ratio: 1100,
                 max_document_bytes: NonZeroU64::new(4 << 20).expect("not zero"),
+                pinned: vec![],
             },
             api: Api { socket: None },
             streaming: Streaming {

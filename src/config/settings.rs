@@ -72,7 +72,8 @@ settings! {
         pub cdi: Cdi,
         /// Where images come from.
         pub registry: Registry,
-        /// What an image may be at most. One that exceeds a limit is not pulled, and the error names the key.
+        /// What an image may be at most, and which are kept. One that exceeds a limit is not pulled, and the error names the
+        /// key.
         pub images: Images,
         /// The reduced model over HTTP and JSON, beside CRI.
         pub api: Api,
@@ -194,6 +195,9 @@ settings! {
         pub max_layer_ratio: u64,
         /// Bytes of one manifest, index or image configuration.
         pub max_document_bytes: NonZeroU64,
+        /// Images that are told of as pinned, which the kubelet's collection leaves alone: names as pods have them, or the
+        /// beginning of full names with a `*` at its end, as `registry.k8s.io/*`; `*` is all. They can be removed by hand.
+        pub pinned: Vec<String>,
     }
 }
 

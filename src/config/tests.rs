@@ -126,6 +126,11 @@ fn values_that_cannot_be_used_are_refused_by_key() {
             "[log]\nfilter = 'coracle=loud'",
             "log.filter must be directives as in info,coracle::image=debug, not \"coracle=loud\"",
         ),
+        (
+            "images.pinned = ['a', 'b*c']",
+            "images.pinned must be names of images, or beginnings that end with *, not \"b*c\"",
+        ),
+        ("images.pinned = ['']", "images.pinned must be names of images"),
         ("[runtimes.Kata]", "runtimes.\"Kata\" must be named by"),
         ("[runtimes.a-]", "runtimes.\"a-\" must be named by"),
         ("[runtimes.\"\"]", "runtimes.\"\" must be named by"),

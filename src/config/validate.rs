@@ -83,6 +83,14 @@ impl Config {
                 format!("must be directives as in info,coracle::image=debug, not {filter:?}: {error}");
             return invalid("log.filter", reason);
         }
+        let odd = |name: &&String| {
+            let name = name.strip_suffix('*').unwrap_or(name);
+            name.contains(|c: char| c == '*' || c.is_whitespace())
+        };
+        if let Some(name) = (self.images.pinned.iter()).find(|name| name.is_empty() || odd(name)) {
+            let reason = format!("must be names of images, or beginnings that end with *, not {name:?}");
+            return invalid("images.pinned", reason);
+        }
         for (name, handler) in &self.runtimes {
             handler_name(name)?;
             handler.validate(&format!("runtimes.{name}"))?;

@@ -320,7 +320,8 @@ impl Images {
     }
 
     pub(super) fn is_pinned(&self, image: &ImageRecord) -> bool {
-        let patterns = &self.inner.settings.pinned;
+        let puller = self.inner.puller.load();
+        let patterns = &puller.settings.pinned;
         image.names().any(|name| {
             patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
                 Some(prefix) => name.starts_with(prefix),

@@ -5,7 +5,10 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use serde_json::json;
 
 use super::fixture::{Answer, Bench, Item, Request, Server, TestImage, tar};
-use crate::model::{Filesystem as _, ImageService as _, ImageSpec, Kind, RemoveImageRequest};
+use crate::image::Settings;
+use crate::model::{
+    Filesystem as _, ImageService as _, ImageSpec, Kind, ListImagesRequest, RemoveImageRequest,
+};
 
 fn nothing(_: &Request) -> Option<Answer> {
     None
@@ -159,6 +162,38 @@ async fn file_systems_are_told_from_accounts() {
         (4096, 1)
     );
     assert_eq!(told.images[0].mountpoint, bench.dir.path().join("images"));
+}
+
+#[tokio::test]
+async fn images_are_pinned_by_name_or_beginning_from_one_list_to_the_next() {
+    let (bench, _) = pulled(&[tar(&[])]).await;
+    let listed = async || {
+        let answer = bench
+            .images
+            .list_images(ListImagesRequest::default())
+            .await
+            .unwrap();
+        answer.images.into_iter().next().unwrap()
+    };
+    let name = listed().await.repo_tags[0].clone();
+    let untagged = name.strip_suffix(":latest").unwrap();
+
+    for (pattern, pinned) in [
+        (name.as_str(), true),
+        (untagged, true),
+        (&format!("{untagged}*"), true),
+        ("*", true),
+        (&format!("{untagged}:other"), false),
+        ("127.0.0.1", false),
+        ("a*", false),
+    ] {
+        bench.images.pull_by(Settings {
+            pinned: vec!["other.example/b:1".to_owned(), pattern.to_owned()],
+            ..Settings::at(bench.dir.path().join("images"))
+        });
+
+        assert_eq!(listed().await.pinned, pinned, "{pattern}");
+    }
 }
 
 #[tokio::test]
