@@ -21,6 +21,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         calls_are_counted_by_method_and_code,
         clients_cannot_make_up_methods,
         pulls_plugins_and_monitors_are_told,
+        a_condition_that_does_not_hold_is_told,
         only_metrics_are_served_and_only_where_asked_for,
     ]
 }
@@ -165,6 +166,9 @@ async fn pulls_plugins_and_monitors_are_told() {
         ("coracle_pod_sandboxes{state=\"ready\"}", 1.0),
         ("coracle_work_in_flight{stage=\"plugin\"}", 0.0),
         ("coracle_network_debts", 0.0),
+        ("coracle_condition{condition=\"NetworkReady\"}", 1.0),
+        ("coracle_condition{condition=\"NetworkReleased\"}", 1.0),
+        ("coracle_condition{condition=\"StoreHealthy\"}", 1.0),
     ] {
         assert_eq!(after.get(series), Some(&expected), "{series}");
     }
@@ -172,6 +176,27 @@ async fn pulls_plugins_and_monitors_are_told() {
     let after = scrape(address).await;
     assert_eq!(value(&after, "coracle_monitors"), 0.0);
     assert_eq!(value(&after, "coracle_pod_sandboxes{state=\"ready\"}"), 0.0);
+}
+
+async fn a_condition_that_does_not_hold_is_told() {
+    let (daemon, address) = measured("conditions").await;
+    let directory = node().network_conf(&daemon.place.network());
+    let aside = directory.with_extension("aside");
+    let network = async || {
+        value(
+            &scrape(address).await,
+            "coracle_condition{condition=\"NetworkReady\"}",
+        )
+    };
+    assert_eq!(network().await, 1.0);
+
+    std::fs::rename(&directory, &aside).unwrap();
+    eventually("the network is told as gone", async || {
+        (network().await == 0.0).then_some(())
+    })
+    .await;
+    std::fs::rename(&aside, &directory).unwrap();
+    eventually("and as back", async || (network().await == 1.0).then_some(())).await;
 }
 
 async fn only_metrics_are_served_and_only_where_asked_for() {

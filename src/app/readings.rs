@@ -28,6 +28,12 @@ pub(super) fn readings(containers: Census, pods: Standing) -> Vec<Reading> {
             value,
         )
     };
+    let of_conditions = |condition, holds: bool| Reading {
+        name: "coracle_condition",
+        help: "Whether a condition of CRI's Status holds (1) or not (0)",
+        label: Some(("condition", condition)),
+        value: holds.into(),
+    };
     vec![
         of_containers("created", containers.created),
         of_containers("running", containers.running),
@@ -46,5 +52,8 @@ pub(super) fn readings(containers: Census, pods: Standing) -> Vec<Reading> {
             None,
             pods.network_debts,
         ),
+        of_conditions("NetworkReady", pods.network_ready),
+        of_conditions("NetworkReleased", pods.network_released),
+        of_conditions("StoreHealthy", containers.store_healthy),
     ]
 }

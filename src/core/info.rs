@@ -17,12 +17,17 @@ pub struct Census {
     pub running: usize,
     /// Ended, and not removed.
     pub ended: usize,
+    /// The records are whole and can be written.
+    pub store_healthy: bool,
 }
 
 impl Core {
     /// Counts the containers, from memory.
     pub fn census(&self) -> Census {
-        let mut census = Census::default();
+        let mut census = Census {
+            store_healthy: self.store_condition().status,
+            ..Census::default()
+        };
         for entry in self.inner.registry.all() {
             match entry.phase() {
                 Phase::Creating => {}

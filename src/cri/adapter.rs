@@ -60,6 +60,10 @@ pub struct Standing {
     pub not_ready: usize,
     /// Attachments that could not be undone yet.
     pub network_debts: usize,
+    /// New ones can be attached to the node's network.
+    pub network_ready: bool,
+    /// Plugins let go of what they are asked to, at most after some tries.
+    pub network_released: bool,
 }
 
 impl<R, I, P, N> Runtime<R, I, P, N>
@@ -129,6 +133,8 @@ where
             ready,
             not_ready: all.len() - ready,
             network_debts: self.sandboxes.debts().len(),
+            network_ready: self.sandboxes.network().ready(None).is_ok(),
+            network_released: self.sandboxes.debts_told().lasting.is_none(),
         }
     }
 
