@@ -9,7 +9,7 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly NAMES=(cri-tools cni-plugins kubelet cluster conformance bench repeater chart grpcurl containerd cargo-deny)
+readonly NAMES=(cri-tools cni-plugins kubelet cluster conformance bench repeater chart promtool grpcurl containerd cargo-deny)
 readonly CARGO_DENY=0.20.2
 
 # pinned NAME: the version of the module that NAME exists for.
@@ -22,6 +22,7 @@ pinned() {
 	repeater) module_version "$1" google.golang.org/grpc ;;
 	grpcurl) module_version "$1" github.com/fullstorydev/grpcurl ;;
 	chart) module_version "$1" helm.sh/helm/v4 ;;
+	promtool) module_version "$1" github.com/prometheus/prometheus ;;
 	containerd) module_version "$1" github.com/containerd/containerd/v2 ;;
 	cargo-deny) echo "$CARGO_DENY" ;;
 	*) die "no such tool: $1 (there are: ${NAMES[*]})" ;;
@@ -58,6 +59,9 @@ build_cri_tools() {
 }
 
 build_cni_plugins() { go build -trimpath -ldflags '-s -w' -o "$1/" tool; }
+
+# Without what finds targets in clouds, which is most of it.
+build_promtool() { go build -trimpath -tags remove_all_sd -ldflags '-s -w' -o "$1/" tool; }
 
 build_grpcurl() { go build -trimpath -ldflags '-s -w' -o "$1/" tool; }
 

@@ -38,8 +38,9 @@ schemas() {
 	echo "$dir/kubernetes_validate/kubernetes-json-schema"
 }
 
-hack/tools.sh chart
+hack/tools.sh chart promtool
 TOOLS=$(hack/tools.sh --dir chart)
+PROMTOOL=$(hack/tools.sh --dir promtool)/promtool
 SCHEMA_DIR=$(schemas)
 WORK=$(mktemp -d "${CORACLE_SCRATCH:-/dev/shm}/coracle-chart.XXXXXX")
 leave() {
@@ -56,7 +57,7 @@ chart=charts/coracle
 say "-- the chart"
 # complete FILE VERSION: kubeconform on the objects of a file.
 complete() {
-	"$TOOLS/kubeconform" -strict -summary -skip PodMonitor -kubernetes-version "$2" -schema-location \
+	"$TOOLS/kubeconform" -strict -summary -skip PodMonitor,PrometheusRule -kubernetes-version "$2" -schema-location \
 		"$SCHEMA_DIR/{{.NormalizedKubernetesVersion}}-local{{.StrictSuffix}}/{{.ResourceKind}}{{.KindSuffix}}.json" "$1"
 }
 
@@ -67,7 +68,7 @@ for helm in 3 4; do
 		for version in "${VERSIONS[@]}"; do
 			"$TOOLS/helm-$helm" template release "$chart" -n kube-system -f "$values" --kube-version "$version" \
 				>"$WORK/$helm-$name-$version.yaml" 2>"$WORK/helm.log" || tail -n 5 "$WORK/helm.log" >&2
-			# The monitor is an object of the operator's, not of Kubernetes'; the tests of the templates look at it.
+			# Monitor and rules are objects of the operator's, not of Kubernetes'; the tests of the templates look at them.
 			check "its objects are Kubernetes $version's (helm $helm, $name)" complete "$WORK/$helm-$name-$version.yaml" "$version"
 			check "there is an object to look at (helm $helm, $name, $version)" grep -q '^kind: DaemonSet' "$WORK/$helm-$name-$version.yaml"
 		done
@@ -90,7 +91,8 @@ cp -r "$chart" "$WORK/chart"
 "$TOOLS/helm-docs" -c "$WORK/chart" -l error
 check "the chart's README is what helm-docs makes" diff -u "$chart/README.md" "$WORK/chart/README.md"
 check "the dashboard is JSON" python3 -m json.tool "$chart/dashboards/coracle.json"
-check "the dashboard asks for metrics that there are" python3 "$here/metrics.py" "$chart/dashboards/coracle.json" src
+check "the dashboard and the alerts ask for metrics that there are" python3 "$here/metrics.py" src "$chart/dashboards/coracle.json" "$chart/alerts/coracle.yaml"
+check "Prometheus takes the alerts, and each fires when it is to" "$PROMTOOL" test rules "$here/alerts_test.yaml"
 
 say "-- coracle node"
 cargo build --locked --quiet --bin coracle
