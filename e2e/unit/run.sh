@@ -19,6 +19,7 @@ import ast, pathlib
 for path in pathlib.Path("e2e").rglob("*.py"):
     ast.parse(path.read_text(), str(path))'
 check "documents and planted faults name what is there" e2e/unit/names.py docs/conformance.md docs/security.md e2e/planted/faults.tsv
+check "what the operator's documents name is there" e2e/unit/documents.py
 # packaged: whether hack/install.sh knows each part.
 packaged() {
 	local part
