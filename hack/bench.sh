@@ -3,6 +3,8 @@
 # run: on the same images, registry, network plugins and disk. Prints medians and ratios; fails when a goal is missed. All
 # parts take about half an hour. FLAGs go to hack/bench (bench -h). The results are in results/bench.json in the cache.
 # bench.sh document: writes docs/performance.md and its picture from the results of the last run of all parts.
+# bench.sh guard [--update]: counts what Coracle does for each operation (calls of the kernel, processes, syncs, bytes), under
+# strace and by itself, and fails when that is over 5 % more than hack/bench/guard.tsv has; --update writes it.
 #
 #   pods       lives of pods, one at a time; their start is timed by its steps
 #   rates      pods started ten and fifty at a time
@@ -12,6 +14,7 @@
 #   logs       a gigabyte of a container's output
 #   streaming  a gigabyte out of a pod, by exec and by port-forward
 #   many       a node with a hundred pods: memory, what telling costs and starts, probes, rest, a restart of the daemon
+#   growth     the same at 1, 10, 100 and 500 pods: what must not grow
 #   records    lists of thousands of containers
 #   daemon     the start of a daemon
 #
@@ -31,7 +34,17 @@ if [ "${1-}" = document ]; then
 	[ -e "$RESULTS/bench.json" ] || die "there are no results of all parts: run hack/bench.sh"
 	exec "$("$ROOT/hack/tools.sh" --dir bench)/bench" -out "$RESULTS/bench.json" -document "$ROOT/docs"
 fi
-if [ -z "${CORACLE_NODE-}" ]; then
+if [ "${1-}" = guard ]; then
+	guard=1
+	case ${2-} in '' | --update) ;; *) die "usage: bench.sh guard [--update]" ;; esac
+fi
+if [ -z "${CORACLE_NODE-}" ] && [ -n "${guard-}" ]; then
+	need_root
+	"$ROOT/hack/install.sh" guard
+	"$ROOT/hack/tools.sh" bench
+	BENCH=$("$ROOT/hack/tools.sh" --dir bench)/bench
+	export BENCH
+elif [ -z "${CORACLE_NODE-}" ]; then
 	need_root
 	"$ROOT/hack/install.sh" bench
 	"$ROOT/hack/tools.sh" bench containerd
@@ -50,8 +63,10 @@ enter_node "$ROOT/hack/bench.sh" "$@"
 node_up
 # What all speak
 cni_config 1.0.0 >cni/conf/10-node.conflist
-start_registry "$LARGE" "$LARGE_PORT" "$NODE/large-registry.log" read-only
-write_mirror certs.d "127.0.0.1:$LARGE_PORT" "$LARGE_PORT"
+if [ -z "${guard-}" ]; then
+	start_registry "$LARGE" "$LARGE_PORT" "$NODE/large-registry.log" read-only
+	write_mirror certs.d "127.0.0.1:$LARGE_PORT" "$LARGE_PORT"
+fi
 mkdir -p disk/logs launch
 for ((n = 0; n < ${CORACLE_BENCH_MOUNTS:-0}; n++)); do
 	mkdir -p "volumes/$n"
@@ -94,9 +109,17 @@ group=/$(basename "$NODE")/coracle
 mkdir -p disk/coracle /run/coracle
 coracle_config "$NODE/disk/coracle" /run/coracle/run /run/coracle/cri.sock |
 	sed "s|^\(cgroup_parent = \).*|\1\"$group\"|; s|^\(monitor_cgroup = \).*|\1\"$group/monitors\"|" >coracle.toml
+if [ -n "${guard-}" ]; then
+	launched coracle /run/coracle/cri.sock strace -D -f -qq -ttt -y -s 0 -e signal=none -o "$NODE/trace" "$CORACLE_BINARY" serve --config "$NODE/coracle.toml"
+	rc=0
+	"$BENCH" -guard "$NODE/trace" -baseline "$ROOT/hack/bench/guard.tsv" ${2:+-update} -image registry.k8s.io/e2e-test-images/busybox:1.29-2 \
+		-logs "$NODE/disk/logs" "${arguments[@]}" || rc=$?
+	[ "$rc" = 0 ] || tail -n 20 "$NODE/coracle.log" >&2
+	exit "$rc"
+fi
 launched coracle /run/coracle/cri.sock "$CORACLE_BINARY" serve --config "$NODE/coracle.toml"
 fact coracle "$("$CORACLE_BINARY" --version), commit $COMMIT"
-for peer in ${CORACLE_BENCH_PEERS:-containerd-runc containerd-crun containerd-1.6}; do
+for peer in ${CORACLE_BENCH_PEERS-containerd-runc containerd-crun containerd-1.6}; do
 	case $peer in
 	containerd-runc)
 		launched_containerd "$peer" "$NEWEST"

@@ -26,6 +26,10 @@ for part in "$@"; do
 		packages python3 busybox procps util-linux bsdutils iproute2 iptables nftables e2fsprogs mount openssl curl
 		need_go
 		;;
+	guard)
+		packages python3 busybox procps util-linux iproute2 iptables nftables e2fsprogs mount strace
+		need_go
+		;;
 	fuzz) packages g++ ;;
 	power | planted | soak)
 		packages python3 busybox procps util-linux iproute2 iptables nftables e2fsprogs xfsprogs mount

@@ -16,6 +16,7 @@
 #   power    power cuts of a store on ext4 and on xfs, ten each (by name only)
 #   planted  faults switched on one by one, each to be noticed by the test meant for it (by name only)
 #   chart    coracle node on scratch roots, Coracle's image, the Helm chart (by name only)
+#   guard    kernel calls, processes, syncs and bytes of each operation, against a baseline
 #   fuzz     every fuzz target for 20 seconds
 #   guest    the daemon as a systemd service in a virtual machine with cgroup v2
 #   guest-critest  critest on a node with AppArmor, cgroup v2 and systemd: that machine (by name only)
@@ -29,9 +30,9 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly ALL=(unit grpc grpc-peers faults critest critest-kills crictl kubelet cluster conformance cni-churn power planted chart fuzz guest guest-critest guest-selinux guest-cuts guest-node)
+readonly ALL=(unit grpc grpc-peers faults critest critest-kills crictl kubelet cluster conformance cni-churn power planted chart guard fuzz guest guest-critest guest-selinux guest-cuts guest-node)
 # What a run without arguments does. The others are run by name until they have been green for a while.
-readonly DEFAULT=(unit grpc faults critest critest-kills crictl kubelet fuzz guest)
+readonly DEFAULT=(unit grpc faults critest critest-kills crictl kubelet guard fuzz guest)
 
 case ${1-} in -h | --help)
 	sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"

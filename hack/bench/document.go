@@ -142,7 +142,7 @@ container's configuration is made an older one by a small program, and the v2 hi
 func title(part string) string {
 	return map[string]string{
 		"pods": "Lives of pods", "rates": "Filling and emptying a node", "exec": "ExecSync", "pulls": "Pulls", "events": "Events",
-		"logs": "Logs", "streaming": "Streams", "many": "A node with many pods", "records": "Many records", "daemon": "The daemon",
+		"logs": "Logs", "streaming": "Streams", "many": "A node with many pods", "growth": "As a node fills", "records": "Many records", "daemon": "The daemon",
 	}[part]
 }
 

@@ -47,6 +47,7 @@ var parts = []part{
 	{"logs", measureLogs},
 	{"streaming", measureStreaming},
 	{"many", measureMany},
+	{"growth", measureGrowth},
 	{"records", measureRecords},
 	{"daemon", measureDaemons},
 }
@@ -66,6 +67,9 @@ func main() {
 	facts := flag.String("facts", "", "JSON object of strings to keep with the results: versions, command")
 	out := flag.String("out", "", "file that the results go to, as JSON")
 	document := flag.String("document", "", "directory that results of an earlier run, -out, are written to as text and picture; nothing is measured")
+	trace := flag.String("guard", "", "what strace writes of the one runtime that is named: what it does is counted, and compared with a baseline")
+	baseline := flag.String("baseline", "", "file of the baseline")
+	update := flag.Bool("update", false, "write the baseline")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: bench [FLAG...] NAME=SOCKET=CGROUP=SCRIPT...   (the first is compared with the others)")
 		flag.PrintDefaults()
@@ -75,7 +79,7 @@ func main() {
 		check(writeDocument(*out, *document))
 		return
 	}
-	if flag.NArg() < 2 || s.image == "" || s.logs == "" {
+	if (flag.NArg() < 2 && *trace == "") || s.image == "" || s.logs == "" {
 		flag.Usage()
 		os.Exit(2)
 	}
@@ -90,6 +94,10 @@ func main() {
 		check(err)
 		b.all = append(b.all, r)
 		b.table.Runtimes = append(b.table.Runtimes, r.name)
+	}
+	if *trace != "" {
+		check(b.guard(context.Background(), *trace, *baseline, *update))
+		return
 	}
 	err = b.run(chosen)
 	b.table.print(os.Stdout)

@@ -22,6 +22,8 @@ type runtime struct {
 	// cgroup holds all that the runtime starts: the daemon, its helpers, and the pods below `pods`.
 	cgroup  string
 	process *exec.Cmd
+	// ended is closed when the process is gone.
+	ended chan struct{}
 	// daemon is the process and those it keeps for itself.
 	daemon []int
 	conn   *grpc.ClientConn
@@ -51,19 +53,25 @@ func (r *runtime) launch(ctx context.Context) error {
 	if err := r.process.Start(); err != nil {
 		return err
 	}
+	r.ended = make(chan struct{})
+	go func(process *exec.Cmd, ended chan struct{}) {
+		// How it ends is not measured.
+		_ = process.Wait()
+		close(ended)
+	}(r.process, r.ended)
 	for {
 		conn, err := net.Dial("unix", r.socket)
 		if err == nil {
 			conn.Close()
 			break
 		}
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("the daemon does not listen: %w", err)
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the daemon does not listen: %w", ctx.Err())
+		case <-r.ended:
+			return fmt.Errorf("the daemon has ended: %s", r.process.ProcessState)
+		case <-time.After(500 * time.Microsecond):
 		}
-		if err := syscall.Kill(r.process.Process.Pid, 0); err != nil {
-			return fmt.Errorf("the daemon has ended: %w", err)
-		}
-		time.Sleep(500 * time.Microsecond)
 	}
 	large := grpc.MaxCallRecvMsgSize(16 << 20)
 	conn, err := grpc.NewClient("unix://"+r.socket, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(large))
@@ -94,8 +102,7 @@ func (r *runtime) stop() error {
 	if err := process.Process.Signal(syscall.SIGTERM); err != nil {
 		return fmt.Errorf("%s: %w", r.name, err)
 	}
-	// How it ends is not measured.
-	_ = process.Wait()
+	<-r.ended
 	return nil
 }
 
