@@ -26,6 +26,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         a_handler_keeps_the_nodes_devices_from_privileged_containers,
         a_handler_has_a_network_of_its_own,
         a_handler_has_annotations_that_pods_need_not_bring,
+        a_handler_has_kernel_parameters_that_pods_need_not_bring,
         a_profile_that_cannot_be_applied_keeps_the_containers_of_a_handler_from_being_made,
         images_for_a_handler_are_those_of_the_node,
         pods_outlive_their_handler,
@@ -52,6 +53,7 @@ async fn start() -> Daemon {
          [runtimes.no-devices]\nprivileged_without_host_devices = true\n\
          [runtimes.network]\ncni_conf_dir = {network}\n\
          [runtimes.notes.default_annotations]\n'example.com/a' = 'of the handler'\n'example.com/b' = 'too'\n\
+         [runtimes.tuned.default_sysctls]\n'net.core.somaxconn' = '77'\n'kernel.msgmax' = '7777'\n\
          [runtimes.armoured]\napparmor_profile = 'no-such-profile'\n",
         filter = json!(filter),
         network = json!(node().network_conf(&network)),
@@ -123,6 +125,7 @@ async fn handlers_are_told_with_what_they_can_do() {
         "notes",
         "plain",
         "read-only",
+        "tuned",
         "volatile",
     ];
     assert_eq!(names, expected);
@@ -293,6 +296,31 @@ async fn a_handler_has_a_network_of_its_own() {
     there.remove().await;
     assert!(!given(&name, &other), "{other}");
     daemon.check().await;
+}
+
+async fn a_handler_has_kernel_parameters_that_pods_need_not_bring() {
+    const SOMAXCONN: &str = "/proc/sys/net/core/somaxconn";
+    const MSGMAX: &str = "/proc/sys/kernel/msgmax";
+    let read = async |pod: &Pod<'_>| {
+        let container = pod.idle("main").await;
+        container.exec(&["cat", SOMAXCONN, MSGMAX]).await.stdout
+    };
+    let of_the_node = |path: &str| fs::read_to_string(path).unwrap();
+    let bare = run_by(daemon().await, "tuned", |_| {}).await;
+    let own = run_by(daemon().await, "tuned", |config| {
+        let linux = config.linux.get_or_insert_default();
+        linux.sysctls.insert("net.core.somaxconn".into(), "78".into());
+    });
+    let own = own.await;
+    let with_the_node = run_by(daemon().await, "tuned", host_network).await;
+
+    assert_eq!(read(&bare).await, "77\n7777\n");
+    assert_eq!(read(&own).await, "78\n7777\n");
+    let expected = format!("{}7777\n", of_the_node(SOMAXCONN));
+    assert_eq!(read(&with_the_node).await, expected);
+    for pod in [bare, own, with_the_node] {
+        pod.remove().await;
+    }
 }
 
 async fn a_handler_has_annotations_that_pods_need_not_bring() {

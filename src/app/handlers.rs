@@ -1,6 +1,6 @@
 //! The configured handlers in the adapter's terms.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::node::text;
@@ -9,8 +9,13 @@ use crate::cri::{Handler, Handlers};
 
 pub(super) fn handlers(config: &Config) -> Handlers {
     let handlers = config.runtimes.iter();
-    let by_name = handlers.map(|(name, settings)| (name.clone(), handler(settings)));
-    Handlers::new(&config.default_runtime, by_name.collect())
+    let mut by_name: BTreeMap<_, _> = handlers
+        .map(|(name, settings)| (name.clone(), handler(settings)))
+        .collect();
+    by_name
+        .entry(config.default_runtime.clone())
+        .or_insert_with(|| handler(&config::Handler::default()));
+    Handlers::new(&config.default_runtime, by_name)
 }
 
 /// The directories of network configurations that handlers have beside the node's.
@@ -25,6 +30,7 @@ fn handler(settings: &config::Handler) -> Handler {
     Handler {
         cni_conf_dir: settings.cni_conf_dir.clone(),
         default_annotations: settings.default_annotations.clone(),
+        default_sysctls: settings.default_sysctls.clone(),
         mount_options: settings.mount_options.clone(),
         read_only: settings.read_only,
         default_capabilities: settings.default_capabilities.clone(),

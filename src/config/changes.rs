@@ -96,7 +96,8 @@ mod tests {
     /// How many values a handler that says nothing has.
     fn flat_handler() -> usize {
         let table = Table::try_from(Handler::default()).unwrap();
-        table.len()
+        let inner = |value: &toml::Value| value.as_table().map_or(1, |table| table.len().max(1));
+        table.values().map(inner).sum()
     }
 
     #[test]

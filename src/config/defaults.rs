@@ -79,6 +79,12 @@ impl Default for Handler {
         Handler {
             cni_conf_dir: None,
             default_annotations: BTreeMap::new(),
+            default_sysctls: [
+                ("net.ipv4.ip_unprivileged_port_start", "0"),
+                ("net.ipv4.ping_group_range", "0 2147483647"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
             mount_options: vec![],
             read_only: false,
             default_capabilities: None,

@@ -119,6 +119,11 @@ settings! {
         /// Annotations that its pods have unless they bring their own of the same name. They are told to network plugins
         /// that ask for annotations, and written to the OCI configuration of containers; CRI calls answer what was asked for.
         pub default_annotations: BTreeMap<String, String>,
+        /// Kernel parameters of namespaces (`net.*`, `kernel.shm*`, `kernel.msg*`, `kernel.sem`, `fs.mqueue.*`) that its pods have
+        /// unless they bring their own of the same name. Those of a namespace that a pod shares with the node are left out, and
+        /// in a user namespace `net.ipv4.ping_group_range`, whose groups that has not. By default a process that is not root may
+        /// listen on every port of its pod, and ping.
+        pub default_sysctls: BTreeMap<String, String>,
         /// Options of the overlay that the root of a container is: `volatile`, which never waits for the disk (what a
         /// container wrote is lost if the machine crashes), and `index` and `xino`, each with `=on` or `=off`.
         pub mount_options: Vec<String>,

@@ -158,6 +158,14 @@ fn values_that_cannot_be_used_are_refused_by_key() {
             "[runtimes.x.default_annotations]\n'' = 'y'",
             "runtimes.x.default_annotations must have names",
         ),
+        (
+            "[runtimes.x.default_sysctls]\n'vm.swappiness' = '1'",
+            "runtimes.x.default_sysctls must be parameters of network or IPC namespaces with their values, not \"vm.swappiness\" = \"1\"",
+        ),
+        (
+            "[runtimes.x.default_sysctls]\n'net.../../kernel.panic' = '1'",
+            "runtimes.x.default_sysctls must be",
+        ),
         ("[runtimes.x]\nread_only = 'yes'", "cannot parse config.toml"),
         (
             "[runtimes.x]\nsnapshotter = 'overlayfs'",
@@ -263,6 +271,7 @@ fn what_is_dumped_loads_as_the_same() {
     let mut config = Config::default();
     let handler = Handler {
         default_annotations: [("example.com/a b".to_owned(), "\"quoted\"".to_owned())].into(),
+        default_sysctls: [("net.core.somaxconn".to_owned(), "9".to_owned())].into(),
         default_capabilities: Some(vec!["CHOWN".to_owned()]),
         apparmor_profile: Some("x".to_owned()),
         ..Handler::default()

@@ -135,12 +135,34 @@ impl Handler {
             let reason = format!("must be the name of a loaded profile, not {name:?}");
             return invalid(&key("apparmor_profile"), reason);
         }
+        if let Some((name, value)) = self
+            .default_sysctls
+            .iter()
+            .find(|(name, value)| !is_sysctl(name, value))
+        {
+            let reason = format!(
+                "must be parameters of network or IPC namespaces with their values, not {name:?} = {value:?}"
+            );
+            return invalid(&key("default_sysctls"), reason);
+        }
         if let Some(name) = self.default_annotations.keys().find(|name| name.is_empty()) {
             let reason = format!("must have names, not {name:?}");
             return invalid(&key("default_annotations"), reason);
         }
         Ok(())
     }
+}
+
+/// Whether this sets a kernel parameter that a namespace has for itself (ipc_namespaces(7), sysctl(5)).
+fn is_sysctl(name: &str, value: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    let of_a_namespace = ["net.", "fs.mqueue.", "kernel.shm", "kernel.msg"]
+        .iter()
+        .any(|start| name.starts_with(start));
+    (of_a_namespace || name == "kernel.sem")
+        && name.chars().all(plain)
+        && !name.contains("..")
+        && !value.contains(['\0', '\n'])
 }
 
 fn handler_name(name: &str) -> Result<(), ConfigError> {

@@ -20,6 +20,8 @@ pub struct Handler {
     pub cni_conf_dir: Option<PathBuf>,
     /// Annotations, unless the pod or the container has its own of the same name.
     pub default_annotations: BTreeMap<String, String>,
+    /// Kernel parameters, unless the pod has its own of the same name.
+    pub default_sysctls: BTreeMap<String, String>,
     /// Options of the overlay that a container's root is.
     pub mount_options: Vec<String>,
     /// Every root is read-only.

@@ -87,10 +87,30 @@ impl PinRequest {
             // Who shares the host's network bears the host's name.
             uts: (network == Mode::Pod).then(hostname),
             pid: pid == PidMode::Pod,
-            sysctls: config.sysctls.clone(),
+            sysctls: sysctls(
+                &config.sysctls,
+                &config.handler.default_sysctls,
+                config.namespaces,
+            ),
             label: None,
         }
     }
+}
+
+/// The kernel parameters of a sandbox: its own, and its handler's as far as they are for a namespace that it has.
+fn sysctls(
+    own: &BTreeMap<String, String>,
+    default: &BTreeMap<String, String>,
+    modes: Modes,
+) -> BTreeMap<String, String> {
+    let mut all = default.clone();
+    all.retain(|name, _| {
+        let mode = if is_ipc(name) { modes.ipc } else { modes.network };
+        // Its groups are not all in a user namespace.
+        mode == Mode::Pod && (modes.user.is_none() || name != "net.ipv4.ping_group_range")
+    });
+    all.extend(own.clone());
+    all
 }
 
 /// The names of the pins a sandbox has.
@@ -171,6 +191,47 @@ fn is_ipc(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cri::sandbox::Mappings;
+
+    #[test]
+    fn a_handlers_parameters_are_for_what_a_pod_has_of_its_own() {
+        let ping = ("net.ipv4.ping_group_range", "0 2147483647");
+        let default = [ping, ("net.core.somaxconn", "7"), ("kernel.msgmax", "8")];
+        let map = |some: &[(&str, &str)]| -> BTreeMap<String, String> {
+            some.iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect()
+        };
+        let modes = |network, ipc, user| Modes {
+            network,
+            ipc,
+            pid: PidMode::Container,
+            user,
+        };
+        let check = |own: &[(&str, &str)], modes, expected: &[(&str, &str)]| {
+            assert_eq!(sysctls(&map(own), &map(&default), modes), map(expected));
+        };
+        let mapping = IdMapping {
+            container_id: 0,
+            host_id: 1 << 16,
+            length: 1 << 16,
+        };
+        let user = Some(Mappings {
+            uids: mapping,
+            gids: mapping,
+        });
+
+        check(&[], modes(Mode::Pod, Mode::Pod, None), &default);
+        check(&[], modes(Mode::Node, Mode::Pod, None), &default[2..]);
+        check(&[], modes(Mode::Pod, Mode::Node, None), &default[..2]);
+        check(&[], modes(Mode::Pod, Mode::Pod, user), &default[1..]);
+        let own = ("kernel.msgmax", "9");
+        check(
+            &[own],
+            modes(Mode::Pod, Mode::Pod, None),
+            &[default[0], default[1], own],
+        );
+    }
 
     #[test]
     fn only_parameters_of_own_namespaces_are_accepted() {
