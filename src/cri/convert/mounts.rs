@@ -52,8 +52,12 @@ fn one(from: v1::Mount, user: Option<Mappings>, field: &str) -> Result<Mount> {
         host_path: from.host_path,
         readonly: from.readonly,
         flags: flags(&from.mount_options, field)?,
+        // The kubelet sets it beside any volume that has a `subPath`, which the host's path then has already.
+        image_sub_path: match image {
+            Some(_) => from.image_sub_path,
+            None => String::new(),
+        },
         image,
-        image_sub_path: from.image_sub_path,
         propagation: match propagation {
             v1::MountPropagation::PropagationPrivate => MountPropagation::Private,
             v1::MountPropagation::PropagationHostToContainer => MountPropagation::HostToContainer,
@@ -68,10 +72,7 @@ fn one(from: v1::Mount, user: Option<Mappings>, field: &str) -> Result<Mount> {
 fn image(from: &v1::Mount, field: &str) -> Result<Option<ImageSpec>> {
     let refused = |name: &str, why: &str| Err(Error::invalid(format!("{field}.{name} {why}")));
     let Some(image) = &from.image else {
-        return match from.image_sub_path.is_empty() {
-            true => Ok(None),
-            false => refused("image_sub_path", "is set without an image"),
-        };
+        return Ok(None);
     };
     if image.image.is_empty() {
         return refused("image.image", "is empty");

@@ -127,6 +127,30 @@ async fn a_pod_that_is_being_stopped_gets_no_new_container() {
     refused(outcome, Code::FailedPrecondition, "is not ready");
 }
 
+/// As the kubelet asks for a `subPath` of a volume in a pod that has an image as a volume, too.
+#[tokio::test]
+async fn a_sub_path_of_an_image_means_nothing_without_an_image() {
+    let node = TestNode::new().await;
+    let pod = node.run_pod("web").await;
+    let asked = v1::Mount {
+        container_path: "/data".into(),
+        host_path: node.dir.path().to_str().unwrap().to_owned(),
+        image_sub_path: "sub".into(),
+        ..Default::default()
+    };
+    let config = v1::ContainerConfig {
+        mounts: vec![asked],
+        ..container("nginx")
+    };
+
+    let created = node.adapter.create_container(create_request(&pod, config)).await;
+
+    let id = created.unwrap().into_inner().container_id;
+    let given = node.fake.config(&id).unwrap().mounts;
+    let data = given.iter().find(|m| m.container_path == "/data").unwrap();
+    assert_eq!((&data.image, data.image_sub_path.as_str()), (&None, ""));
+}
+
 #[tokio::test]
 async fn only_the_mounts_that_were_asked_for_are_reported() {
     let node = TestNode::new().await;
