@@ -78,7 +78,7 @@ kubernetes_stamp() {
 
 # build_kubernetes DIRECTORY PACKAGE
 build_kubernetes() { go build -trimpath -ldflags "$(kubernetes_stamp)" -o "$1/" "$2"; }
-build_kubelet() { build_kubernetes "$1" k8s.io/kubernetes/cmd/kubelet; }
+build_kubelet() { build_kubernetes "$1" tool; }
 build_cluster() { build_kubernetes "$1" .; }
 
 build_conformance() {

@@ -11,7 +11,8 @@ import tempfile
 import threading
 import time
 
-from parts import NODE, CLUSTER, Failed, Node, Plane, apply, eventually, get, kubectl
+from parts import NODE, CLUSTER, Node, Plane, apply, get, kubectl
+from trials import Failed, eventually, must, tell
 
 BUSYBOX = "registry.k8s.io/e2e-test-images/busybox:1.29-2"
 NGINX = "registry.k8s.io/e2e-test-images/nginx:1.14-2"
@@ -69,11 +70,6 @@ def typed(line, *words):
 def page(client, address, port):
     """What a web server answers a pod. Not by wget: that of a static busybox needs name services."""
     return kubectl("exec", "-i", client, "--", "nc", "-w", "5", address, str(port), stdin="GET / HTTP/1.0\r\n\r\n")
-
-
-def must(condition, what):
-    if not condition:
-        raise Failed(what)
 
 
 def both_nodes_become_ready():
@@ -264,12 +260,6 @@ TRIALS = [
     debug_containers_run_in_pods_and_on_nodes, a_running_pod_is_resized, a_node_without_a_network_is_not_ready_until_it_has_one,
     a_node_is_drained_and_returns, a_rollout_ends_while_a_daemon_is_killed_every_ten_seconds, nothing_is_left_when_all_is_deleted,
 ]
-
-
-def tell(word, name):
-    with open(os.environ.get("CORACLE_RESULTS", "/dev/null"), "a", encoding="utf-8") as file:
-        file.write(f"{word} 1 {name}\n")
-    print(f"{'ok   ' if word == 'pass' else 'FAIL '} {name}", file=sys.stderr, flush=True)
 
 
 def main():

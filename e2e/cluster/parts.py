@@ -2,9 +2,9 @@
 
 import json
 import os
-import signal
 import subprocess
-import time
+
+from trials import Failed, Program, eventually
 
 NODE = os.environ["CORACLE_NODE"]
 CLUSTER = os.environ["CLUSTER"]
@@ -14,24 +14,6 @@ ADDRESS = "10.99.0.1"
 TOKEN = "token-of-the-administrator"
 # Of every kubectl that is run from here.
 os.environ["KUBECONFIG"] = f"{NODE}/kubeconfig"
-
-
-class Failed(Exception):
-    """A trial that did not go as it must."""
-
-
-def eventually(seconds, what, look):
-    """Returns what `look` returns as soon as that is true; errors of kubectl on the way are not the last word."""
-    until, last = time.monotonic() + seconds, None
-    while time.monotonic() < until:
-        try:
-            found = look()
-            if found:
-                return found
-        except Failed as error:
-            last = error
-        time.sleep(0.3)
-    raise Failed(f"{what}: not within {seconds} s" + (f": {last}" if last else ""))
 
 
 def kubectl(*words, stdin=None, seconds=120, check=True):
@@ -53,23 +35,6 @@ def get(*words):
 def apply(*objects):
     """Applies manifests."""
     kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
-
-
-class Program:
-    """A program that runs until it is told to end, inside the namespaces of a process where one is named."""
-
-    def __init__(self, name, command, inside=None):
-        self.name, self.command, self.process = name, command, None
-        if inside:
-            self.command = ["nsenter", "--target", str(inside), "--mount", "--net", "--", *command]
-
-    def start(self):
-        with open(f"{NODE}/{self.name}.log", "ab") as log:
-            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-    def end(self, how=signal.SIGTERM, seconds=60):
-        self.process.send_signal(how)
-        self.process.wait(seconds)
 
 
 class Plane:

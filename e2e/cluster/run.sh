@@ -50,5 +50,5 @@ make_node() {
 node_up
 for number in 1 2; do make_node "$number"; done
 export NODE
-python3 -B "$here/cluster.py" "$@" || FAILED=1
+PYTHONPATH=$ROOT/e2e/harness python3 -B "$here/cluster.py" "$@" || FAILED=1
 finish

@@ -37,9 +37,19 @@ restore_machine() {
 	leave_node
 }
 
-# make_cgroups PATH: makes a cgroup in every hierarchy, with all processors and memory nodes.
+# make_cgroups PATH: makes a cgroup in every hierarchy, with all controllers, processors and memory nodes.
 make_cgroups() {
-	local root dir part file
+	local root dir part file controllers
+	if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+		dir=/sys/fs/cgroup
+		for part in ${1//\// }; do
+			read -r -a controllers <"$dir/cgroup.controllers"
+			for file in "${controllers[@]}"; do echo "+$file" >"$dir/cgroup.subtree_control"; done
+			dir=$dir/$part
+			mkdir -p "$dir"
+		done
+		return
+	fi
 	for root in /sys/fs/cgroup/*/; do
 		[ -e "$root/cgroup.procs" ] || continue
 		dir=${root%/}

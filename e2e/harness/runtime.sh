@@ -2,7 +2,11 @@
 # The daemon under test: coracle. With CORACLE_E2E_RUNTIME=containerd Debian's containerd stands in, to test the tests
 # themselves; CORACLE_PEER names a directory with another one, and its runc. CORACLE_BINARY names a coracle to test that
 # is not to be built.
+# CORACLE_E2E_DRIVER names the cgroup driver (auto).
 # Sourced, never run; needs hack/lib.sh and what node.sh sets up.
+
+SOCKET=/run/runtime/cri.sock
+export CORACLE_E2E_DRIVER=${CORACLE_E2E_DRIVER:-auto}
 
 # shellcheck source=e2e/harness/containerd.sh
 . "$ROOT/e2e/harness/containerd.sh"
@@ -33,6 +37,7 @@ coracle_config() {
 		# What has to be cleaned up is told apart by name: cgroups have no namespace that would hide them.
 		cgroup_parent = "/$(basename "$NODE")"
 		monitor_cgroup = "/$(basename "$NODE")/monitors"
+		cgroup_driver = "$CORACLE_E2E_DRIVER"
 
 		[cni]
 		conf_dir = "$NODE/cni/conf"
@@ -47,9 +52,8 @@ coracle_config() {
 	END
 }
 
-# start_runtime: sets SOCKET and RUNTIME_PID, and waits until the daemon answers.
+# start_runtime: sets RUNTIME_PID, and waits until the daemon answers at SOCKET.
 start_runtime() {
-	SOCKET=/run/runtime/cri.sock
 	mkdir -p /run/runtime "$NODE/disk/runtime"
 	if [ "${CORACLE_E2E_RUNTIME:-coracle}" = containerd ]; then
 		start_containerd "$PEER" "$NODE/disk/runtime" /run/runtime/containerd "$SOCKET" "$NODE/runtime.log"

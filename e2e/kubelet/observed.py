@@ -5,8 +5,10 @@ a container, and agree with the files of their cgroups. For a kubelet that has i
 
 import glob
 import json
+import os
 import re
 import sys
+import urllib.error
 import urllib.request
 
 UNIFIED = bool(glob.glob("/sys/fs/cgroup/cgroup.controllers"))
@@ -14,14 +16,17 @@ SLACK = 1 << 20
 
 
 def get(path):
-    with urllib.request.urlopen("http://127.0.0.1:10255" + path, timeout=20) as answer:
-        return answer.read().decode()
+    try:
+        with urllib.request.urlopen("http://127.0.0.1:10255" + path, timeout=20) as answer:
+            return answer.read().decode()
+    except urllib.error.HTTPError as error:
+        raise SystemExit(f"GET {path}: {error}: {error.read().decode()}") from error
 
 
 def cgroup(path, controller):
-    """The directory of the cgroup whose path ends so."""
+    """The directory of the cgroup with such a path."""
     root = "/sys/fs/cgroup/" + ("" if UNIFIED else controller + "/")
-    return glob.glob(f"{root}kubepods/**/{path}", recursive=True)[0]
+    return next(place for place, _, _ in os.walk(root) if re.search(path, place))
 
 
 def number(path, controller, v1, v2):
@@ -54,10 +59,11 @@ def samples(text, name, **labels):
 
 pods = json.loads(get("/pods"))["items"]
 pod = next(pod for pod in pods if pod["metadata"]["name"].startswith(sys.argv[1]))
-uid = "pod" + pod["metadata"]["uid"]
+# Of either driver: /podUID/ID, or …-podUID.slice/coracle-ID.scope.
+uid = f"pod({pod['metadata']['uid']}|{pod['metadata']['uid'].replace('-', '_')}.slice)$"
 statuses = {status["name"]: status for status in pod["status"]["containerStatuses"]}
 container = statuses[sys.argv[2]]["containerID"].split("//")[1]
-inside = f"{uid}/{container}"
+inside = uid.replace("$", f"/[a-z-]*{container}(.scope)?$")
 
 before = cpu(uid), memory(uid), cpu(inside), memory(inside)
 summary = json.loads(get("/stats/summary"))
