@@ -111,7 +111,7 @@ impl Monitor {
             .life
             .iter()
             .filter_map(|l| l.oom.as_ref())
-            .map(OomWatch::as_fd);
+            .filter_map(OomWatch::fd);
         let streams = self.life.iter().flat_map(|l| l.streams.polled());
         let fixed: [BorrowedFd<'_>; 2] = [self.deaths.as_fd(), self.door.as_fd()];
         let calls = self.calls.iter().flat_map(Call::fds);
@@ -150,7 +150,8 @@ impl Monitor {
 
     fn read_oom(&mut self, ready: &[RawFd]) {
         let watch = self.life.as_ref().and_then(|l| l.oom.as_ref());
-        if watch.is_some_and(|watch| ready.contains(&watch.as_fd().as_raw_fd())) {
+        let watched = watch.and_then(OomWatch::fd);
+        if watched.is_some_and(|fd| ready.contains(&fd.as_raw_fd())) {
             self.tell_oom_kills();
         }
     }
