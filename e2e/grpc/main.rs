@@ -61,6 +61,7 @@ mod streams;
 mod traces;
 mod traffic;
 mod userns;
+mod watchdog;
 
 use std::process::ExitCode;
 
@@ -125,6 +126,7 @@ fn tests() -> Vec<Trial> {
         meters::tests(),
         streams::tests(),
         traces::tests(),
+        watchdog::tests(),
         model::tests(),
         old_version::tests(),
         old_profiles::tests(),

@@ -3,7 +3,7 @@
 //! 1. Lock the state directory: a second daemon ends here, before it has touched anything.
 //! 2. Make the runtime directory; start the zygote, while this process has one thread.
 //! 3. Listen to signals; open every part, each with what its predecessor left ([`super::node`]).
-//! 4. Bind the socket, tell the service manager, serve.
+//! 4. Bind the socket, tell the service manager and feed its watchdog, serve.
 //! 5. First SIGTERM or SIGINT: no new calls, finish those under way, write the records, end with success.
 //! 6. Second one: end at once. No more is lost than by a crash, and a crash loses nothing that was answered.
 //!
@@ -23,6 +23,7 @@ use super::node::{Node, text};
 use super::notify;
 use super::reload::Wishes;
 use super::shutdown::Shutdown;
+use super::watchdog::Watchdog;
 use crate::api;
 use crate::config::{Config, Files};
 use crate::cri::server::{bind, serve as serve_grpc};
@@ -94,6 +95,7 @@ async fn in_order(
     };
     let told = shutdown.drain();
     notify::ready();
+    let watchdog = Watchdog::feed(&config.socket);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         socket = %config.socket.display(),
@@ -102,6 +104,8 @@ async fn in_order(
     );
     let served = serve_grpc(listener, node.services(), DRAIN, async {
         told.await;
+        // From here on the manager has another deadline.
+        drop(watchdog);
         notify::stopping();
         tracing::info!("told to end, finishing the calls under way");
         node.hang_up();
