@@ -68,6 +68,7 @@ const DOORS: &[(&[&str], &[&str])] = &[
     ),
     (&["redb"], &["src/state/"]),
     (&["humantime"], &["src/sys/clock.rs"]),
+    (&["clap_complete", "clap_mangen"], &["src/cli/manual.rs"]),
     (&["tokio_rustls", "tokio_tungstenite"], &["src/streaming/"]),
     (
         &["hyper"],

@@ -28,6 +28,15 @@ pub enum CliError {
     /// The node was not changed as asked.
     #[error(transparent)]
     Node(#[from] super::NodeError),
+    /// The manual cannot be written.
+    #[error("cannot write the manual into {}", .path.display())]
+    Pages {
+        /// Its directory.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// The server refused a call.
     #[error("{}", refusal(action, *code, message))]
     Refused {

@@ -12,6 +12,7 @@ mod demo;
 mod error;
 mod image;
 mod interrupt;
+mod manual;
 mod node;
 mod run;
 mod status;
@@ -76,6 +77,10 @@ enum Command {
         #[command(subcommand)]
         command: config::Command,
     },
+    /// Prints what a shell needs to complete this command line.
+    Completions(manual::Completions),
+    /// Writes the pages of the manual, for man(1).
+    Man(manual::Pages),
     /// Prints the version.
     Version,
 }
@@ -163,6 +168,8 @@ impl Cli {
             Command::Debug { command } => block_on(debug::run(command, &self.settings))?,
             Command::Node(options) => return block_on(node::run(options, &self.settings)),
             Command::Config { command } => config::run(command, &self.settings)?,
+            Command::Completions(options) => manual::completions(&options)?,
+            Command::Man(options) => manual::pages(&options)?,
             Command::Version => print(&format!("coracle {}\n", env!("CARGO_PKG_VERSION")))?,
         }
         Ok(ExitCode::SUCCESS)
