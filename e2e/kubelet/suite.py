@@ -2,7 +2,7 @@
 """suite.py [WAVE...]: what a kubelet has Coracle do, on the node that run.sh made. Each check passes or fails under its name.
 
 The waves, in order: `features`, all that pods may ask for, side by side; `crowd`, 110 pods at once; `kept`, pods whose daemon
-is killed; `collection`, what is removed when room is short; `restart` of the kubelet, with other features; `reboot`."""
+is killed; `collection`, what is removed when room is short; `restart` of the kubelet, then with other features; `reboot`."""
 
 import re
 import sys
@@ -17,7 +17,7 @@ from trials import Failed, must, tell
 from view import pods
 
 WAVES = ("features", "crowd", "kept", "collection", "restart", "reboot")
-# The second kubelet has its figures from the runtime alone, and hears of containers by events.
+# The last kubelet has its figures from the runtime alone, and hears of containers by events.
 OTHERWISE = "PodAndContainerStatsFromCRI: true, EventedPLEG: true, "
 
 
@@ -78,10 +78,10 @@ class Suite:
         self.trial("under pressure unused images and dead containers go", collection.under_pressure_unused_images_and_dead_containers_go)
 
     def restart(self):
-        """A kubelet that finds pods."""
-        self.trial("a restarted kubelet adopts the pods", recovery.a_restarted_kubelet_adopts_the_pods, self.kubelet, OTHERWISE)
-        self.trial("its figures are complete and those of the cgroups, and it hears of events",
-                   recovery.its_figures_are_complete_and_those_of_the_cgroups)
+        """A kubelet that finds pods, and one with other features."""
+        self.trial("a restarted kubelet adopts the pods", recovery.a_restarted_kubelet_adopts_the_pods, self.kubelet)
+        self.trial("a kubelet's figures are complete and those of the cgroups, and it hears of events",
+                   recovery.figures_and_events_are_complete, self.kubelet, OTHERWISE)
 
     def reboot(self):
         """A machine that is switched off."""
