@@ -35,6 +35,10 @@ for part in "$@"; do
 		packages python3 busybox procps util-linux iproute2 iptables nftables e2fsprogs xfsprogs mount
 		need_go
 		;;
+	packages) packages python3 mmdebstrap rpm lintian dpkg-dev binutils xz-utils systemd man-db zsh fish ;;
+	guest-packages)
+		packages python3 busybox qemu-system-x86 mmdebstrap cpio e2fsprogs dpkg-dev binutils xz-utils
+		;;
 	guest | guest-critest | guest-selinux | guest-cuts | guest-node) packages python3 busybox qemu-system-x86 mmdebstrap cpio e2fsprogs ;;
 	*) die "no such part: $part" ;;
 	esac

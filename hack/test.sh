@@ -17,11 +17,13 @@
 #   planted  faults switched on one by one, each to be noticed by the test meant for it (by name only)
 #   chart    coracle node on scratch roots, Coracle's image, the Helm chart (by name only)
 #   guard    kernel calls, processes, syncs and bytes of each operation, against a baseline
+#   packages  a release: its packages, installed, upgraded and removed in roots of their own (by name only)
 #   fuzz     every fuzz target for 20 seconds
 #   guest    the daemon as a systemd service in a virtual machine with cgroup v2
 #   guest-critest  critest on a node with AppArmor, cgroup v2 and systemd: that machine (by name only)
 #   guest-cuts  ten power cuts of that machine (by name only)
 #   guest-selinux  critest's specs for a node with SELinux, and labels, in that machine with a policy (by name only)
+#   guest-packages  the .deb under systemd: installed, upgraded under a running container, hung, removed: that machine (by name only)
 #   guest-node  a node of containerd's under a real kubelet, switched to Coracle and back: that machine (by name only)
 #
 # The last line is the count: "N passed, N failed", and "N skipped" if any were. Whatever is built or fetched is kept in ~/.cache/coracle
@@ -30,7 +32,7 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly ALL=(unit grpc grpc-peers faults critest critest-kills crictl kubelet cluster conformance cni-churn power planted chart guard fuzz guest guest-critest guest-selinux guest-cuts guest-node)
+readonly ALL=(unit grpc grpc-peers faults critest critest-kills crictl kubelet cluster conformance cni-churn power planted chart packages guard fuzz guest guest-critest guest-selinux guest-cuts guest-node guest-packages)
 # What a run without arguments does. The others are run by name until they have been green for a while.
 readonly DEFAULT=(unit grpc faults critest critest-kills crictl kubelet guard fuzz guest)
 

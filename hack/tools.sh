@@ -1,6 +1,6 @@
 #!/bin/bash
 # tools.sh [NAME...]: builds the Go programs that the tests drive Coracle with, from the pinned modules below e2e/tools/
-# and in hack/bench/, and cargo-deny, which looks at what Coracle depends on.
+# and in hack/bench/, and tools of cargo's: cargo-deny, which looks at what Coracle depends on, and those that make packages.
 # tools.sh --dir NAME: prints the directory that NAME's programs are in, and builds nothing.
 #
 # Each module's programs go to CACHE/tools/NAME-VERSION-HASH/, HASH being of what pins them, so that what is there is
@@ -9,8 +9,7 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly NAMES=(cri-tools cni-plugins kubelet cluster conformance bench repeater chart promtool grpcurl containerd cargo-deny)
-readonly CARGO_DENY=0.20.2
+readonly NAMES=(cri-tools cni-plugins kubelet cluster conformance bench repeater chart promtool grpcurl containerd cargo-deny cargo-deb cargo-generate-rpm cargo-cyclonedx)
 
 # pinned NAME: the version of the module that NAME exists for.
 pinned() {
@@ -24,7 +23,10 @@ pinned() {
 	chart) module_version "$1" helm.sh/helm/v4 ;;
 	promtool) module_version "$1" github.com/prometheus/prometheus ;;
 	containerd) module_version "$1" github.com/containerd/containerd/v2 ;;
-	cargo-deny) echo "$CARGO_DENY" ;;
+	cargo-deny) echo 0.20.2 ;;
+	cargo-deb) echo 3.8.0 ;;
+	cargo-generate-rpm) echo 0.21.1 ;;
+	cargo-cyclonedx) echo 0.5.9 ;;
 	*) die "no such tool: $1 (there are: ${NAMES[*]})" ;;
 	esac
 }
@@ -41,8 +43,8 @@ module_version() {
 # tool_dir NAME
 tool_dir() {
 	local hash
-	if [ "$1" = cargo-deny ]; then
-		echo "$CACHE/tools/$1-$CARGO_DENY"
+	if [[ $1 = cargo-* ]]; then
+		echo "$CACHE/tools/$1-$(pinned "$1")"
 		return
 	fi
 	hash=$(cd "$(module_dir "$1")" && find . -maxdepth 1 -type f '(' -name 'go.*' -o -name '*.go' -o -name '*.tsv' ')' | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-8)
@@ -109,13 +111,20 @@ build_containerd() {
 		-o "$1/" github.com/opencontainers/runc
 }
 
-# Without optimisation: built in a minute, it looks at everything in seconds.
-build_cargo_deny() {
+# cargo_tool DIR NAME OPTIMISATION [ARGUMENTS]: NAME from crates.io, with its own lock file.
+cargo_tool() {
 	need_rust
-	CARGO_TARGET_DIR=$1/target CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --version "=$CARGO_DENY" --root "$1" cargo-deny
-	mv "$1/bin/cargo-deny" "$1/"
+	CARGO_TARGET_DIR=$1/target CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=$3 \
+		cargo install --quiet --locked --debug --version "=$(pinned "$2")" --root "$1" "${@:4}" "$2"
+	mv "$1/bin/$2" "$1/"
 	rm -rf "${1:?}/target" "${1:?}/bin" "${1:?}"/.crates*
 }
+# Without optimisation: built in a minute, it looks at everything in seconds.
+build_cargo_deny() { cargo_tool "$1" cargo-deny 0; }
+build_cargo_cyclonedx() { cargo_tool "$1" cargo-cyclonedx 0; }
+# These compress. Their own compressors: what a machine has installed does not change a package.
+build_cargo_deb() { cargo_tool "$1" cargo-deb 1 --features static-lzma; }
+build_cargo_generate_rpm() { cargo_tool "$1" cargo-generate-rpm 1; }
 
 # A tool of ours.
 build_own() { go build -trimpath -ldflags '-s -w' -o "$1/" .; }
@@ -132,7 +141,7 @@ build() {
 	rm -rf "$dir.new"
 	mkdir "$dir.new"
 	(
-		[ "$1" = cargo-deny ] || cd "$(module_dir "$1")"
+		[[ $1 = cargo-* ]] || cd "$(module_dir "$1")"
 		export CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false' GOTOOLCHAIN=local GOWORK=off
 		"build_${1//-/_}" "$dir.new"
 	)
@@ -145,8 +154,8 @@ if [ "${1-}" = --dir ]; then
 	tool_dir "$2"
 	exit
 fi
-need_go
 [ $# -gt 0 ] || set -- "${NAMES[@]}"
+for name in "$@"; do [[ $name = cargo-* ]] || need_go; done
 for name in "$@"; do
 	[ -n "$(pinned "$name")" ] || die "$name: its go.mod pins no version"
 	build "$name"
