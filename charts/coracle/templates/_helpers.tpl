@@ -150,7 +150,9 @@ spec:
               command:
                 {{- include "coracle.node" $root | nindent 16 }}
                 - status
-                - --expect={{ .expect }}
+                {{- range .expect }}
+                - {{ . }}
+                {{- end }}
             periodSeconds: 10
             timeoutSeconds: 10
           {{- end }}
@@ -171,7 +173,10 @@ spec:
           {{- end }}
           volumeMounts:
             - name: config
-              mountPath: /config
+              # As a path of its own it stays what it was when the pod began: a probe of the old pods that fails for the new settings
+              # would have all of them replaced at once.
+              mountPath: /config/node.toml
+              subPath: node.toml
               readOnly: true
             {{- range include "coracle.directories" $root | fromYamlArray }}
             - name: {{ .name }}

@@ -16,7 +16,7 @@ mod switch;
 mod tests;
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub use error::NodeError;
 use error::{OnFile, refused};
 use install::Told;
 use memory::{Memory, Phase, Record};
-use place::{PROGRAM, Place, unit_file};
+use place::{PROGRAM, Place, SETTINGS, unit_file};
 use services::{Choice, Services, choose};
 
 /// The unit that a switch or its undoing runs in when it has to outlive who asks for it.
@@ -71,6 +71,9 @@ enum Command {
         /// Ends with code 1 unless this program is installed, and the kubelet switched if that is asked for
         #[arg(long, value_enum)]
         expect: Option<Expected>,
+        /// With `--expect installed`: these settings have to be installed, too
+        #[arg(long, value_name = "FILE")]
+        drop_in: Option<PathBuf>,
     },
     /// Takes back what was installed
     Uninstall,
@@ -110,8 +113,17 @@ struct Moving {
 
 pub(super) async fn run(options: Options, settings: &Settings) -> Result<ExitCode, CliError> {
     let place = Place::new(&options.root);
-    if let Command::Status { json, expect } = options.command {
-        return status(&place, json, expect);
+    if let Command::Status {
+        json,
+        expect,
+        drop_in,
+    } = &options.command
+    {
+        let wanted = Wanted {
+            drop_in: drop_in.as_deref(),
+            anybody: services::anybody(options.service_manager, &place),
+        };
+        return status(&place, *json, *expect, &wanted);
     }
     let services = choose(options.service_manager, &place)?;
     let told = act(&options.command, &place, services.as_ref(), settings).await?;
@@ -231,7 +243,12 @@ fn lines(told: &[String]) -> String {
     told.iter().fold(String::new(), |text, line| text + line + "\n")
 }
 
-fn status(place: &Place, as_json: bool, expect: Option<Expected>) -> Result<ExitCode, CliError> {
+fn status(
+    place: &Place,
+    as_json: bool,
+    expect: Option<Expected>,
+    wanted: &Wanted,
+) -> Result<ExitCode, CliError> {
     let record = memory::read(place)?;
     let answer = json!({
         "version": record.version, "previous": record.previous, "switch": record.switch,
@@ -241,19 +258,41 @@ fn status(place: &Place, as_json: bool, expect: Option<Expected>) -> Result<Exit
         true => format!("{answer:#}\n"),
         false => describe(&record),
     })?;
-    let own = || Ok::<_, NodeError>(Some(install::version_of(&install::own_program()?)));
+    let own = || install::own_program().map(|program| install::version_of(&program));
     let phase = record.switch.as_ref().map(|switch| switch.phase);
     let good = match expect {
         None => true,
         Some(Expected::Restored) => phase.is_none(),
         Some(Expected::Switched) => phase == Some(Phase::Switched),
-        Some(Expected::Installed) => record.version == own()? && !record.stale,
+        Some(Expected::Installed) => wanted.is_installed(place, &record, &own()?)?,
     };
     Ok(if good {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// What an installation has to be.
+#[derive(Debug)]
+struct Wanted<'a> {
+    drop_in: Option<&'a Path>,
+    anybody: bool,
+}
+
+impl Wanted<'_> {
+    /// Whether a version is installed with its settings, and the daemon runs it where there is anybody who would run it: elsewhere
+    /// that is left to the operator, and nobody tells when it is done.
+    fn is_installed(&self, place: &Place, record: &Record, version: &str) -> Result<bool, NodeError> {
+        let settings = match self.drop_in {
+            None => true,
+            Some(file) => {
+                let text = std::fs::read(file).on("read", file)?;
+                files::look(&place.at(SETTINGS))? == Some(text)
+            }
+        };
+        Ok(settings && record.version.as_deref() == Some(version) && !(record.stale && self.anybody))
+    }
 }
 
 fn describe(record: &Record) -> String {

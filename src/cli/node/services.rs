@@ -46,6 +46,14 @@ pub(super) fn choose(choice: Option<Choice>, place: &Place) -> Result<Box<dyn Se
     }
 }
 
+/// Whether there is anybody, without asking: at another root there is, unless it was said that there is not.
+pub(super) fn anybody(choice: Option<Choice>, place: &Place) -> bool {
+    match choice {
+        Some(choice) => choice == Choice::Systemd,
+        None => !place.is_here() || service::is_here(),
+    }
+}
+
 #[derive(Debug)]
 struct Systemd;
 

@@ -139,6 +139,39 @@ fn a_daemon_is_started_anew_only_when_something_has_changed() {
 }
 
 #[test]
+fn what_is_installed_is_the_version_with_its_settings_and_runs_where_somebody_runs_it() {
+    let root = root();
+    let mut memory = memory(&root);
+    let place = memory.place.clone();
+    let (one, two) = (root.path().join("one"), root.path().join("two"));
+    fs::write(&one, "a = 1").unwrap();
+    fs::write(&two, "a = 2").unwrap();
+    let is_installed = |record: &Record, program, drop_in, anybody| {
+        let wanted = Wanted { drop_in, anybody };
+        wanted.is_installed(&place, record, &version_of(program)).unwrap()
+    };
+    assert!(!is_installed(&memory.record, b"one".as_slice(), None, false));
+
+    // Nobody tells that the daemon was run anew.
+    install(&mut memory, &*nobody(&root), b"one", Some(b"a = 1")).unwrap();
+    assert!(is_installed(&memory.record, b"one", Some(&one), false));
+    assert!(!is_installed(&memory.record, b"one", Some(&one), true));
+
+    install(&mut memory, &Fake::default(), b"one", Some(b"a = 1")).unwrap();
+    assert!(is_installed(&memory.record, b"one", None, true));
+    assert!(is_installed(&memory.record, b"one", Some(&one), true));
+    assert!(!is_installed(&memory.record, b"one", Some(&two), true));
+    assert!(!is_installed(&memory.record, b"two", Some(&one), true));
+}
+
+#[test]
+fn at_another_root_somebody_runs_services_unless_it_is_said() {
+    let place = Place::new(Path::new("/host"));
+    let anybody = |choice| services::anybody(choice, &place);
+    assert!(anybody(None) && anybody(Some(Choice::Systemd)) && !anybody(Some(Choice::None)));
+}
+
+#[test]
 fn uninstalling_leaves_the_node_as_it_was() {
     let (root, fake) = (root(), Fake::default());
     fs::create_dir_all(root.path().join("etc/systemd/system")).unwrap();
