@@ -9,7 +9,8 @@
 #   critest-kills  the same, while the daemon is killed every five seconds
 #   crictl   the CRI client that operators use
 #   kubelet  a real kubelet with static pods: all they may ask for, 110 at once, kills, a reboot; e2e/kubelet/run.sh WAVE: some of it
-#   cluster  a control plane and two nodes: rollouts, services, kubectl, drains, a daemon killed meanwhile (by name only)
+#   cluster  a control plane and two nodes: rollouts, services, kubectl, drains, a daemon killed meanwhile, the Helm chart installed,
+#            upgraded and taken off (by name only); e2e/cluster/run.sh chart: that alone
 #   conformance  Kubernetes' own suite for nodes, its 427 specs for conformance, unmodified (by name only); e2e/conformance/run.sh
 #            PATTERN: some of them
 #   cni-churn  a thousand pods while three calls of the network's plugins in ten fail (by name only)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """cluster.py [TRIAL...]: what people do with a cluster, on one whose two nodes run Coracle. Each trial passes or fails under
-its name; later ones go on without it."""
+its name; later ones go on without it. The word `chart` stands for all trials of chart.py."""
 
 import json
 import os
@@ -11,20 +11,11 @@ import tempfile
 import threading
 import time
 
-from parts import NODE, CLUSTER, Node, Plane, apply, get, kubectl
+import chart
+from parts import BUSYBOX, CLUSTER, NODE, NODES, Node, Plane, apply, get, gone, kubectl, pod, run
 from trials import Failed, eventually, must, tell
 
-BUSYBOX = "registry.k8s.io/e2e-test-images/busybox:1.29-2"
 NGINX = "registry.k8s.io/e2e-test-images/nginx:1.14-2"
-NODES = []
-
-
-def pod(name, *command, node=None, image=BUSYBOX, **spec):
-    """A pod with one container, `only`."""
-    container = {"name": "only", "image": image, **({"command": list(command)} if command else {}), **spec.pop("container", {})}
-    place = {"nodeName": node} if node else {}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
-            "spec": {"terminationGracePeriodSeconds": 1, "containers": [container], **place, **spec}}
 
 
 def workload(kind, name, replicas=None, **spec):
@@ -37,27 +28,6 @@ def workload(kind, name, replicas=None, **spec):
     count = {} if replicas is None else {"replicas": replicas}
     return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name},
             "spec": {"selector": {"matchLabels": labels}, "template": template, **count, **spec}}
-
-
-def phase(name):
-    return get("pod", name)["status"].get("phase")
-
-
-def runs(name):
-    status = get("pod", name)["status"]
-    return status.get("phase") == "Running" and all(c["ready"] for c in status["containerStatuses"])
-
-
-def run(*pods):
-    """Applies pods and waits until they run."""
-    apply(*pods)
-    for one in pods:
-        name = one["metadata"]["name"]
-        eventually(90, f"pod {name} runs", lambda name=name: runs(name))
-
-
-def gone(kind, *names):
-    kubectl("delete", kind, *names, "--wait=true", "--timeout=90s", seconds=100)
 
 
 def typed(line, *words):
@@ -246,8 +216,7 @@ def nothing_is_left_when_all_is_deleted():
     kubectl("delete", "deployment", "--all", "--wait=true", seconds=100)
     kubectl("delete", "pods", "--all", "--wait=true", "--timeout=120s", seconds=130)
     for node in NODES:
-        listed = lambda node=node: node.inside(f"{os.environ['CRI_TOOLS']}/crictl", "--runtime-endpoint", "unix:///run/coracle.sock",
-                                               "ps", "-a", "-q").strip()
+        listed = lambda node=node: node.crictl("ps", "-a", "-q").strip()
         # The kubelet removes what it stopped once a minute.
         eventually(150, f"no container is left on {node.name}", lambda listed=listed: not listed())
         node.check()
@@ -258,7 +227,8 @@ TRIALS = [
     a_daemon_set_runs_on_every_node, kubectl_run_and_exec_work_at_a_terminal,
     logs_are_followed_and_those_of_the_previous_container_kept, attach_port_forward_and_cp_work,
     debug_containers_run_in_pods_and_on_nodes, a_running_pod_is_resized, a_node_without_a_network_is_not_ready_until_it_has_one,
-    a_node_is_drained_and_returns, a_rollout_ends_while_a_daemon_is_killed_every_ten_seconds, nothing_is_left_when_all_is_deleted,
+    a_node_is_drained_and_returns, a_rollout_ends_while_a_daemon_is_killed_every_ten_seconds, *chart.TRIALS,
+    nothing_is_left_when_all_is_deleted,
 ]
 
 
@@ -270,7 +240,7 @@ def main():
         node.start()
     needed = TRIALS[:2]
     for trial in TRIALS:
-        if len(sys.argv) > 1 and trial not in needed and trial.__name__ not in sys.argv[1:]:
+        if len(sys.argv) > 1 and trial not in needed and not {trial.__name__, trial.__module__} & set(sys.argv[1:]):
             continue
         name = "cluster: " + trial.__name__.replace("_", " ")
         try:

@@ -18,6 +18,13 @@ ip route add default via 10.99.0.1
 ip route add "10.88.$OTHER.0/24" via "10.99.0.1$OTHER"
 sysctl -q -w net.ipv4.ip_forward=1
 mount -t tmpfs -o mode=755 "$NAME-run" /run
+# What is installed on a node stays there.
+for dir in etc opt usr/local var/lib; do
+	mkdir -p "$disk/root/$dir/"{upper,work}
+	# Some of these files may be mounts, which an overlay does not have.
+	[ "$dir" != etc ] || cp -L /etc/{resolv.conf,hosts,hostname} "$disk/root/etc/upper/"
+	mount -t overlay -o "lowerdir=/$dir,upperdir=$disk/root/$dir/upper,workdir=$disk/root/$dir/work" "$NAME-$dir" "/$dir"
+done
 mkdir -p /var/lib/kubelet
 mount --bind "$disk/kubelet" /var/lib/kubelet
 mount --bind "$disk/log" /var/log
@@ -30,5 +37,6 @@ cat >"$place/cni/10-node.conflist" <<END
 ]}
 END
 start_registry "$IMAGES" 5000 "$place/registry.log" read-only
+start_registry "$CORACLE_NODE/disk/own-images" 5001 "$place/own-registry.log" read-only
 : >"$place/up"
 exec sleep infinity

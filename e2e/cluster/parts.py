@@ -12,19 +12,22 @@ KUBELET = os.environ["KUBELET"]
 CORACLE = os.environ["CORACLE_BINARY"]
 ADDRESS = "10.99.0.1"
 TOKEN = "token-of-the-administrator"
+BUSYBOX = "registry.k8s.io/e2e-test-images/busybox:1.29-2"
+# The nodes, once they are made.
+NODES = []
 # Of every kubectl that is run from here.
 os.environ["KUBECONFIG"] = f"{NODE}/kubeconfig"
 
 
-def kubectl(*words, stdin=None, seconds=120, check=True):
-    """Runs kubectl and returns what it prints."""
+def kubectl(*words, stdin=None, seconds=120, check=True, errors=False):
+    """Runs kubectl and returns what it prints, errors too where that is asked for."""
     try:
         done = subprocess.run([CLUSTER, "kubectl", *words], input=stdin, capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired as error:
         raise Failed(f"kubectl {' '.join(words)}: not within {seconds} s") from error
     if check and done.returncode:
         raise Failed(f"kubectl {' '.join(words)}: {done.returncode}: {(done.stdout + done.stderr).strip()[-600:]}")
-    return done.stdout
+    return done.stdout + (done.stderr if errors else "")
 
 
 def get(*words):
@@ -35,6 +38,31 @@ def get(*words):
 def apply(*objects):
     """Applies manifests."""
     kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+
+
+def pod(name, *command, node=None, image=BUSYBOX, **spec):
+    """A pod with one container, `only`."""
+    container = {"name": "only", "image": image, **({"command": list(command)} if command else {}), **spec.pop("container", {})}
+    place = {"nodeName": node} if node else {}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
+            "spec": {"terminationGracePeriodSeconds": 1, "containers": [container], **place, **spec}}
+
+
+def runs(name):
+    status = get("pod", name)["status"]
+    return status.get("phase") == "Running" and all(c["ready"] for c in status["containerStatuses"])
+
+
+def run(*pods):
+    """Applies pods and waits until they run."""
+    apply(*pods)
+    for one in pods:
+        name = one["metadata"]["name"]
+        eventually(90, f"pod {name} runs", lambda name=name: runs(name))
+
+
+def gone(kind, *names):
+    kubectl("delete", kind, *names, "--wait=true", "--timeout=90s", seconds=100)
 
 
 class Plane:
@@ -81,7 +109,8 @@ class Node:
         self.name, self.place = f"node{number}", f"{NODE}/node{number}"
         with open(f"{self.place}/holder.pid", encoding="ascii") as file:
             self.holder = file.read().strip()
-        self.runtime = Program(f"{self.name}-runtime", [CORACLE, "serve", "--config", f"{self.place}/coracle.toml"], self.holder)
+        self.ours = [CORACLE, "serve", "--config", f"{self.place}/coracle.toml"]
+        self.runtime = Program(f"{self.name}-runtime", self.ours, self.holder)
         self.kubelet = Program(f"{self.name}-kubelet", [
             KUBELET, "--config", f"{self.place}/kubelet.yaml", "--kubeconfig", f"{NODE}/kubeconfig", "--hostname-override", self.name,
             "--node-ip", f"10.99.0.1{number}", "--root-dir", "/var/lib/kubelet", "--cert-dir", f"{NODE}/disk/{self.name}/certs",
@@ -95,11 +124,21 @@ class Node:
         for program in (self.runtime, self.kubelet, self.proxy):
             program.start()
 
-    def inside(self, *words):
+    def serve(self, *command):
+        """Ends the daemon, and starts one with this command instead."""
+        self.runtime.end()
+        self.runtime = Program(f"{self.name}-runtime", list(command), self.holder)
+        self.runtime.start()
+
+    def crictl(self, *words):
+        """Asks the runtime."""
+        return self.inside(f"{os.environ['CRI_TOOLS']}/crictl", "--runtime-endpoint", "unix:///run/coracle.sock", *words)
+
+    def inside(self, *words, check=True):
         """Runs a command in the node's namespaces and returns what it prints."""
         done = subprocess.run(["nsenter", "--target", self.holder, "--mount", "--net", "--", *words], capture_output=True,
                               text=True, timeout=120, check=False)
-        if done.returncode:
+        if check and done.returncode:
             raise Failed(f"{' '.join(words)} on {self.name}: {(done.stdout + done.stderr).strip()[-600:]}")
         return done.stdout
 
