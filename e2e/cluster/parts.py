@@ -121,14 +121,20 @@ class Node:
             "--conntrack-tcp-timeout-established=0s", "--conntrack-tcp-timeout-close-wait=0s", "--masquerade-all"], self.holder)
 
     def start(self):
-        for program in (self.runtime, self.kubelet, self.proxy):
+        self._serve()
+        # A kubelet ends when its runtime does not answer.
+        for program in (self.kubelet, self.proxy):
             program.start()
+
+    def _serve(self):
+        self.runtime.start()
+        eventually(60, f"the daemon of {self.name} answers", lambda: self.crictl("version"))
 
     def serve(self, *command):
         """Ends the daemon, and starts one with this command instead."""
         self.runtime.end()
         self.runtime = Program(f"{self.name}-runtime", list(command), self.holder)
-        self.runtime.start()
+        self._serve()
 
     def crictl(self, *words):
         """Asks the runtime."""
