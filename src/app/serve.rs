@@ -28,8 +28,8 @@ use crate::api;
 use crate::config::{Config, Files};
 use crate::cri::server::{bind, serve as serve_grpc};
 use crate::monitor::zygote;
-use crate::sys::step;
 use crate::sys::zygote::{Zygote, ZygoteOptions};
+use crate::sys::{heap, step};
 use crate::telemetry::traces;
 
 /// How long calls under way may take after the first signal.
@@ -48,6 +48,8 @@ pub fn serve(config: &Config, files: Files) -> Result<(), AppError> {
     let lock = StateLock::take(&config.state_dir)?;
     make_run_directory(&config.run_dir)?;
     let zygote = Arc::new(start_zygote(config)?);
+    // After the zygote, which has one thread and forks what it has.
+    heap::share();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

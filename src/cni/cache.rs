@@ -1,14 +1,16 @@
 //! Attachments on disk: what `DEL` needs to undo an `ADD` after a restart, and with the configuration changed or gone.
 //!
-//! An entry is written before the first plugin runs and rewritten with the result, so that no address a plugin
-//! reserved is ever unaccounted for. One file for each network, container and interface,
-//! `<container>:<network>:<interface>.json` (no name has a colon). The directory must survive a reboot: what plugins
-//! reserve on disk does.
+//! An entry is written, durably, before the first plugin runs, so that no address a plugin reserved is ever unaccounted
+//! for. What is learnt later, as the result, is appended: a line of JSON each time, the last whole one counts. Such a
+//! line is not synced: a killed process loses none, and after a power cut the first line says enough for a `DEL`. One
+//! file for each network, container and interface, `<container>:<network>:<interface>.json` (no name has a colon). The
+//! directory must survive a reboot: what plugins reserve on disk does.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -111,11 +113,17 @@ impl Cache {
         Self { dir }
     }
 
-    /// Writes an entry, durably, in place of an earlier one.
+    /// Writes an entry: the first one of an attachment durably, a later one beside it.
     pub(super) fn store(&self, entry: &Entry) -> Result<(), CacheError> {
         let path = self.path(&entry.attachment, &entry.network);
-        let text = serde_json::to_vec(entry).expect("an entry's maps have string keys");
-        write_durably(&self.dir, &path, &text).map_err(|source| CacheError::Write { path, source })
+        let mut line = serde_json::to_vec(entry).expect("an entry's maps have string keys");
+        line.push(b'\n');
+        let written = match OpenOptions::new().read(true).append(true).open(&path) {
+            Ok(file) => append(&file, &line),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => write_durably(&self.dir, &path, &line),
+            Err(error) => Err(error),
+        };
+        written.map_err(|source| CacheError::Write { path, source })
     }
 
     /// Removes an entry; one that is gone already is removed.
@@ -135,8 +143,7 @@ impl Cache {
     pub(super) fn read(&self, named: &Named) -> Result<Entry, CacheError> {
         let path = || named.path.clone();
         let text = fs::read(&named.path).map_err(|source| CacheError::Read { path: path(), source })?;
-        let entry: Entry =
-            serde_json::from_slice(&text).map_err(|source| CacheError::Damaged { path: path(), source })?;
+        let entry = last(&text).map_err(|source| CacheError::Damaged { path: path(), source })?;
         if entry.format != FORMAT {
             return Err(CacheError::Format {
                 path: path(),
@@ -148,23 +155,33 @@ impl Cache {
 
     /// Lists every entry.
     pub(super) fn list(&self) -> Result<Vec<Named>, CacheError> {
+        self.list_those(|_| true)
+    }
+
+    /// Lists the entries of one attachment: one, unless its network was renamed between two attempts.
+    pub(super) fn find(&self, attachment: &Attachment) -> Result<Vec<Named>, CacheError> {
+        let mut found = self.list_those(|name| {
+            name.strip_prefix(attachment.id().as_bytes())
+                .is_some_and(|rest| rest.starts_with(b":"))
+        })?;
+        found.retain(|named| named.attachment == *attachment);
+        Ok(found)
+    }
+
+    /// Lists the entries whose files have a name that `wanted` takes.
+    fn list_those(&self, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Named>, CacheError> {
         let failed = |source| CacheError::Directory {
             path: self.dir.clone(),
             source,
         };
         let mut found = Vec::new();
         for file in fs::read_dir(&self.dir).map_err(failed)? {
-            let path = file.map_err(failed)?.path();
-            found.extend(name(path));
+            let file = file.map_err(failed)?;
+            if wanted(file.file_name().as_bytes()) {
+                found.extend(name(file.path()));
+            }
         }
         found.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(found)
-    }
-
-    /// Lists the entries of one attachment: one, unless its network was renamed between two attempts.
-    pub(super) fn find(&self, attachment: &Attachment) -> Result<Vec<Named>, CacheError> {
-        let mut found = self.list()?;
-        found.retain(|named| named.attachment == *attachment);
         Ok(found)
     }
 
@@ -191,6 +208,33 @@ pub(super) fn name(path: PathBuf) -> Option<Named> {
         network: network.to_owned(),
         path,
     })
+}
+
+/// Reads the last entry of a file that is whole; the error is that of the first one, when none is.
+fn last(text: &[u8]) -> serde_json::Result<Entry> {
+    let mut lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let first = serde_json::from_slice(lines.next().unwrap_or_default());
+    let later = lines.rev().find_map(|line| serde_json::from_slice(line).ok());
+    later.map_or(first, Ok)
+}
+
+/// Appends a line to a file whose last one may have been cut off. One that does not fit leaves the file as it was.
+fn append(file: &File, line: &[u8]) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    let mut end = [b'\n'];
+    if length > 0 {
+        file.read_exact_at(&mut end, length - 1)?;
+    }
+    let mut text = Vec::with_capacity(line.len() + 1);
+    text.extend((end != [b'\n']).then_some(b'\n'));
+    text.extend(line);
+    step("network.append");
+    let written = (&mut &*file).write_all(&text);
+    if written.is_err() {
+        // The first error is the one to tell.
+        let _ = file.set_len(length);
+    }
+    written
 }
 
 /// Replaces `path` with `text`: a reader, or a restart after a power cut, sees the old file or the new one.
@@ -311,6 +355,32 @@ mod tests {
         cache.remove(&found[0]).unwrap();
         cache.remove(&found[0]).unwrap();
         assert_eq!(cache.list().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_later_entry_counts_once_it_is_whole_and_never_hides_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path().to_owned()).unwrap();
+        let first = entry("a", "eth0", "net");
+        let with = |begun| Entry {
+            begun,
+            ..first.clone()
+        };
+        cache.store(&first).unwrap();
+        let named = cache.list().unwrap().remove(0);
+        let whole = fs::read(&named.path).unwrap();
+
+        cache.store(&with(7)).unwrap();
+        assert_eq!(cache.read(&named).unwrap(), with(7));
+
+        // What a power cut leaves of a line that was not synced: a part, or zeros.
+        for torn in [&b"{\"format\":1,\"att"[..], &[0; 40]] {
+            fs::write(&named.path, [&whole, torn].concat()).unwrap();
+            assert_eq!(cache.read(&named).unwrap(), first);
+            cache.store(&with(8)).unwrap();
+            assert_eq!(cache.read(&named).unwrap(), with(8));
+            assert_eq!(cache.list().unwrap().len(), 1);
+        }
     }
 
     #[test]

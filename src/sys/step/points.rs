@@ -77,6 +77,7 @@ pub const POINTS: &[&str] = &[
     "monitor.signal",
     "monitor.start",
     "monitor.started",
+    "network.append",
     "network.forget",
     "network.orphans",
     "network.plugin",
