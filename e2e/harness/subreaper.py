@@ -42,12 +42,25 @@ def wait_for(command_pid):
             return code if code >= 0 else 128 - code
 
 
+def thaw(pid):
+    """Thaws a process of a cgroup v1 container that was cut off amid a kill: frozen, it would not die."""
+    try:
+        with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
+            paths = [path for _, names, path in (line.rstrip().split(":", 2) for line in file) if names == "freezer"]
+        for path in paths:
+            with open(f"/sys/fs/cgroup/freezer{path}/freezer.state", "w", encoding="ascii") as file:
+                file.write("THAWED")
+    except OSError:
+        pass  # It is dead, or in no cgroup that can be frozen.
+
+
 def end_all():
     """Kills and reaps all descendants: a killed child's children become ours, until there are none."""
     limit = time.monotonic() + PATIENCE
     while pids := children():
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
+            thaw(pid)
         if time.monotonic() > limit:
             print(f"subreaper: these processes do not end: {pids}", file=sys.stderr)
             return
