@@ -357,7 +357,8 @@ fn plugins_were_told(daemon: &Daemon, pod: &str) -> Value {
     let records = fs::read_dir(daemon.place.state.join("cni")).unwrap().flatten();
     let of_pod = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(pod);
     let record = records.into_iter().find(of_pod).unwrap();
-    let record: Value = serde_json::from_slice(&fs::read(record.path()).unwrap()).unwrap();
+    let record = fs::read_to_string(record.path()).unwrap();
+    let record: Value = serde_json::from_str(record.lines().last().unwrap()).unwrap();
     record["capabilities"]["io.kubernetes.cri.pod-annotations"].clone()
 }
 

@@ -1,13 +1,14 @@
 //! A client's connection that can be cut from outside: what bounds a drain.
 //!
 //! The transport waits for its connections to end, and one with an endless stream on it never does. So each
-//! is wrapped, and its reads and writes fail once the cut is made.
+//! is wrapped, and its reads and writes fail once the cut is made. What is read has gone through [`Authorities`].
 
 use std::{
     future::Future,
     io,
+    mem::MaybeUninit,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -19,9 +20,14 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, UdsConnectInfo};
 
+use super::authority::Authorities;
+
 /// How long to leave the listener alone when a connection cannot be accepted: it stays ready, and
 /// descriptors, say, come back only with time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How much is read at once.
+const CHUNK: usize = 16 * 1024;
 
 /// The connections that clients open, each cut by `cut`. Never ends and never fails.
 pub(super) fn accepted(
@@ -35,6 +41,9 @@ pub(super) fn accepted(
                     let connection = Connection {
                         stream,
                         cut: Box::pin(cut.clone().cancelled_owned()),
+                        authorities: Authorities::default(),
+                        passed: vec![],
+                        taken: 0,
                     };
                     return Some((Ok(connection), (listener, cut)));
                 }
@@ -51,6 +60,10 @@ pub(super) fn accepted(
 pub(super) struct Connection {
     stream: UnixStream,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    authorities: Authorities,
+    /// What came, and how much of it the transport has.
+    passed: Vec<u8>,
+    taken: usize,
 }
 
 impl Connection {
@@ -78,7 +91,26 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.poll_cut(context)?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let this = &mut *self;
+        while this.taken == this.passed.len() {
+            this.passed.clear();
+            this.taken = 0;
+            let mut space = [MaybeUninit::uninit(); CHUNK];
+            let mut chunk = ReadBuf::uninit(&mut space);
+            ready!(Pin::new(&mut this.stream).poll_read(context, &mut chunk))?;
+            match chunk.filled() {
+                [] => {
+                    this.authorities.end(&mut this.passed);
+                    break;
+                }
+                came => this.authorities.pass(came, &mut this.passed),
+            }
+        }
+        let rest = &this.passed[this.taken..];
+        let now = &rest[..rest.len().min(buffer.remaining())];
+        buffer.put_slice(now);
+        this.taken += now.len();
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Puts together the two CRI services, their v1alpha2 names, gRPC health and reflection, one log line for each call, and
 //! an orderly end. What the services do is none of its business.
 
+mod authority;
 mod connection;
 mod methods;
 mod outcome;

@@ -1,5 +1,6 @@
 //! The server over a real socket, with clients of our own wire and of `k8s_cri`.
 
+mod authority;
 mod fake;
 mod log;
 
