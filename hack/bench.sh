@@ -102,6 +102,9 @@ launched_containerd() {
 	shift 2
 	mkdir -p "disk/$name" "/run/$name"
 	containerd_config "$programs" "$NODE/disk/$name" "/run/$name/state" "$socket" >"$name.toml"
+	# As durable as Coracle, which answers when the files are on disk; 1.6 has no such setting.
+	! grep -q '^version = 4' "$name.toml" ||
+		printf '[plugins."io.containerd.cri.v1.images"]\n  image_pull_with_sync_fs = true\n' >>"$name.toml"
 	launched "$name" "$socket" env "PATH=$programs:$PATH" "$@" "$programs/containerd" --config "$NODE/$name.toml" --log-level warn
 }
 
