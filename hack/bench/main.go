@@ -99,11 +99,8 @@ func main() {
 		check(b.guard(context.Background(), *trace, *baseline, *update))
 		return
 	}
-	err = b.run(chosen)
+	err = b.run(chosen, *out)
 	b.table.print(os.Stdout)
-	if *out != "" {
-		err = errors.Join(err, b.table.write(*out))
-	}
 	check(err)
 	if b.table.missed() {
 		os.Exit(3)
@@ -135,8 +132,8 @@ func choose(names string) ([]part, error) {
 	return chosen, nil
 }
 
-// run starts the daemons, measures the parts, and ends the daemons, whatever came of it.
-func (b *bench) run(chosen []part) (err error) {
+// run starts the daemons, measures the parts, and ends the daemons, whatever came of it. What there is after each part is written.
+func (b *bench) run(chosen []part, out string) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Minute)
 	defer cancel()
 	defer func() {
@@ -160,6 +157,12 @@ func (b *bench) run(chosen []part) (err error) {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		say("   %.0f s", time.Since(begun).Seconds())
+		if out == "" {
+			continue
+		}
+		if err := b.table.write(out); err != nil {
+			return err
+		}
 	}
 	return nil
 }
