@@ -48,6 +48,9 @@ func (t *table) document() string {
 	for _, name := range slices.Sorted(maps.Keys(t.Facts)) {
 		write("| %s | %s |\n", name, t.Facts[name])
 	}
+	if left := t.left(); len(left) > 0 {
+		write("\nNot in this run: %s.\n", strings.Join(left, ", "))
+	}
 	part := ""
 	for _, a := range t.Axes {
 		if a.Part != part {
@@ -59,6 +62,17 @@ func (t *table) document() string {
 	}
 	t.documentShort(&out)
 	return out.String()
+}
+
+// left is the parts that there are no results of.
+func (t *table) left() []string {
+	var left []string
+	for _, p := range parts {
+		if !slices.ContainsFunc(t.Axes, func(a axis) bool { return a.Part == p.name }) {
+			left = append(left, p.name)
+		}
+	}
+	return left
 }
 
 func (t *table) documentAxis(out *strings.Builder, a axis) {
