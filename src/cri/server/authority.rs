@@ -17,7 +17,7 @@ const LONGEST: usize = 16_384;
 /// The longest header block that is put together: more than the transport takes.
 const BLOCK: usize = 4 * LONGEST;
 
-const HEADERS: u8 = 1;
+pub(super) const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
@@ -257,4 +257,4 @@ impl<'a> Walk<'a> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -11,13 +11,13 @@ const PATH: &[u8] = b"\x44\x02/v";
 /// The same added with a host of one letter.
 const HOST: &[u8] = b"\x41\x01h";
 
-fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+pub(in crate::cri::server) fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
 }
 
 /// A connection's beginning with these frames.
-fn sent(frames: &[Vec<u8>]) -> Vec<u8> {
+pub(in crate::cri::server) fn sent(frames: &[Vec<u8>]) -> Vec<u8> {
     [PREFACE, &frame(SETTINGS, 0, 0, b""), &frames.concat()].concat()
 }
 

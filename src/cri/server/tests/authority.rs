@@ -4,14 +4,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::{LONG, Running};
+use crate::cri::server::authority::HEADERS;
+use crate::cri::server::authority::tests::{frame, sent};
 
-const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
-
-fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
-}
 
 /// A call with these header fields and an empty message.
 fn call(stream: u8, fields: &[u8]) -> Vec<u8> {
@@ -46,11 +42,7 @@ async fn an_authority_that_is_a_path_is_answered() {
     let second = b"\x83\x86\xc1\xc0\xbf\xbe";
     let mut connection = UnixStream::connect(&server.path).await.unwrap();
 
-    let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, b"")].concat();
-    connection
-        .write_all(&[preface, call(1, &first)].concat())
-        .await
-        .unwrap();
+    connection.write_all(&sent(&[call(1, &first)])).await.unwrap();
     let one = answer(&mut connection, 1).await;
     connection.write_all(&call(3, second)).await.unwrap();
     let other = answer(&mut connection, 3).await;
