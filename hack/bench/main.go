@@ -157,11 +157,10 @@ func (b *bench) run(chosen []part, out string) (err error) {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		say("   %.0f s", time.Since(begun).Seconds())
-		if out == "" {
-			continue
-		}
-		if err := b.table.write(out); err != nil {
-			return err
+		if out != "" {
+			if err := b.table.write(out); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
