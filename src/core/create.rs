@@ -23,7 +23,7 @@ use crate::monitor::seccomp;
 use crate::monitor::{MonitorClient, MonitorError};
 use crate::spec::{self, Labels, Output, Volume};
 use crate::sys::zygote::PinRequest;
-use crate::sys::{mount, step};
+use crate::sys::{cgroup, mount, step};
 use crate::telemetry::{self, Stage, traces};
 
 /// Where a container's standard streams go.
@@ -191,6 +191,10 @@ impl Core {
         files::private_dir(&dir).map_err(|e| failed("make", &dir, e))?;
         step("create.record");
         self.inner.store.put(&entry.id, &entry.record).await?;
+        step("create.cgroup");
+        let place = self.new_group(entry).await?;
+        // The first process's move, which has to wait for the kernel, comes after much that has not.
+        let announced = tokio::task::spawn_blocking(cgroup::announce_move);
         step("create.snapshot");
         let snapshot = self
             .inner
@@ -214,8 +218,6 @@ impl Core {
         step("create.directory");
         let process = self.process(&plan.output).await?;
         bundle::write(&dir, &plan.places, &plan.output.spec, &process)?;
-        step("create.cgroup");
-        let place = self.new_group(entry).await?;
         if plan.joined.own_network {
             step("create.network");
             plan.joined.descriptors.push(self.new_network(&dir).await?);
@@ -231,6 +233,9 @@ impl Core {
         step("create.container");
         let (created, terminal) = monitor.create(request, descriptors).await.map_err(wrap)?;
         drop(place);
+        if let Ok(Err(error)) = announced.await {
+            tracing::debug!(container = entry.id, %error, "the kernel was not told of the move to come");
+        }
         step("create.observation");
         let live = live(monitor, &created, process);
         let observation = Observation {

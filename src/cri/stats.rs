@@ -146,9 +146,13 @@ where
     }
 
     async fn sandboxes_measured(&self, records: Vec<Arc<Record>>) -> Result<Vec<v1::PodSandboxStats>> {
-        let mut containers = self.containers_of(&records).await?;
-        let groups = self.groups(&records, &containers).await?;
-        let networks = self.traffic(&records).await?;
+        // Each waits for the kernel, in a thread of its own.
+        let (mut containers, read, networks) = tokio::try_join!(
+            self.containers_of(&records),
+            self.own_groups(&records),
+            self.traffic(&records)
+        )?;
+        let groups = self.groups(&records, read, &containers);
         let timestamp = now();
         let measured = records.iter().zip(groups).zip(networks);
         let stats = measured.map(|((record, group), interfaces)| {
@@ -176,18 +180,23 @@ where
         Ok(by_sandbox(self.containers_where(filter).await?))
     }
 
+    /// What the sandboxes use that have a cgroup of their own, in their order.
+    async fn own_groups(&self, records: &[Arc<Record>]) -> Result<Vec<GroupStats>> {
+        let own = records.iter().filter(|record| has_group(record));
+        let paths = own.map(|record| systemd::expand(&record.config.cgroup_parent));
+        self.containers.group_stats(paths.collect()).await
+    }
+
     /// What each sandbox uses as a whole: its cgroup, or where it has none of its own, its containers together.
-    async fn groups(
+    fn groups(
         &self,
         records: &[Arc<Record>],
+        read: Vec<GroupStats>,
         containers: &HashMap<String, Vec<(Container, ContainerStats)>>,
-    ) -> Result<Vec<Option<GroupStats>>> {
-        let own = |record: &&Arc<Record>| !record.config.cgroup_parent.is_empty();
-        let path = |record: &Arc<Record>| systemd::expand(&record.config.cgroup_parent);
-        let paths = records.iter().filter(own).map(path).collect();
-        let mut read = self.containers.group_stats(paths).await?.into_iter();
+    ) -> Vec<Option<GroupStats>> {
+        let mut read = read.into_iter();
         let groups = records.iter().map(|record| {
-            let mut group = match own(&record) {
+            let mut group = match has_group(record) {
                 true => read.next(),
                 false => {
                     let own = containers.get(&record.id).into_iter().flatten();
@@ -206,7 +215,7 @@ where
         let groups = groups.collect();
         self.rates
             .keep(|id| matches!(self.sandboxes.find(id), Ok(Some(_))));
-        Ok(groups)
+        groups
     }
 
     /// The interfaces of each sandbox that has a network of its own. The host's are not a sandbox's.
@@ -225,6 +234,11 @@ where
         });
         Ok(each.collect())
     }
+}
+
+/// Whether a sandbox has a cgroup of its own.
+fn has_group(record: &Record) -> bool {
+    !record.config.cgroup_parent.is_empty()
 }
 
 /// Containers and what was measured of them, by the id of their sandbox.

@@ -26,6 +26,8 @@ use crate::telemetry::{self, Stage, traces};
 
 /// Parts of a blob that wait for the unpacker: about a megabyte.
 const PARTS_AHEAD: usize = 16;
+/// Packed bytes from which on a thread more is worth it.
+const LARGE: u64 = 8 << 20;
 
 /// What brings layers in. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -240,6 +242,7 @@ fn unpack_from(
         staging: staging.path(),
         limits,
         bottom: wanted.is_bottom(),
+        aside: blob.size >= LARGE,
     };
     let result = match form {
         Form::Layer | Form::Directory => unpack(&mut packed, request),

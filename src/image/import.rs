@@ -86,6 +86,7 @@ impl Archive {
             staging: staging.path(),
             limits,
             bottom: true,
+            aside: false,
         };
         unpack(BufReader::with_capacity(128 << 10, file), request).map_err(|source| ImageError::Layer {
             digest: path.display().to_string(),

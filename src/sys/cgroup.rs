@@ -5,6 +5,7 @@
 //! limits in [`update`], hearing of OOM kills in [`oom`].
 
 mod ancestors;
+mod announce;
 pub mod detail;
 pub mod devices;
 mod exec_group;
@@ -17,6 +18,7 @@ pub mod stats;
 pub mod update;
 
 use ancestors::{make_v1, make_v2, mark, missing_above, remove_above};
+pub use announce::announce_move;
 pub use exec_group::ExecGroup;
 pub use hierarchy::{Driver, Version, controllers, version};
 pub use list::ranges;
@@ -84,7 +86,7 @@ impl Cgroup {
     /// Makes the group and its ancestors; on v2 the controllers are enabled on the way down.
     pub fn create(&self) -> io::Result<()> {
         match self.version {
-            Version::V1 => self.dirs().iter().try_for_each(|d| make_v1(d)),
+            Version::V1 => controllers().iter().try_for_each(|c| make_v1(&self.dir(c), c)),
             Version::V2 => make_v2(&self.path),
         }
     }

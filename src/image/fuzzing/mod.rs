@@ -155,6 +155,7 @@ impl Place {
             staging: &staging,
             limits: LIMITS,
             bottom,
+            aside: false,
         };
         unpack(archive, request).map(|(facts, _)| facts.inodes)
     }

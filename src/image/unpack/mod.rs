@@ -5,6 +5,7 @@
 //! directory's mode or a hard link's target, is left in [`Pending`] for the layer store to settle.
 
 mod archive;
+mod aside;
 mod attributes;
 mod data;
 mod decode;
@@ -54,6 +55,8 @@ pub(super) struct Request<'a> {
     pub limits: Limits,
     /// The layer is an image's lowest: its whiteouts hide nothing and are dropped.
     pub bottom: bool,
+    /// The layer is large: it is inflated in a thread of its own.
+    pub aside: bool,
 }
 
 /// What is known of a layer once it is unpacked; kept beside it.
@@ -180,16 +183,28 @@ pub(super) fn file_list(staging: &Path) -> PathBuf {
 /// # Errors
 /// See [`UnpackError`]. The staging directory is left half filled: the caller removes it.
 pub(super) fn unpack(
-    packed: impl BufRead,
+    packed: impl BufRead + Send,
     request: Request<'_>,
 ) -> Result<(LayerFacts, Pending), UnpackError> {
     let count = Cell::new(0);
-    let inflated = decode::inflate(Counted {
+    let read = UnpackError::Read;
+    if request.aside {
+        return aside::aside(packed, &count, |inflated| write(inflated, request, &count)).map_err(read)?;
+    }
+    let counted = Counted {
         inner: packed,
         count: &count,
-    })
-    .map_err(UnpackError::Read)?;
-    let mut hashed = Hashed::new(inflated, request.limits, &count);
+    };
+    write(decode::inflate(counted).map_err(read)?, request, &count)
+}
+
+/// Writes what is inflated.
+fn write(
+    inflated: impl Read,
+    request: Request<'_>,
+    count: &Cell<u64>,
+) -> Result<(LayerFacts, Pending), UnpackError> {
+    let mut hashed = Hashed::new(inflated, request.limits, count);
     let mut writer = write::Writer::create(request)?;
     let written = writer.write_all(&mut archive::Archive::new(&mut hashed));
     // The digest covers what follows the end marker too.

@@ -17,19 +17,20 @@ const MARK: &str = "trusted.coracle.made";
 /// An ancestor may be removed by another group's end just before a group is made in it.
 const TRIES: u32 = 100;
 
-/// A v1 directory with its ancestors.
-pub(super) fn make_v1(dir: &Path) -> io::Result<()> {
-    persist(|| make_one_v1(dir, false))
+/// A v1 directory with its ancestors, in one controller's hierarchy.
+pub(super) fn make_v1(dir: &Path, controller: &str) -> io::Result<()> {
+    persist(|| make_one_v1(dir, false, controller == "cpuset"))
 }
 
-fn make_one_v1(dir: &Path, above: bool) -> io::Result<()> {
-    if !dir.is_dir() {
-        if let Some(parent) = dir.parent() {
-            make_one_v1(parent, true)?;
+fn make_one_v1(dir: &Path, above: bool, cpuset: bool) -> io::Result<()> {
+    match (make(dir, above), dir.parent()) {
+        (Err(e), Some(parent)) if e.kind() == io::ErrorKind::NotFound => {
+            make_one_v1(parent, true, cpuset)?;
+            make(dir, above)?;
         }
-        make(dir, above)?;
+        (made, _) => made?,
     }
-    fill_cpuset(dir)
+    if cpuset { fill_cpuset(dir) } else { Ok(()) }
 }
 
 /// A cpuset group is born empty and takes nobody until its two sets are filled from its parent's. One that is there may be
@@ -40,7 +41,7 @@ fn fill_cpuset(dir: &Path) -> io::Result<()> {
         match fs::read_to_string(&own) {
             Ok(set) if set.trim().is_empty() => {}
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            // Filled, or no such group.
+            // Filled, or gone: who joins it will tell.
             _ => continue,
         }
         if let Some(parent) = dir.parent() {

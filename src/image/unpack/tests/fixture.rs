@@ -105,8 +105,20 @@ impl Place {
             staging: &staging,
             limits,
             bottom,
+            aside: false,
         };
         let result = unpack(&layer.0[..], request);
+        let elsewhere = tempfile::tempdir().unwrap();
+        let aside = Request {
+            staging: elsewhere.path(),
+            aside: true,
+            ..request
+        };
+        assert_eq!(
+            format!("{:?}", unpack(&layer.0[..], aside)),
+            format!("{result:?}"),
+            "it makes no difference which thread inflates"
+        );
         let mut beside: Vec<_> = fs::read_dir(dir.path())
             .unwrap()
             .map(|e| e.unwrap().file_name())
