@@ -69,6 +69,8 @@ pub(super) struct Record {
     pub(super) switch: Option<Switch>,
     /// Why the last switch was undone.
     pub(super) rolled_back: Option<String>,
+    /// Why the last switch or restore failed, if it was not undone.
+    pub(super) failed: Option<String>,
 }
 
 /// The record, and the right to change the node.

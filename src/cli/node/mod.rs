@@ -22,7 +22,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
+use tokio::time::sleep;
 
+use super::error::chain;
 use super::interrupt::Interrupt;
 use super::{CliError, Settings, print};
 use crate::config::{Overrides, load};
@@ -97,8 +99,8 @@ struct Moving {
     /// Where the kubelet says that it is well
     #[arg(long, default_value = "127.0.0.1:10248", value_name = "ADDRESS")]
     healthz: String,
-    /// Seconds that the node may take to become ready
-    #[arg(long, default_value_t = 180)]
+    /// Seconds that the node may take to become ready, and well for ten of them
+    #[arg(long, default_value_t = 180, value_parser = clap::value_parser!(u64).range(10..))]
     timeout: u64,
     /// Most seconds that a pod may take to end
     #[arg(long, default_value_t = 60)]
@@ -129,9 +131,38 @@ pub(super) async fn run(options: Options, settings: &Settings) -> Result<ExitCod
     let told = act(&options.command, &place, services.as_ref(), settings).await?;
     print(&lines(&told))?;
     if options.stay {
-        Interrupt::listen()?.wait().await;
+        stay(&options.command, &place).await?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Stays until it is asked to end. What a unit was left to do may fail later: that ends it, so that the pod shows why.
+async fn stay(command: &Command, place: &Place) -> Result<(), CliError> {
+    let mut interrupt = Interrupt::listen()?;
+    let (by_unit, switches) = match command {
+        Command::Switch(moving) => (moving.by_unit, true),
+        Command::Restore(moving) => (moving.by_unit, false),
+        _ => (false, false),
+    };
+    loop {
+        tokio::select! {
+            _ = interrupt.wait() => return Ok(()),
+            () = sleep(switch::LOOK), if by_unit => {
+                let Record { rolled_back, failed, .. } = memory::read(place)?;
+                if let (true, Some(reason)) = (switches, rolled_back) {
+                    return Ok(refused(undone(&reason))?);
+                }
+                if let Some(reason) = failed {
+                    return Ok(refused(reason)?);
+                }
+            }
+        }
+    }
+}
+
+/// What is said of a switch that was undone.
+fn undone(reason: &str) -> String {
+    format!("the switch was undone: {reason}; restore the node to forget that")
 }
 
 async fn act(
@@ -157,16 +188,29 @@ async fn act(
         Command::Restore(moving) if moving.by_unit => by_unit(memory, services, "restore", moving)?,
         Command::Switch(moving) => {
             let way = way(moving, settings)?;
-            switch::switch(&mut memory, services, &way).await?
+            let done = switch::switch(&mut memory, services, &way).await;
+            noted(&mut memory, done)?
         }
         Command::Restore(moving) => {
             let way = way(moving, settings)?;
-            switch::restore(&mut memory, services, &way).await?
+            let done = switch::restore(&mut memory, services, &way).await;
+            noted(&mut memory, done)?
         }
         Command::Uninstall => install::uninstall(memory, services)?,
         Command::Status { .. } => vec![],
     };
     Ok(told)
+}
+
+/// Notes why a node was not moved, for who has left it to a unit; what was undone is noted already.
+fn noted(memory: &mut Memory, done: Result<Told, NodeError>) -> Result<Told, NodeError> {
+    let failed = done.as_ref().err().map(|error| chain(error));
+    let failed = failed.filter(|_| memory.record.version.is_some() && memory.record.rolled_back.is_none());
+    if memory.record.failed != failed {
+        memory.record.failed = failed;
+        memory.save()?;
+    }
+    done
 }
 
 fn way(moving: &Moving, settings: &Settings) -> Result<switch::Way, CliError> {
@@ -193,9 +237,7 @@ fn by_unit(
     match (action, phase, &record.rolled_back) {
         ("switch", Some(Phase::Switched), _) => return Ok(vec!["the kubelet uses Coracle".into()]),
         ("switch", _, Some(reason)) => {
-            return refused(format!(
-                "the switch was undone: {reason}; restore the node to forget that"
-            ));
+            return refused(undone(reason));
         }
         ("restore", None, None) => return Ok(vec!["the kubelet was not switched".into()]),
         _ if record.version.is_none() => return refused("Coracle is not installed here"),
@@ -208,6 +250,8 @@ fn by_unit(
     );
     files::put(&mut memory, &unit_file(SWITCH_UNIT), text.as_bytes())?;
     services.reload()?;
+    memory.record.failed = None;
+    memory.save()?;
     // The unit's own process wants the lock.
     drop(memory);
     services.begin(SWITCH_UNIT)?;
@@ -252,7 +296,7 @@ fn status(
     let record = memory::read(place)?;
     let answer = json!({
         "version": record.version, "previous": record.previous, "switch": record.switch,
-        "rolledBack": record.rolled_back, "files": record.files.iter().map(|file| &file.path).collect::<Vec<_>>(),
+        "rolledBack": record.rolled_back, "failed": record.failed, "files": record.files.iter().map(|file| &file.path).collect::<Vec<_>>(),
     });
     print(&match as_json {
         true => format!("{answer:#}\n"),
@@ -311,6 +355,9 @@ fn describe(record: &Record) -> String {
     };
     if let Some(reason) = &record.rolled_back {
         let _ = writeln!(text, "undone     {reason}");
+    }
+    if let Some(reason) = &record.failed {
+        let _ = writeln!(text, "failed     {reason}");
     }
     text
 }

@@ -20,7 +20,7 @@ use crate::sys::step::step;
 use crate::sys::systemd::service::Job;
 
 /// How often the node is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// A kubelet that cannot use its runtime answers for some seconds before it gives up: looks that must succeed in a row.
 const LOOKS: u32 = 10;
 
@@ -76,6 +76,10 @@ pub(super) async fn switch(
     }
     let command = kubelet::command(&memory.place, &unit)?;
     if services.works() {
+        if memory.record.switch.is_none() {
+            // One that is not well now would be neither with Coracle nor back again. After a crash it may be stopped.
+            well(&way.healthz).await?;
+        }
         ready(&way.socket).await?;
     }
     memory.record.switch = Some(Switch {

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
 use super::install::{install, uninstall, version_of};
 use super::place::{SETTINGS, UNIT};
 use super::*;
@@ -225,23 +229,46 @@ async fn a_switch_without_a_service_manager_writes_the_drop_in_and_restoring_tak
     assert_eq!(after, before);
 }
 
-#[tokio::test]
-async fn a_switch_to_a_daemon_that_does_not_answer_changes_nothing() {
-    let (root, fake) = (root(), Fake::default());
-    install(&mut memory(&root), &fake, b"one", None).unwrap();
-    fake.notes();
-
-    let result = switch::switch(&mut memory(&root), &fake, &a_way("/nowhere/c.sock")).await;
-
-    assert!(result.is_err());
-    assert!(fake.notes().is_empty());
-    assert_eq!(memory(&root).record.switch, None);
-    assert!(!root.path().join(DROP_IN).exists());
+/// A kubelet's healthz, which says once that it is well; where it is.
+async fn a_kubelet_that_is_well(tasks: &mut JoinSet<()>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tasks.spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = [0; 1024];
+        assert_ne!(stream.read(&mut asked).await.unwrap(), 0);
+        stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nok").await.unwrap();
+    });
+    address
 }
 
-#[test]
-fn the_command_of_a_unit_is_plain() {
-    let moving = |from: &str| Moving {
+#[tokio::test]
+async fn a_switch_from_a_kubelet_or_to_a_daemon_that_is_not_well_changes_nothing() {
+    let (root, fake, mut tasks) = (root(), Fake::default(), JoinSet::new());
+    install(&mut memory(&root), &fake, b"one", None).unwrap();
+    fake.notes();
+    let well = switch::Way {
+        healthz: a_kubelet_that_is_well(&mut tasks).await,
+        ..a_way("/nowhere/c.sock")
+    };
+    for (way, expected) in [
+        (
+            a_way("/nowhere/c.sock"),
+            "the kubelet does not answer at 127.0.0.1:1",
+        ),
+        (well, "the runtime at /nowhere/c.sock is not ready"),
+    ] {
+        let error = switch::switch(&mut memory(&root), &fake, &way).await.unwrap_err();
+
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(fake.notes().is_empty());
+        assert_eq!(memory(&root).record.switch, None);
+        assert!(!root.path().join(DROP_IN).exists());
+    }
+}
+
+fn moving(from: &str) -> Moving {
+    Moving {
         unit: "kubelet.service".into(),
         from: Some(from.into()),
         healthz: "127.0.0.1:10248".into(),
@@ -249,8 +276,45 @@ fn the_command_of_a_unit_is_plain() {
         grace: 2,
         stats_from_cri: true,
         by_unit: true,
-    };
+    }
+}
 
+#[tokio::test]
+async fn who_left_a_switch_to_a_unit_learns_why_it_failed_until_it_is_tried_again() {
+    let (root, fake) = (root(), Fake::default());
+    install(&mut memory(&root), &fake, b"one", None).unwrap();
+    let place = Place::new(root.path());
+    let (command, reason) = (Command::Switch(moving("/run/c.sock")), "there is no kubelet");
+
+    noted(&mut memory(&root), refused(reason)).unwrap_err();
+
+    assert_eq!(stay(&command, &place).await.unwrap_err().to_string(), reason);
+    assert!(describe(&memory(&root).record).ends_with("failed     there is no kubelet\n"));
+    by_unit(memory(&root), &fake, "switch", &moving("/run/c.sock")).unwrap();
+    assert_eq!(memory(&root).record.failed, None);
+}
+
+#[tokio::test]
+async fn who_left_a_switch_to_a_unit_learns_that_it_was_undone() {
+    let root = root();
+    let place = Place::new(root.path());
+    let mut memory = memory(&root);
+    memory.record.version = Some("1".into());
+    memory.record.rolled_back = Some("it is late".into());
+
+    noted(&mut memory, refused("x")).unwrap_err();
+    memory.save().unwrap();
+
+    assert_eq!(memory.record.failed, None);
+    let told = stay(&Command::Switch(moving("/run/c.sock")), &place).await;
+    assert_eq!(
+        told.unwrap_err().to_string(),
+        "the switch was undone: it is late; restore the node to forget that"
+    );
+}
+
+#[test]
+fn the_command_of_a_unit_is_plain() {
     let expected = "switch --unit kubelet.service --healthz 127.0.0.1:10248 --timeout 1 --grace 2 --from /run/c.sock \
                     --stats-from-cri";
     assert_eq!(words("switch", &moving("/run/c.sock")).unwrap(), expected);
