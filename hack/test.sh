@@ -26,6 +26,7 @@
 #   guest-selinux  critest's specs for a node with SELinux, and labels, in that machine with a policy (by name only)
 #   guest-packages  the .deb under systemd: installed, upgraded under a running container, hung, removed: that machine (by name only)
 #   guest-node  a node of containerd's under a real kubelet, switched to Coracle and back: that machine (by name only)
+#   guest-chart  that node in a cluster, by the Helm chart alone: installed, moved by its label, upgraded under load (by name only)
 #
 # The last line is the count: "N passed, N failed", and "N skipped" if any were. Whatever is built or fetched is kept in ~/.cache/coracle
 # (CORACLE_CACHE says otherwise), nothing in the checkout.
@@ -33,7 +34,7 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly ALL=(unit grpc grpc-peers faults critest critest-kills crictl kubelet cluster conformance cni-churn power planted chart packages guard fuzz guest guest-critest guest-selinux guest-cuts guest-node guest-packages)
+readonly ALL=(unit grpc grpc-peers faults critest critest-kills crictl kubelet cluster conformance cni-churn power planted chart packages guard fuzz guest guest-critest guest-selinux guest-cuts guest-node guest-chart guest-packages)
 # What a run without arguments does. The others are run by name until they have been green for a while.
 readonly DEFAULT=(unit grpc faults critest critest-kills crictl kubelet guard fuzz guest)
 

@@ -16,6 +16,7 @@
 # Env: VMDIR (./vm) VM_SUITE (bookworm) VM_PKGS (extra packages) VM_MEM (2048)
 #      VM_CPUS (2) VM_ACCEL (tcg,thread=multi,tb-size=512) VM_SIZE (4G)
 #      VM_OUT (256M: room for results) VM_NET (user; none: no network)
+#      VM_FORWARD (what listens here for ports of the guest, as qemu's hostfwd has it: tcp:127.0.0.1:8000-:80 ...)
 # No loop mounts, no 9p: the guest gets its input as a tar on a raw disk and
 # writes its results as a tar onto another (Debian's cloud kernel has no 9p).
 # shellcheck disable=SC2016,SC2054 # what the initrd's shell expands; qemu's options, which hold commas
@@ -180,8 +181,9 @@ run() {
 	fi
 	[ -z "$kept" ] || data=(-drive "if=none,id=d,format=raw,cache=writeback,file=$kept" -device virtio-blk-pci,drive=d)
 	[ -z "${VM_PIDFILE-}" ] || data+=(-pidfile "$VM_PIDFILE")
-	local net=(-nic none)
-	[ "${VM_NET:-user}" = none ] || net=(-nic user,model=virtio-net-pci)
+	local net=(-nic none) nic=user,model=virtio-net-pci forward
+	for forward in ${VM_FORWARD-}; do nic+=,hostfwd=$forward; done
+	[ "${VM_NET:-user}" = none ] || net=(-nic "$nic")
 	rc=0
 	timeout -k 5 "$limit" qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
 		-machine q35,hpet=off,smm=off,usb=off -accel "${VM_ACCEL:-tcg,thread=multi,tb-size=512}" \
@@ -203,5 +205,5 @@ run() {
 case ${1-} in
 	build) build ;;
 	run) shift; run "$@" ;;
-	*) sed -n '2,22p' "$0" >&2; exit 125 ;;
+	*) sed -n '2,23p' "$0" >&2; exit 125 ;;
 esac

@@ -66,9 +66,9 @@ def gone(kind, *names):
 
 
 class Plane:
-    """etcd, API server, controller manager and scheduler."""
+    """etcd, API server, controller manager and scheduler. `bind` is where the API server listens."""
 
-    def __init__(self):
+    def __init__(self, bind=ADDRESS):
         keys, certificates = f"{NODE}/sa.key", f"{NODE}/disk/certificates"
         subprocess.run(["openssl", "genrsa", "-out", keys, "2048"], check=True, capture_output=True)
         with open(f"{NODE}/tokens.csv", "w", encoding="ascii") as file:
@@ -84,7 +84,7 @@ class Plane:
         self.programs = [
             Program("etcd", [CLUSTER, "etcd", f"{NODE}/etcd", "127.0.0.1:2379"]),
             Program("apiserver", [
-                CLUSTER, "apiserver", "--etcd-servers=http://127.0.0.1:2379", "--secure-port=6443", f"--bind-address={ADDRESS}",
+                CLUSTER, "apiserver", "--etcd-servers=http://127.0.0.1:2379", "--secure-port=6443", f"--bind-address={bind}",
                 f"--advertise-address={ADDRESS}", f"--cert-dir={certificates}", "--service-cluster-ip-range=10.96.0.0/24",
                 "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={keys}",
                 f"--service-account-signing-key-file={keys}", f"--token-auth-file={NODE}/tokens.csv",

@@ -6,6 +6,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=e2e/harness/kubelet.sh
 . "$here/../harness/kubelet.sh"
+# shellcheck source=e2e/harness/release.sh
+. "$here/../harness/release.sh"
 
 if [ -z "${CORACLE_NODE-}" ]; then
 	"$ROOT/hack/tools.sh" kubelet cluster chart
@@ -49,21 +51,10 @@ make_node() {
 		sed "s|$NODE/cni/conf|$place/cni|; s|/monitors\"|/$name/monitors\"|" >"$place/coracle.toml"
 }
 
-# make_image TAG PROGRAM: Coracle's image with that program, pushed to the registry of its own images.
-make_image() {
-	CORACLE_BINARY=$2 "$ROOT/hack/image.sh" "$NODE/disk/image-$1" >"$NODE/image.log" 2>&1 || die "no image: $(cat "$NODE/image.log")"
-	python3 -B "$here/push.py" "$NODE/disk/image-$1" "127.0.0.1:5001" "coracle-runtime/coracle:$1"
-}
-
 node_up
 export NODE PYTHONPATH=$ROOT/e2e/harness:$ROOT/e2e/images
-start_registry "$NODE/disk/own-images" 5001 "$NODE/own-registry.log"
-write_mirror "$NODE/certs.d" ghcr.io 5001
-make_image "$(sed -n 's/^appVersion: //p' "$ROOT/charts/coracle/Chart.yaml")" "$CORACLE_BINARY"
-# Another build of the same release.
-cp "$CORACLE_BINARY" "$NODE/disk/newer"
-echo >>"$NODE/disk/newer"
-make_image newer "$NODE/disk/newer"
+start_releases
+write_mirror "$NODE/certs.d" ghcr.io "$RELEASES_PORT"
 for number in 1 2; do make_node "$number"; done
 python3 -B "$here/cluster.py" "$@" || FAILED=1
 finish

@@ -30,8 +30,9 @@ need_guest() {
 install_containerd() {
 	mkdir -p "$1/etc/containerd"
 	cp -L "$2"/{containerd,containerd-shim-runc-v2,runc} "$1/usr/bin/"
-	containerd_config /usr/bin /var/lib/containerd /run/containerd /run/containerd/containerd.sock |
-		sed 's|= ".*/cni/conf"|= "/etc/cni/net.d"|; s|= ".*/certs.d"|= "/etc/coracle/certs.d"|; s|bin_dir = .*|bin_dir = "/opt/cni/bin"|' \
+	containerd_config "$2" /var/lib/containerd /run/containerd /run/containerd/containerd.sock |
+		sed 's|= ".*/cni/conf"|= "/etc/cni/net.d"|; s|= ".*/certs.d"|= "/etc/coracle/certs.d"|; s|bin_dir = .*|bin_dir = "/opt/cni/bin"|
+			s|= ".*/runc"|= "/usr/bin/runc"|' \
 			>"$1/etc/containerd/config.toml"
 	# It feeds no watchdog.
 	sed 's|^ExecStart=.*|ExecStart=/usr/bin/containerd|; /^WatchdogSec=/d' "$ROOT/hack/coracle.service" >"$1/etc/systemd/system/containerd.service"
@@ -55,23 +56,25 @@ run_guest() {
 	done
 }
 
-# fill_job DIR: the daemon with what it needs to be a service, its client, a registry with the images of the suite. What runs
-# in the guest is `inside.sh`, which the caller puts there.
+# fill_job DIR [ADDRESS]: the daemon with what it needs to be a service, its client, a registry with the images of the suite;
+# with ADDRESS, that registry is there and not in the guest. What runs in the guest is `inside.sh`, which the caller puts there.
 fill_job() {
-	local job=$1 installed settings
+	local job=$1 registry=${2-} installed settings
 	mkdir -p "$job"/{bin,hack,e2e/harness,files}
 	cp "$ROOT/hack/lib.sh" "$job/hack/"
 	cp "$ROOT/e2e/harness/report.sh" "$job/e2e/harness/"
 	cp "$CRI_TOOLS/crictl" "$job/bin/"
-	cp "$(unpacked docker-registry)/usr/bin/docker-registry" "$job/bin/registry"
-	cp -a "$IMAGES" "$job/storage"
-	registry_config /job/storage "$REGISTRY_PORT" read-only >"$job/registry.yml"
+	if [ -z "$registry" ]; then
+		cp "$(unpacked docker-registry)/usr/bin/docker-registry" "$job/bin/registry"
+		cp -a "$IMAGES" "$job/storage"
+		registry_config /job/storage "$REGISTRY_PORT" read-only >"$job/registry.yml"
+	fi
 
 	# What is installed on the guest, by path.
 	installed=$job/files
 	mkdir -p "$installed"/{usr/bin,opt/cni/bin,etc/cni/net.d,etc/coracle/certs.d,etc/systemd/system}
 	cp "$CNI_PLUGINS"/* "$installed/opt/cni/bin/"
-	write_mirrors "$installed/etc/coracle/certs.d" "$REGISTRY_PORT"
+	write_mirrors "$installed/etc/coracle/certs.d" "$REGISTRY_PORT" "$registry"
 	NODE=/var/lib/node cni_config "$(runtime_cni_version)" >"$installed/etc/cni/net.d/10-node.conflist"
 	if [ "${CORACLE_E2E_RUNTIME:-coracle}" = containerd ]; then
 		install_containerd "$installed" "$PEER"

@@ -35,19 +35,20 @@ stop_registry() {
 	wait "$REGISTRY_PID" || true
 }
 
-# write_mirror DIR HOST PORT: a hosts.toml file that sends one registry's images to the registry on PORT, and nowhere
-# else when that fails.
+# write_mirror DIR HOST PORT [ADDRESS]: a hosts.toml file that sends one registry's images to the registry on PORT, and
+# nowhere else when that fails.
 write_mirror() {
+	local url=http://${4:-127.0.0.1}:$3
 	mkdir -p "$1/$2"
 	cat >"$1/$2/hosts.toml" <<-END
-		server = "http://127.0.0.1:$3"
-		[host."http://127.0.0.1:$3"]
+		server = "$url"
+		[host."$url"]
 		  capabilities = ["pull", "resolve"]
 	END
 }
 
-# write_mirrors DIR PORT: the same for each of the registries whose images the tests name.
+# write_mirrors DIR PORT [ADDRESS]: the same for each of the registries whose images the tests name.
 write_mirrors() {
 	local host
-	for host in registry.k8s.io gcr.io k8s.gcr.io public.ecr.aws; do write_mirror "$1" "$host" "$2"; done
+	for host in registry.k8s.io gcr.io k8s.gcr.io public.ecr.aws; do write_mirror "$1" "$host" "$2" "${3-}"; done
 }

@@ -26,6 +26,9 @@ SUITES = [
     ("Bad input: every field of every call", {"suite": "attacks"}, [("rows", "requests"), ("methods", "calls")], "every call"),
     ("Hostile images, unpacked", {"suite": "hostile-images", "part": "unit tests"}, [("tests", "tests")], "each kind"),
     ("Hostile images, pulled and run", {"suite": "hostile-images", "part": "gRPC tests"}, [("tests", "tests")], "each kind"),
+    ("A node moved and upgraded by the Helm chart", {"suite": "guest-chart"},
+     [("moves", "moves"), ("upgrades", "upgrades under load"), ("lines", "log lines"), ("execs", "commands")],
+     "no restart, no line"),
     ("Soak", {"suite": "soak"}, [("minutes", "minutes"), ("pods", "pods"), ("restarts", "restarts")],
      "60 minutes in one run"),
     ("Planted faults", {"suite": "planted"}, [("faults", "faults")], "20 faults"),
@@ -80,7 +83,8 @@ the suite could show.
 | --- | --- | --- | --- | --- | --- | --- |""")
     for title, wanted, figures, aim in SUITES:
         print(row(title, [r for r in runs if all(r.get(k) == v for k, v in wanted.items())], figures, aim))
-    known = {"faults", "attacks", "hostile-images", "power", "powercut", "critest-kills", "cni-churn", "soak", "planted", "fuzz"}
+    known = {"faults", "attacks", "hostile-images", "power", "powercut", "critest-kills", "cni-churn", "soak", "planted", "fuzz",
+             "guest-chart"}
     for suite in sorted({run.get("suite", "") for run in runs} - known):
         own = [run for run in runs if run.get("suite") == suite]
         fields = sorted({k for run in own for k, v in run.items() if isinstance(v, int) and not isinstance(v, bool)}
