@@ -16,10 +16,15 @@ type crowd struct {
 	alone float64
 }
 
+// rest is how long a node does nothing before memory is measured: what bursts of work have needed is given back by then, by
+// those that give it back.
+const rest = 15 * time.Second
+
 // measureMany fills a node in two steps, and measures on the way what pods cost that do nothing, what asking about them
 // costs, and what their probes do.
 func measureMany(ctx context.Context, b *bench) error {
 	crowds := map[*runtime]*crowd{}
+	time.Sleep(rest)
 	for _, r := range b.all {
 		crowds[r] = &crowd{alone: privateAnonymous(r.processes())}
 	}
@@ -40,7 +45,7 @@ func measureMany(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		time.Sleep(2 * time.Second) // what a start leaves to be freed is freed
+		time.Sleep(rest)
 		if err := b.measureMemory(ctx, crowds, count); err != nil {
 			return err
 		}

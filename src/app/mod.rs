@@ -20,6 +20,7 @@ mod readings;
 mod reload;
 mod serve;
 mod shutdown;
+mod threads;
 mod watchdog;
 
 pub use attended::{Attach, Attended};

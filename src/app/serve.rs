@@ -23,13 +23,14 @@ use super::node::{Node, text};
 use super::notify;
 use super::reload::Wishes;
 use super::shutdown::Shutdown;
+use super::threads;
 use super::watchdog::Watchdog;
 use crate::api;
 use crate::config::{Config, Files};
 use crate::cri::server::{bind, serve as serve_grpc};
 use crate::monitor::zygote;
+use crate::sys::step;
 use crate::sys::zygote::{Zygote, ZygoteOptions};
-use crate::sys::{heap, step};
 use crate::telemetry::traces;
 
 /// How long calls under way may take after the first signal.
@@ -49,11 +50,7 @@ pub fn serve(config: &Config, files: Files) -> Result<(), AppError> {
     make_run_directory(&config.run_dir)?;
     let zygote = Arc::new(start_zygote(config)?);
     // After the zygote, which has one thread and forks what it has.
-    heap::share();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(AppError::Threads)?;
+    let runtime = threads::start().map_err(AppError::Threads)?;
     let outcome = runtime.block_on(until_told(config, files, zygote));
     match outcome {
         Err(AppError::Aborted) => runtime.shutdown_background(),

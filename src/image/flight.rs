@@ -11,9 +11,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::model::{Error, Kind, Result};
-use crate::sys::heap;
 
-use super::blocking::blocking;
 use super::digest::Digest;
 use super::error::ImageError;
 use super::layers::lock;
@@ -152,14 +150,6 @@ impl Flights {
             Failure { kind, text }
         });
         outcome.send_replace(Some(result));
-        if lock(&self.under_way).is_empty() {
-            let trimmed = blocking(|| {
-                heap::trim();
-                Ok(())
-            });
-            // It fails by a panic alone, which ends the daemon.
-            let _ = trimmed.await;
-        }
     }
 
     /// Returns when nobody has waited for the grace time; nobody can join any more then.

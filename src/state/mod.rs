@@ -144,8 +144,12 @@ impl Store {
     pub fn open(path: &Path) -> Result<Store, StateError> {
         let (base, found) = Base::open(path)?;
         let base = Arc::new(base);
+        let writer = Writer::new(Arc::clone(&base)).map_err(|error| StateError::Open {
+            path: path.to_owned(),
+            source: error.into(),
+        })?;
         let store = Store {
-            writer: Arc::new(Writer::new(Arc::clone(&base))),
+            writer: Arc::new(writer),
             base,
             opened: Arc::new(Found(Mutex::new(found))),
             quarantined: Arc::default(),

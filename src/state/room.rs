@@ -20,6 +20,9 @@ use rustix::io::Errno;
 /// The smallest reserve.
 const LEAST: u64 = 1 << 20;
 
+/// Bytes of the file that the database keeps in memory. It is read once, at the start; the kernel has what a change needs.
+const CACHE: usize = 1 << 20;
+
 /// The file of a database and its reserve.
 #[derive(Debug)]
 pub(super) struct Room {
@@ -48,7 +51,9 @@ pub(super) fn open(path: &Path) -> Result<(Database, Arc<Room>), DatabaseError> 
         file,
         held: AtomicBool::new(false),
     });
-    let database = Builder::new().create_with_backend(Backend(Arc::clone(&room)))?;
+    let database = Builder::new()
+        .set_cache_size(CACHE)
+        .create_with_backend(Backend(Arc::clone(&room)))?;
     Ok((database, room))
 }
 

@@ -1,12 +1,13 @@
-//! Group commit: a single blocking task takes every write that waits, puts them in one transaction, syncs once, and
+//! Group commit: a single thread takes every write that waits, puts them in one transaction, syncs once, and
 //! answers all. It ends when the last handle of the store is gone, after what was asked before is on disk.
 
+use std::io;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::task::JoinHandle;
 
 use super::StateError;
 use super::base::{Base, Outcome};
@@ -31,21 +32,23 @@ const AGAIN: Duration = Duration::from_secs(2);
 pub(super) struct Writer {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     sender: mpsc::WeakSender<Job>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
     base: Arc<Base>,
 }
 
 impl Writer {
-    pub(super) fn new(base: Arc<Base>) -> Writer {
+    pub(super) fn new(base: Arc<Base>) -> io::Result<Writer> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (own, runtime) = (Arc::clone(&base), Handle::current());
-        let task = tokio::task::spawn_blocking(move || run(&own, &runtime, queue));
-        Writer {
+        let thread = thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || run(&own, &runtime, queue))?;
+        Ok(Writer {
             sender: jobs.downgrade(),
             jobs: Mutex::new(Some(jobs)),
-            task: Mutex::new(Some(task)),
+            thread: Mutex::new(Some(thread)),
             base,
-        }
+        })
     }
 
     /// Hands a write over and waits until it is on disk.
@@ -68,10 +71,10 @@ impl Writer {
     /// Takes no more writes and waits for those under way.
     pub(super) async fn close(&self) {
         drop(self.jobs.lock().await.take());
-        if let Some(task) = self.task.lock().await.take()
-            && let Err(error) = task.await
+        if let Some(thread) = self.thread.lock().await.take()
+            && !matches!(tokio::task::spawn_blocking(|| thread.join()).await, Ok(Ok(())))
         {
-            tracing::error!(%error, "the store's writer ended badly");
+            tracing::error!("the store's writer ended badly");
         }
     }
 }
