@@ -6,6 +6,7 @@
 # bench.sh guard [--update]: counts what Coracle does for each operation (calls of the kernel, processes, syncs, bytes), under
 # strace and by itself, and fails when that is over 5 % more than hack/bench/guard.tsv has; --update writes it.
 #
+#   floors     what every runtime has to do, done without one: network plugins, the kernel's part of a container, writing
 #   pods       lives of pods, one at a time; their start is timed by its steps
 #   rates      pods started ten and fifty at a time
 #   exec       ExecSync, in a row and after a rest
@@ -67,7 +68,7 @@ if [ -z "${guard-}" ]; then
 	start_registry "$LARGE" "$LARGE_PORT" "$NODE/large-registry.log" read-only
 	write_mirror certs.d "127.0.0.1:$LARGE_PORT" "$LARGE_PORT"
 fi
-mkdir -p disk/logs launch
+mkdir -p disk/{logs,floors} launch
 for ((n = 0; n < ${CORACLE_BENCH_MOUNTS:-0}; n++)); do
 	mkdir -p "volumes/$n"
 	mount -t tmpfs volume "volumes/$n"
@@ -158,7 +159,7 @@ fact command "hack/bench.sh${*:+ $*}"
 [ ${#parts[@]} = 0 ] || shift
 rc=0
 "$BENCH" "${parts[@]}" -image registry.k8s.io/e2e-test-images/busybox:1.29-2 -registry "127.0.0.1:$LARGE_PORT" -logs "$NODE/disk/logs" \
-	-facts "$(python3 -c 'import json, sys; print(json.dumps(dict(zip(sys.argv[1::2], sys.argv[2::2]))))' "${facts[@]}")" \
+	-cni-config "$NODE/cni/conf/10-node.conflist" -cni-bin "$CNI_PLUGINS" -scratch "$NODE/disk/floors" -facts "$(python3 -c 'import json, sys; print(json.dumps(dict(zip(sys.argv[1::2], sys.argv[2::2]))))' "${facts[@]}")" \
 	-out "$out" "$@" "${arguments[@]}" || rc=$?
 # 3: measured, and a goal missed
 [ "$rc" = 0 ] || [ "$rc" = 3 ] || tail -n 20 "$NODE"/{coracle,containerd-*}.log >&2

@@ -51,6 +51,7 @@ func (t *table) document() string {
 	if left := t.left(); len(left) > 0 {
 		write("\nNot in this run: %s.\n", strings.Join(left, ", "))
 	}
+	t.documentFloors(&out)
 	part := ""
 	for _, a := range t.Axes {
 		if a.Part != part {
@@ -68,11 +69,23 @@ func (t *table) document() string {
 func (t *table) left() []string {
 	var left []string
 	for _, p := range parts {
-		if !slices.ContainsFunc(t.Axes, func(a axis) bool { return a.Part == p.name }) {
+		of := func(a axis) bool { return a.Part == p.name }
+		if there := p.name == floors && len(t.Floors) > 0; !there && !slices.ContainsFunc(t.Axes, of) {
 			left = append(left, p.name)
 		}
 	}
 	return left
+}
+
+// documentFloors tells what the bench needed alone.
+func (t *table) documentFloors(out *strings.Builder) {
+	if len(t.Floors) == 0 {
+		return
+	}
+	fmt.Fprintf(out, "\n## What no runtime gets round\n\nDone by the benchmark alone, in the same run.\n\n| what | |\n| --- | --- |\n")
+	for _, f := range t.Floors {
+		fmt.Fprintf(out, "| %s, %s | %s (%s to %s) |\n", f.Name, f.Unit, digits(f.Value.Median), digits(f.Value.Low), digits(f.Value.High))
+	}
 }
 
 func (t *table) documentAxis(out *strings.Builder, a axis) {

@@ -19,10 +19,12 @@ import (
 
 // settings are what the command line says.
 type settings struct {
-	image, registry, logs  string
-	scale                  float64
-	pods, streamMiB, logMB int
-	records                int
+	image, registry, logs string
+	// The network's configuration and plugins, and a directory on the stores' disk.
+	cniConfig, cniBin, scratch string
+	scale                      float64
+	pods, streamMiB, logMB     int
+	records                    int
 }
 
 // bench is what the parts share.
@@ -38,7 +40,11 @@ type part struct {
 	measure func(context.Context, *bench) error
 }
 
+// floors is the part that measures no runtime.
+const floors = "floors"
+
 var parts = []part{
+	{floors, measureFloors},
 	{"pods", measurePods},
 	{"rates", measureRates},
 	{"exec", measureExec},
@@ -58,6 +64,9 @@ func main() {
 	flag.StringVar(&s.image, "image", "", "small image that the pods run; it needs sh, dd, nc and true")
 	flag.StringVar(&s.registry, "registry", "", "HOST/PATH that the images to pull are below")
 	flag.StringVar(&s.logs, "logs", "", "directory for the containers' logs")
+	flag.StringVar(&s.cniConfig, "cni-config", "", "the runtimes' list of network plugins")
+	flag.StringVar(&s.cniBin, "cni-bin", "", "directory of those plugins")
+	flag.StringVar(&s.scratch, "scratch", "", "directory on the disk of the runtimes' stores")
 	flag.Float64Var(&s.scale, "scale", 1, "share of the rounds that are made")
 	flag.IntVar(&s.pods, "pods", 100, "pods there are in the part many; its first figures are of half of them")
 	flag.IntVar(&s.streamMiB, "stream", 1024, "MiB that are streamed out of a pod")

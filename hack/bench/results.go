@@ -15,6 +15,7 @@ type table struct {
 	Facts    map[string]string
 	Runtimes []string
 	Axes     []axis
+	Floors   []floor `json:",omitempty"`
 	part     string
 }
 
@@ -146,6 +147,7 @@ func (t *table) verdict(a axis, g goal) string {
 }
 
 func (t *table) print(out io.Writer) {
+	t.printFloors(out)
 	fmt.Fprintf(out, "%6s  %-52s", "ratio", "medians")
 	for _, name := range t.Runtimes {
 		fmt.Fprintf(out, " %16s", name)
@@ -177,6 +179,13 @@ func (t *table) print(out io.Writer) {
 				fmt.Fprintf(out, "%8s%s\n", "", said)
 			}
 		}
+	}
+}
+
+// printFloors prints what was measured of no runtime.
+func (t *table) printFloors(out io.Writer) {
+	for _, f := range t.Floors {
+		fmt.Fprintf(out, "%6s  %s, %s: %.2f\n", "floor", f.Name, f.Unit, f.Value.Median)
 	}
 }
 
