@@ -11,7 +11,7 @@ import sys
 import time
 
 import load
-from guest import NAME, Guest, is_ready, runtime
+from guest import NAME, Guest, is_ready, ready_with, runtime
 from parts import BUSYBOX, CLUSTER, NODE, Plane, get, kubectl
 from trials import Failed, eventually, must, tell
 
@@ -21,6 +21,8 @@ SPACE = "kube-system"
 OURS = "app.kubernetes.io/instance=coracle"
 OLD, NEW = "/run/containerd/containerd.sock", "/run/coracle/coracle.sock"
 UPGRADE = "helm -n kube-system upgrade coracle charts/coracle --reuse-values --set "
+# Somebody's drop-in that comes after ours: of two the last counts, so the kubelet stays where it is.
+LATE = "/etc/systemd/system/kubelet.service.d/zzzz-late.conf"
 # What it came to, as reliability.py reads it.
 RECORD = {"moves": 0, "upgrades": 0, "losses": 0}
 GUEST = None
@@ -131,9 +133,38 @@ def a_label_moves_it_back():
     must(GUEST.pods(NEW) == 0, "pods of Coracle are left")
 
 
+def the_pod_says(reason):
+    """Waits until the pod that asks for the switch has ended with a reason, and has its log shown."""
+    eventually(400, f"the pod says: {reason}", lambda: reason in kubectl("-n", SPACE, "logs", "daemonset/coracle-switch", check=False))
+    typed(f"kubectl -n {SPACE} logs daemonset/coracle-switch")
+
+
+def a_switch_that_cannot_work_changes_nothing_and_its_pod_says_why():
+    before = load.restarts()
+    typed(f"{UPGRADE}switch.healthz=127.0.0.1:10249")
+    typed(f"kubectl label node {NAME} coracle.dev/node=switch --overwrite")
+    the_pod_says("the kubelet does not answer at 127.0.0.1:10249: Connection refused")
+    must("kubelet    not switched" in status("install"), "it is on its way")
+    must(load.restarts() == before, "pods were touched")
+
+
+def a_switch_that_fails_is_undone_by_itself():
+    GUEST.shell(f"cp {os.path.dirname(LATE)}/10-kubeadm.conf {LATE}")
+    # The label is there still.
+    typed(f"{UPGRADE}switch.healthz=127.0.0.1:10248,switch.timeoutSeconds=40")
+    the_pod_says(f"the switch was undone: the node was not ready after 40 seconds: the kubelet uses {OLD} instead of {NEW}")
+    typed(f"kubectl -n {SPACE} get pods -l app.kubernetes.io/component=switch")
+    must("undone " in status("install"), "the status does not tell it")
+    ready_with("containerd")
+    typed(f"kubectl get node {NAME} -o wide")
+    load.rolled_out()
+    must(GUEST.pods(NEW) == 0, "pods of Coracle are left")
+
+
 STEPS = [
     a_node_of_containerds_joins, helm_installs_coracle_and_the_kubelet_stays_with_containerd, a_label_moves_the_node_to_coracle,
     an_upgrade_under_load_restarts_no_container_and_loses_no_line, a_label_moves_it_back,
+    a_switch_that_cannot_work_changes_nothing_and_its_pod_says_why, a_switch_that_fails_is_undone_by_itself,
 ]
 
 

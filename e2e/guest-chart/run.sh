@@ -1,8 +1,8 @@
 #!/bin/bash
 # A cluster whose node is a virtual machine with systemd, and runs Debian's containerd: the Helm chart installs Coracle on it, moves
-# its kubelet to Coracle and back by a label, upgrades Coracle under load, has a switch that fails undone, and takes Coracle off. The
-# control plane and the registries are outside of the machine. See path.py for what is done; the commands and all that they said are
-# in transcript.log among the logs.
+# its kubelet to Coracle and back by a label, upgrades Coracle under load, has one switch refused and another undone. The control plane
+# and the registries are outside of the machine. See path.py for what is done; the commands and all that they said are in
+# transcript.log among the logs.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=e2e/guest/kubelet.sh
