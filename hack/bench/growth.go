@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -18,50 +19,53 @@ const peersTo = 100
 var operations = []string{"start of a pod", "ExecSync of true", "ContainerStatus", "stop and removal of a pod", "ListContainers, a pod",
 	"ListContainerStats, a pod"}
 
-// measureGrowth fills a node in steps and measures the same at each.
+// measureGrowth fills a node in steps and measures the same at each. One runtime after the other, since what idle pods of
+// another's use would count as growth.
 func measureGrowth(ctx context.Context, b *bench) error {
-	crowds := map[*runtime][]pod{}
 	at := map[string]map[int]map[string]value{}
-	for _, operation := range operations {
-		at[operation] = map[int]map[string]value{}
-	}
 	steps := grown
 	for len(steps) > 1 && steps[len(steps)-1] > 5*b.pods {
 		steps = steps[:len(steps)-1]
 	}
-	for _, step := range steps {
-		taken := map[string]series{}
-		for _, operation := range operations {
-			taken[operation] = series{}
+	for _, operation := range operations {
+		at[operation] = map[int]map[string]value{}
+		for _, step := range steps {
+			at[operation][step] = map[string]value{}
 		}
-		err := b.each(func(r *runtime) error {
+	}
+	err := b.each(func(r *runtime) error {
+		var crowd []pod
+		for _, step := range steps {
 			if r != b.all[0] && step > peersTo {
-				return nil
+				break
 			}
 			say("%d pods of %s", step, r.name)
-			before := len(crowds[r])
-			more := make([]pod, step-before)
-			crowds[r] = append(crowds[r], more...)
-			err := inParallel(len(more), 10, func(n int) (err error) {
-				crowds[r][before+n], err = b.pod(ctx, r, shape{name: fmt.Sprintf("growth-%d", before+n)})
+			before := len(crowd)
+			crowd = append(crowd, make([]pod, step-before)...)
+			err := inParallel(step-before, 10, func(n int) (err error) {
+				crowd[before+n], err = b.pod(ctx, r, shape{name: fmt.Sprintf("growth-%d", before+n)})
 				return err
 			})
 			if err != nil {
 				return err
 			}
-			for n := -1; n < b.rounds(10); n++ {
-				if err := b.grownOnce(ctx, r, n, step, crowds[r], taken); err != nil {
+			taken := map[string]series{}
+			for _, operation := range operations {
+				taken[operation] = series{}
+			}
+			for n := -1; n < b.rounds(6); n++ {
+				if err := b.grownOnce(ctx, r, n, step, crowd, taken); err != nil {
 					return err
 				}
 			}
-			return nil
-		})
-		if err != nil {
-			return err
+			for operation, samples := range taken {
+				maps.Copy(at[operation][step], samples.millis())
+			}
 		}
-		for operation, samples := range taken {
-			at[operation][step] = samples.millis()
-		}
+		return inParallel(len(crowd), 10, func(n int) error { return r.remove(ctx, crowd[n]) })
+	})
+	if err != nil {
+		return err
 	}
 	for _, operation := range operations {
 		for _, step := range steps {
@@ -76,9 +80,7 @@ func measureGrowth(ctx context.Context, b *bench) error {
 		}
 		b.table.less(fmt.Sprintf("%s, at %d pods beside one", operation, most), "", ratios, atMost(1.25))
 	}
-	return b.each(func(r *runtime) error {
-		return inParallel(len(crowds[r]), 10, func(n int) error { return r.remove(ctx, crowds[r][n]) })
-	})
+	return nil
 }
 
 // grownOnce measures each operation once, beside so many pods.

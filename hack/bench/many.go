@@ -135,7 +135,7 @@ func (b *bench) measureIdle(ctx context.Context, crowds map[*runtime]*crowd) err
 
 // measureProbes executes a command in each pod every second, as exec probes do.
 func (b *bench) measureProbes(ctx context.Context, crowds map[*runtime]*crowd) error {
-	const seconds = 15
+	const seconds = 8
 	used := map[string]value{}
 	err := b.each(func(r *runtime) error {
 		say("probes of %s", r.name)

@@ -75,7 +75,7 @@ func measureRates(ctx context.Context, b *bench) error {
 			times = 50
 		}
 		starts, ends := series{}, series{}
-		err := b.alternate(b.rounds(2), func(r *runtime, n int) error {
+		err := b.alternate(b.rounds(1), func(r *runtime, n int) error {
 			if n < 0 {
 				return nil
 			}

@@ -23,7 +23,7 @@ func measurePulls(ctx context.Context, b *bench) error {
 	for _, image := range pulled {
 		say("%s", image.name)
 		pulls := series{}
-		err := b.alternate(b.rounds(5), func(r *runtime, n int) error {
+		err := b.alternate(b.rounds(3), func(r *runtime, n int) error {
 			name, before := b.registry+"/bench/"+image.tag+":1", b.registry+"/bench/"+image.before+":1"
 			if image.before != "" {
 				if err := r.pull(ctx, before); err != nil {

@@ -49,7 +49,7 @@ func measureStreaming(ctx context.Context, b *bench) error {
 		name := fmt.Sprintf("%s, %d MiB", c.name, b.streamMiB)
 		say("%s", name)
 		runs, most := series{}, map[*runtime]float64{}
-		err := b.alternate(b.rounds(5), func(r *runtime, n int) error {
+		err := b.alternate(b.rounds(3), func(r *runtime, n int) error {
 			daemon := r.process.Process.Pid
 			before := resetPeak(daemon)
 			err := runs.timed(r, n, func() error { return c.run(r, ctx, pods[r], size) })
