@@ -143,8 +143,11 @@ async fn what_the_api_cannot_attach_to_is_refused() {
     check(&format!("{idle}&tty=true"), 400, "has no terminal").await;
     let only_input = format!("{idle}&stdin=true&stdout=false&stderr=false");
     check(&only_input, 400, "takes none").await;
-    let mut forced = attach(&api, &owned.id, "&force=true").await;
-    owned.stop(0).await;
+    let script = "while true; do echo tick; sleep 0.05; done";
+    let telling = pod.start("telling", &["sh", "-c", script]).await;
+    let mut forced = attach(&api, &telling.id, "&force=true").await;
+    forced.says(1, "tick").await;
+    telling.stop(0).await;
     forced.says(3, "Success").await;
 
     daemon.check().await;

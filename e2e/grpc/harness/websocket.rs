@@ -72,7 +72,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
     pub(crate) async fn says(&mut self, channel: u8, text: &str) {
         let mut said = String::new();
         while !said.contains(text) {
-            let (of, more) = self.next().await.expect("the session goes on");
+            let next = self.next().await;
+            let (of, more) = next.unwrap_or_else(|| panic!("the session is over, without {text}: {said}"));
             if of == channel {
                 said += &more;
             }
