@@ -8,7 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	goruntime "runtime"
-	"strings"
+	"slices"
 	"syscall"
 	"time"
 
@@ -188,7 +188,7 @@ func hierarchies() ([]string, error) {
 	var found []string
 	for _, entry := range entries {
 		dir := "/sys/fs/cgroup/" + entry.Name()
-		if named := strings.Contains("systemd unified", entry.Name()); entry.IsDir() && !named && exists(dir+"/cgroup.procs") {
+		if named := slices.Contains([]string{"systemd", "unified"}, entry.Name()); entry.IsDir() && !named && exists(dir+"/cgroup.procs") {
 			found = append(found, dir)
 		}
 	}

@@ -21,7 +21,7 @@ pub(super) fn start() -> io::Result<Runtime> {
 }
 
 /// Has `rest` called whenever the last thread has ended that is not one of the `workers`.
-fn calm(builder: &mut Builder, workers: usize, rest: fn()) -> &mut Builder {
+fn calm(builder: &mut Builder, workers: usize, rest: impl Fn() + Send + Sync + 'static) -> &mut Builder {
     let begun = Arc::new(AtomicUsize::new(0));
     let ended = Arc::clone(&begun);
     builder
@@ -39,18 +39,15 @@ fn calm(builder: &mut Builder, workers: usize, rest: fn()) -> &mut Builder {
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
+    use std::sync::mpsc::channel;
     use std::time::Duration;
 
     use super::*;
 
-    static RESTS: AtomicUsize = AtomicUsize::new(0);
-
-    fn rest() {
-        RESTS.fetch_add(1, Ordering::Relaxed);
-    }
-
     #[test]
     fn there_is_a_rest_after_the_last_of_many_threads_and_not_before() {
+        let (sender, rests) = channel();
+        let rest = move || sender.send(()).unwrap();
         let runtime = calm(&mut Builder::new_multi_thread(), 2, rest)
             .thread_keep_alive(Duration::from_millis(20))
             .enable_all()
@@ -67,13 +64,12 @@ mod tests {
             let all = Arc::clone(&all);
             runtime.spawn_blocking(move || all.wait());
         }
-        let before = RESTS.load(Ordering::Relaxed);
+        let before = rests.try_recv().is_ok();
 
         all.wait();
 
-        while RESTS.load(Ordering::Relaxed) == 0 {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        assert_eq!((before, RESTS.load(Ordering::Relaxed)), (0, 1));
+        rests.recv().unwrap();
+        drop(runtime);
+        assert_eq!((before, rests.iter().count()), (false, 0));
     }
 }

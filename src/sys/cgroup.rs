@@ -182,11 +182,15 @@ impl Cgroup {
 
     /// The hierarchy that tells where processes are.
     fn leading_dir(&self) -> PathBuf {
-        self.dir(if self.version == Version::V1 {
-            "freezer"
-        } else {
-            ""
-        })
+        self.dir(leading(self.version))
+    }
+}
+
+/// The controller of that hierarchy.
+fn leading(version: Version) -> &'static str {
+    match version {
+        Version::V1 => "freezer",
+        Version::V2 => "",
     }
 }
 

@@ -14,8 +14,7 @@ const PARTS_AHEAD: usize = 8;
 
 /// Plain bytes, and how many packed ones were taken until their end.
 struct Part {
-    bytes: Box<[u8]>,
-    length: usize,
+    bytes: Vec<u8>,
     packed: u64,
 }
 
@@ -45,7 +44,7 @@ pub(super) fn aside<T>(
 }
 
 /// Ends with the layer, its first error, or the reader.
-fn feed(packed: impl BufRead, full: &SyncSender<io::Result<Part>>, empty: &Receiver<Box<[u8]>>) {
+fn feed(packed: impl BufRead, full: &SyncSender<io::Result<Part>>, empty: &Receiver<Vec<u8>>) {
     let count = Cell::new(0);
     let counted = Counted {
         inner: packed,
@@ -57,43 +56,26 @@ fn feed(packed: impl BufRead, full: &SyncSender<io::Result<Part>>, empty: &Recei
         Err(error) => return drop(full.send(Err(error))),
     };
     loop {
-        let mut bytes = empty.try_recv().unwrap_or_else(|_| vec![0; PART].into());
-        let (length, end) = fill(&mut inflated, &mut bytes);
+        let mut bytes = empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(PART));
+        bytes.clear();
+        let end = inflated.by_ref().take(PART as u64).read_to_end(&mut bytes);
         let packed = count.get();
-        let part = Part {
-            bytes,
-            length,
-            packed,
-        };
-        if full.send(Ok(part)).is_err() {
+        // What came before an error is read before it.
+        if full.send(Ok(Part { bytes, packed })).is_err() {
             return;
         }
         match end {
-            Ok(false) => {}
-            Ok(true) => return,
+            Ok(PART) => {}
+            Ok(_) => return,
             Err(error) => return drop(full.send(Err(error))),
         }
     }
 }
 
-/// Fills a buffer as far as there are bytes: how far, and whether that was all.
-fn fill(from: &mut impl Read, buffer: &mut [u8]) -> (usize, io::Result<bool>) {
-    let mut length = 0;
-    while length < buffer.len() {
-        match from.read(&mut buffer[length..]) {
-            Ok(0) => return (length, Ok(true)),
-            Ok(count) => length += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return (length, Err(error)),
-        }
-    }
-    (length, Ok(false))
-}
-
 /// The plain bytes.
 pub(super) struct Inflated<'a> {
     parts: Receiver<io::Result<Part>>,
-    spent: SyncSender<Box<[u8]>>,
+    spent: SyncSender<Vec<u8>>,
     part: Option<Part>,
     at: usize,
     count: &'a Cell<u64>,
@@ -102,8 +84,8 @@ pub(super) struct Inflated<'a> {
 impl Read for Inflated<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            if let Some(part) = self.part.as_ref().filter(|part| self.at < part.length) {
-                let count = buffer.len().min(part.length - self.at);
+            if let Some(part) = self.part.as_ref().filter(|part| self.at < part.bytes.len()) {
+                let count = buffer.len().min(part.bytes.len() - self.at);
                 buffer[..count].copy_from_slice(&part.bytes[self.at..self.at + count]);
                 self.at += count;
                 return Ok(count);

@@ -12,22 +12,13 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Wraps a reader of packed bytes in one of plain bytes. Reads to the last member and frame: what follows the first is
 /// content too, and garbage is an error.
 pub(in crate::image) fn inflate<'a>(mut packed: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
-    let mut magic = [0; 4];
-    let mut length = 0;
-    while length < magic.len() {
-        match packed.read(&mut magic[length..]) {
-            Ok(0) => break,
-            Ok(count) => length += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let whole = Cursor::new(magic).take(length as u64).chain(packed);
-    let magic = &magic[..length];
+    let mut magic = Vec::with_capacity(4);
+    packed.by_ref().take(4).read_to_end(&mut magic)?;
+    let whole = Cursor::new(magic.clone()).chain(packed);
     if magic.starts_with(GZIP) {
         return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(whole)));
     }
-    if magic == ZSTD || (length == 4 && &magic[1..] == ZSTD_SKIPPABLE && magic[0] & 0xf0 == 0x50) {
+    if magic == ZSTD || (magic.len() == 4 && &magic[1..] == ZSTD_SKIPPABLE && magic[0] & 0xf0 == 0x50) {
         let mut decoder = zstd::stream::read::Decoder::with_buffer(whole)?;
         decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
         return Ok(Box::new(decoder));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 
-use crate::sys::cgroup::{Cgroup, Version, version};
+use crate::sys::cgroup::{Cgroup, Version, leading, version};
 
 /// Moves the calling process to the group where it is. Blocks, for a grace period of RCU if nobody was moved for a while: some
 /// ten milliseconds, which the move that is to come soon does not have to wait for again. Groups cannot be made meanwhile.
@@ -15,10 +15,7 @@ pub fn announce_move() -> io::Result<()> {
 
 /// The path in the leading hierarchy, of lines `number:controllers:path` (cgroups(7)).
 fn own(text: &str, version: Version) -> Option<&str> {
-    let leading = match version {
-        Version::V1 => "freezer",
-        Version::V2 => "",
-    };
+    let leading = leading(version);
     text.lines().find_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
         controllers.split(',').any(|one| one == leading).then_some(path)
