@@ -2,8 +2,8 @@
 
 use crate::monitor::protocol::FIRST_NAMESPACE;
 use crate::monitor::tests::fixture::{Host, Wanted};
-use crate::sys::namespace;
 use crate::sys::zygote::{IdMapping, PinRequest, Reaper, ReaperRequest, UserPin};
+use crate::sys::{mount, namespace};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -198,4 +198,27 @@ async fn a_reaper_holds_a_pid_namespace_for_several_containers() {
         assert!(status.contains(&format!("{set}:\t0000000000000000")), "{status}");
     }
     assert!(status.contains("Uid:\t65534"));
+}
+
+#[test]
+fn the_zygote_has_each_mount_that_is_needed_once_and_no_other() {
+    let Some(host) = Host::new() else { return };
+    // A fork of it, which stays where it is.
+    let fork = host.zygote.placeholder().unwrap();
+    let kept = host.root.path().canonicalize().unwrap();
+    let is_needed = |point: &Path| {
+        let always = ["/", "/proc", "/dev", "/sys"];
+        always.iter().any(|needed| point == Path::new(needed))
+            || point.starts_with("/sys/fs/cgroup")
+            || kept.starts_with(point)
+    };
+
+    let mut needed = mount::points().unwrap();
+    needed.retain(|point| is_needed(point));
+    needed.sort();
+    needed.dedup();
+    let mut there = mount::points_of(&fork.pid().to_string()).unwrap();
+    there.sort();
+
+    assert_eq!(there, needed);
 }

@@ -6,6 +6,7 @@
 
 use crate::sys::namespace::Kinds;
 use crate::sys::{mount, namespace};
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -26,9 +27,15 @@ impl Mounts {
         mount::make_all_private()?;
         let points = mount::points()?;
         let holding: Vec<&Path> = keep.iter().filter_map(|path| holder(&points, path)).collect();
-        for point in points.iter().rev() {
-            // With a mount goes all that is mounted on it, so those above a kept one stay too.
-            if !is_needed(point) && !holding.iter().any(|kept| kept.starts_with(point)) {
+        // With a mount goes all that is mounted on it, so those above a kept one stay too.
+        let is_kept = |point: &Path| is_needed(point) || holding.iter().any(|held| held.starts_with(point));
+        let (kept, others): (Vec<&Path>, Vec<&Path>) = points
+            .iter()
+            .map(PathBuf::as_path)
+            .partition(|point| is_kept(point));
+        let kept = BTreeSet::from_iter(kept);
+        if reduce_to(&kept).is_err() {
+            for point in others.iter().rev() {
                 // What cannot be detached costs time and nothing else.
                 let _ = mount::detach(point);
             }
@@ -41,6 +48,34 @@ impl Mounts {
         namespace::enter_one(&self.host)?;
         self.lean.try_clone()
     }
+}
+
+/// Makes copies of the root and of some mounts on it all that this mount namespace has. The others go with the old root,
+/// in one call, where the kernel has the caller wait for each that is detached by itself.
+///
+/// # Errors
+/// Nothing has changed. The root in memory that a machine was started from, say, cannot be left.
+fn reduce_to(kept: &BTreeSet<&Path>) -> io::Result<()> {
+    let root = Path::new("/");
+    // A directory that every root has. What covers it is the next root.
+    let place = Path::new("/proc");
+    let next = mount::clone_mount(root)?;
+    // Parents come before what is on them.
+    let below = kept.iter().filter_map(|point| point.strip_prefix(root).ok());
+    let below: Vec<_> = below
+        .filter(|below| !below.as_os_str().is_empty())
+        .map(|below| Ok((mount::clone_mount(&root.join(below))?, place.join(below))))
+        .collect::<io::Result<_>>()?;
+    mount::attach(next, place)?;
+    let moved = below
+        .iter()
+        .try_for_each(|(copy, target)| mount::attach(copy, target))
+        .and_then(|()| mount::pivot_into(place));
+    if moved.is_err() {
+        rustix::process::chdir(root)?;
+        mount::detach(place)?;
+    }
+    moved
 }
 
 fn own() -> io::Result<OwnedFd> {
