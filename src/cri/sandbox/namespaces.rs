@@ -28,8 +28,8 @@ pub trait Pinner: Send + Sync + 'static {
     /// pins and shared memory. Safe to repeat, and when nothing was pinned.
     fn release(&self, dir: PathBuf, but: &'static [&'static str]) -> impl Future<Output = Result<()>> + Send;
 
-    /// Says whether everything that [`Pinner::pin`] made is still there. A reboot takes all.
-    fn holds(&self, held: Held) -> impl Future<Output = bool> + Send;
+    /// Says of each whether everything that [`Pinner::pin`] made is still there. A reboot takes all.
+    fn hold(&self, all: Vec<Held>) -> impl Future<Output = Vec<bool>> + Send;
 
     /// Why there can be no sandbox in a user namespace, if there cannot. From memory.
     fn user_namespaces(&self) -> std::result::Result<(), String>;

@@ -55,8 +55,10 @@ impl Pinner for ZygotePinner {
         blocking(move || release(&dir, but)).await
     }
 
-    async fn holds(&self, held: Held) -> bool {
-        blocking(move || Ok(holds(&held))).await.unwrap_or(false)
+    async fn hold(&self, all: Vec<Held>) -> Vec<bool> {
+        let none = vec![false; all.len()];
+        let look = move || Ok(all.iter().map(holds).collect());
+        blocking(look).await.unwrap_or(none)
     }
 
     fn user_namespaces(&self) -> std::result::Result<(), String> {
@@ -164,11 +166,13 @@ pub(super) fn holds(held: &Held) -> bool {
         Ok(reaper) => reaper.is_some_and(|reaper| reaper.is_alive()),
         Err(error) => is_shortage(&error),
     };
-    held.pins.iter().all(|pin| match *pin {
-        "shm" => is_mount_point(&held.dir.join(pin)),
-        "pid" => is_namespace(&held.dir.join(pin)) && reaper_lives(),
-        _ => is_namespace(&held.dir.join(pin)),
-    })
+    let is_there = held.dir.try_exists().unwrap_or(true);
+    is_there
+        && held.pins.iter().all(|pin| match *pin {
+            "shm" => is_mount_point(&held.dir.join(pin)),
+            "pid" => is_namespace(&held.dir.join(pin)) && reaper_lives(),
+            _ => is_namespace(&held.dir.join(pin)),
+        })
 }
 
 /// A bound namespace is a file of nsfs; what the binding left behind is a file like any other.

@@ -10,11 +10,10 @@ use crate::model::{self, Result};
 use crate::sys::planted;
 
 use super::debts::{Debt, FirstTry};
+use super::namespaces::Held;
 use super::record::{Attachment, Phase, Record};
 use super::{Network, Pinner, Sandboxes, Shared};
 
-/// Sandboxes looked at side by side: each is a thread for a moment.
-const LOOKS: usize = 16;
 /// Sandboxes repaired side by side: what they write goes to disk together.
 const REPAIRS: usize = 512;
 
@@ -33,13 +32,14 @@ where
         // Containers that ended meanwhile are told of before the sandboxes that are not whole any more.
         let events = Arc::clone(&self.shared.events);
         self.shared.containers.observe(events);
-        let looked_at = |(_, record): (String, Record)| async {
-            let whole = record.phase != Phase::Ready || self.shared.is_whole(&record).await;
+        let ready = records.iter().filter(|(_, record)| record.phase == Phase::Ready);
+        let held: Vec<Held> = ready.map(|(_, record)| self.shared.held(record)).collect();
+        let mut whole = self.shared.pinner.hold(held).await.into_iter();
+        let looked_at = records.into_iter().map(|(_, record)| {
+            let whole = record.phase != Phase::Ready || planted("reboot") || whole.next() == Some(true);
             (record, whole)
-        };
-        futures_util::stream::iter(records)
-            .map(looked_at)
-            .buffer_unordered(LOOKS)
+        });
+        futures_util::stream::iter(looked_at)
             .for_each_concurrent(REPAIRS, async |(record, whole)| {
                 let id = record.id.clone();
                 if let Err(error) = self.shared.recover(record, whole).await {
@@ -96,12 +96,6 @@ where
             }
         }
         Ok(())
-    }
-
-    async fn is_whole(&self, record: &Record) -> bool {
-        let held = self.held(record);
-        let there = tokio::fs::try_exists(&held.dir).await.unwrap_or(true);
-        planted("reboot") || there && self.pinner.holds(held).await
     }
 
     /// Takes back what a sandbox had when the daemon ended in the middle of making it. Its id was never told, so

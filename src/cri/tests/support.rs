@@ -112,8 +112,11 @@ impl Pinner for FakePinner {
         Ok(())
     }
 
-    async fn holds(&self, held: Held) -> bool {
-        self.0.lock().pinned.contains(&held.dir)
+    async fn hold(&self, all: Vec<Held>) -> Vec<bool> {
+        let pinned = &self.0.lock().pinned;
+        all.iter()
+            .map(|held| held.dir.exists() && pinned.contains(&held.dir))
+            .collect()
     }
 
     fn user_namespaces(&self) -> std::result::Result<(), String> {
