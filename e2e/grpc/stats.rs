@@ -21,6 +21,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         a_containers_figures_are_those_of_its_cgroup,
         the_rate_is_that_of_the_last_two_readings,
         a_pods_figures_are_those_of_its_cgroup_and_network,
+        a_pods_files_are_open_while_it_is_ready,
         a_pod_in_the_nodes_network_has_no_traffic_of_its_own,
         pods_are_measured_by_id_and_label,
         what_is_not_there_is_not_measured,
@@ -223,6 +224,31 @@ async fn a_pods_figures_are_those_of_its_cgroup_and_network() {
         .map(|stats| stats.attributes.unwrap().id)
         .collect();
     assert_eq!(ids, BTreeSet::from([container.id.clone(), beside.id.clone()]));
+    pod.remove().await;
+}
+
+/// A control group whose files are open takes memory of the kernel's after it is removed.
+async fn a_pods_files_are_open_while_it_is_ready() {
+    let daemon = shared().await;
+    let pod = Pod::run_with(daemon, "open-files", |_| {}).await;
+    pod.idle("main").await;
+    let cgroup = pod.cgroup();
+    let open = || {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
+        let targets = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        let own = targets.filter(|target| target.to_string_lossy().contains(&format!("{cgroup}/")));
+        own.count()
+    };
+
+    pod_stats(daemon, &pod.id).await;
+    let once = open();
+    pod_stats(daemon, &pod.id).await;
+    let twice = open();
+    pod.stop().await;
+
+    assert!(once > 0);
+    assert_eq!(twice, once);
+    eventually("the files are closed", async || (open() == 0).then_some(())).await;
     pod.remove().await;
 }
 

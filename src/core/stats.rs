@@ -6,7 +6,7 @@ use super::Core;
 use super::registry::{Entry, Phase};
 use crate::model::{
     ContainerFilter, ContainerMetrics, ContainerState, ContainerStateValue, ContainerStats, CpuUsage, Error,
-    GroupStats, MemoryUsage, Pressure, Result, Stall, Stats,
+    Group, GroupStats, MemoryUsage, Pressure, Result, Stall, Stats,
 };
 use crate::sys::cgroup::stats as found;
 use crate::sys::cgroup::{Cgroup, Reader};
@@ -31,8 +31,12 @@ impl Stats for Core {
         blocking(move || chosen.iter().map(|entry| core.measure_whole(entry)).collect()).await
     }
 
-    async fn group_stats(&self, paths: Vec<String>) -> Result<Vec<GroupStats>> {
-        blocking(move || paths.iter().map(|path| group_at(path)).collect()).await
+    fn group(&self, path: &str) -> Arc<dyn Group> {
+        Arc::new(Measured(Cgroup::new(path).ok().map(Reader::new)))
+    }
+
+    async fn group_stats(&self, groups: Vec<Arc<dyn Group>>) -> Result<Vec<GroupStats>> {
+        blocking(move || groups.iter().map(|group| group.measure()).collect()).await
     }
 
     fn image_is_used(&self, image_id: &str) -> bool {
@@ -80,11 +84,13 @@ impl Core {
     }
 }
 
-/// What a group uses that is not a container's own.
-fn group_at(path: &str) -> GroupStats {
-    match Cgroup::new(path) {
-        Ok(cgroup) => group(&Reader::new(cgroup)),
-        Err(_) => GroupStats::default(),
+/// A group that is not a container's own, if its path is one.
+#[derive(Debug)]
+struct Measured(Option<Reader>);
+
+impl Group for Measured {
+    fn measure(&self) -> GroupStats {
+        self.0.as_ref().map(group).unwrap_or_default()
     }
 }
 

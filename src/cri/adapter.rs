@@ -13,7 +13,6 @@ use crate::cri::events::Hub;
 use crate::cri::flights::Flights;
 use crate::cri::handlers::{self, Handlers};
 use crate::cri::sandbox::{Network, Parts, Phase, Pinner, Registry, Sandboxes};
-use crate::cri::stats::Rates;
 use crate::model::{self, Result};
 use crate::state::Store;
 use crate::streaming::Urls;
@@ -29,7 +28,6 @@ pub struct Runtime<R, I, P, N> {
     pub(super) settings: Arc<Settings>,
     pub(super) handlers: handlers::Current,
     pub(super) events: Arc<Hub>,
-    pub(super) rates: Arc<Rates>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -109,7 +107,6 @@ where
             settings: Arc::new(settings),
             handlers,
             events,
-            rates: Arc::default(),
             tasks,
             stop,
         })
@@ -161,7 +158,6 @@ impl<R, I, P, N> Clone for Runtime<R, I, P, N> {
             settings: Arc::clone(&self.settings),
             handlers: Arc::clone(&self.handlers),
             events: Arc::clone(&self.events),
-            rates: Arc::clone(&self.rates),
             tasks: self.tasks.clone(),
             stop: self.stop.clone(),
         }

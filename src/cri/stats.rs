@@ -1,13 +1,13 @@
 //! The calls about what containers and sandboxes use.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::cri::adapter::Runtime;
 use crate::cri::containers::container_id;
 use crate::cri::convert;
 use crate::cri::runtime::Messages;
-use crate::cri::sandbox::{Mode, Network, Pinner, Record, TAG};
+use crate::cri::sandbox::{Mode, Network, Pinner, Record, Sandbox, TAG};
 use crate::cri::streams::{batched, fitting};
 use crate::cri::wire::v1;
 use crate::model::{
@@ -107,8 +107,8 @@ where
         &self,
         request: v1::PodSandboxStatsRequest,
     ) -> Result<v1::PodSandboxStatsResponse> {
-        let record = self.sandboxes.get(&request.pod_sandbox_id)?.record;
-        let stats = self.sandboxes_measured(vec![record]).await?.pop();
+        let sandbox = self.sandboxes.get(&request.pod_sandbox_id)?;
+        let stats = self.sandboxes_measured(vec![sandbox]).await?.pop();
         Ok(v1::PodSandboxStatsResponse { stats })
     }
 
@@ -131,28 +131,29 @@ where
     }
 
     /// The sandboxes that are ready and match: what was stopped uses nothing.
-    fn ready_where(&self, filter: Option<v1::PodSandboxStatsFilter>) -> Vec<Arc<Record>> {
+    fn ready_where(&self, filter: Option<v1::PodSandboxStatsFilter>) -> Vec<Sandbox> {
         let filter = filter.unwrap_or_default();
         let mut found = match filter.id.as_str() {
-            "" => self.sandboxes.all(),
+            "" => self.sandboxes.everything(),
             id => match self.sandboxes.find(id) {
-                Ok(Some(sandbox)) => vec![sandbox.record],
+                Ok(Some(sandbox)) => vec![sandbox],
                 _ => vec![],
             },
         };
         let ready = Some(v1::PodSandboxState::SandboxReady);
-        found.retain(|record| convert::sandbox_matches(record, ready, &filter.label_selector));
+        found.retain(|found| convert::sandbox_matches(&found.record, ready, &filter.label_selector));
         found
     }
 
-    async fn sandboxes_measured(&self, records: Vec<Arc<Record>>) -> Result<Vec<v1::PodSandboxStats>> {
+    async fn sandboxes_measured(&self, sandboxes: Vec<Sandbox>) -> Result<Vec<v1::PodSandboxStats>> {
+        let records: Vec<_> = sandboxes.iter().map(|found| Arc::clone(&found.record)).collect();
         // Each waits for the kernel, in a thread of its own.
         let (mut containers, read, networks) = tokio::try_join!(
             self.containers_of(&records),
-            self.own_groups(&records),
+            self.own_groups(&sandboxes),
             self.traffic(&records)
         )?;
-        let groups = self.groups(&records, read, &containers);
+        let groups = groups(&sandboxes, read, &containers);
         let timestamp = now();
         let measured = records.iter().zip(groups).zip(networks);
         let stats = measured.map(|((record, group), interfaces)| {
@@ -181,41 +182,15 @@ where
     }
 
     /// What the sandboxes use that have a cgroup of their own, in their order.
-    async fn own_groups(&self, records: &[Arc<Record>]) -> Result<Vec<GroupStats>> {
-        let own = records.iter().filter(|record| has_group(record));
-        let paths = own.map(|record| systemd::expand(&record.config.cgroup_parent));
-        self.containers.group_stats(paths.collect()).await
-    }
-
-    /// What each sandbox uses as a whole: its cgroup, or where it has none of its own, its containers together.
-    fn groups(
-        &self,
-        records: &[Arc<Record>],
-        read: Vec<GroupStats>,
-        containers: &HashMap<String, Vec<(Container, ContainerStats)>>,
-    ) -> Vec<Option<GroupStats>> {
-        let mut read = read.into_iter();
-        let groups = records.iter().map(|record| {
-            let mut group = match has_group(record) {
-                true => read.next(),
-                false => {
-                    let own = containers.get(&record.id).into_iter().flatten();
-                    let groups: Vec<_> = own.filter_map(|(_, stats)| stats.group.as_ref()).collect();
-                    convert::together(&groups)
-                }
-            };
-            if let Some((timestamp, cpu)) = group.as_mut().and_then(|g| Some((g.timestamp, g.cpu.as_mut()?)))
-            {
-                let reading = (timestamp, cpu.usage_core_nano_seconds);
-                let before = self.rates.exchange(&record.id, reading);
-                cpu.usage_nano_cores = before.and_then(|before| CpuUsage::rate(before, reading));
-            }
-            group
+    async fn own_groups(&self, sandboxes: &[Sandbox]) -> Result<Vec<GroupStats>> {
+        let own = sandboxes.iter().filter(|sandbox| has_group(&sandbox.record));
+        let groups = own.map(|Sandbox { record, meter, .. }| {
+            meter.group(|| {
+                self.containers
+                    .group(&systemd::expand(&record.config.cgroup_parent))
+            })
         });
-        let groups = groups.collect();
-        self.rates
-            .keep(|id| matches!(self.sandboxes.find(id), Ok(Some(_))));
-        groups
+        self.containers.group_stats(groups.collect()).await
     }
 
     /// The interfaces of each sandbox that has a network of its own. The host's are not a sandbox's.
@@ -236,6 +211,32 @@ where
     }
 }
 
+/// What each sandbox uses as a whole: its cgroup, or where it has none of its own, its containers together.
+fn groups(
+    sandboxes: &[Sandbox],
+    read: Vec<GroupStats>,
+    containers: &HashMap<String, Vec<(Container, ContainerStats)>>,
+) -> Vec<Option<GroupStats>> {
+    let mut read = read.into_iter();
+    let groups = sandboxes.iter().map(|Sandbox { record, meter, .. }| {
+        let mut group = match has_group(record) {
+            true => read.next(),
+            false => {
+                let own = containers.get(&record.id).into_iter().flatten();
+                let groups: Vec<_> = own.filter_map(|(_, stats)| stats.group.as_ref()).collect();
+                convert::together(&groups)
+            }
+        };
+        if let Some((timestamp, cpu)) = group.as_mut().and_then(|g| Some((g.timestamp, g.cpu.as_mut()?))) {
+            let reading = (timestamp, cpu.usage_core_nano_seconds);
+            let before = meter.exchange(reading);
+            cpu.usage_nano_cores = before.and_then(|before| CpuUsage::rate(before, reading));
+        }
+        group
+    });
+    groups.collect()
+}
+
 /// Whether a sandbox has a cgroup of its own.
 fn has_group(record: &Record) -> bool {
     !record.config.cgroup_parent.is_empty()
@@ -249,24 +250,4 @@ pub(super) fn by_sandbox<T>(pairs: Vec<(Container, T)>) -> HashMap<String, Vec<(
         found.entry(sandbox).or_default().push((of, measured));
     }
     found
-}
-
-/// The last reading of processor time of each sandbox: when, and nanoseconds used until then.
-#[derive(Debug, Default)]
-pub(super) struct Rates {
-    last: Mutex<HashMap<String, (i64, u64)>>,
-}
-
-impl Rates {
-    /// Keeps a reading and returns the one before.
-    fn exchange(&self, id: &str, reading: (i64, u64)) -> Option<(i64, u64)> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.insert(id.to_owned(), reading)
-    }
-
-    /// Forgets the sandboxes that are no more.
-    fn keep(&self, exists: impl Fn(&str) -> bool) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.retain(|id, _| exists(id));
-    }
 }

@@ -87,7 +87,7 @@ pub use runtime::{
     VersionRequest, VersionResponse,
 };
 pub use security::{Capabilities, GroupsPolicy, Profile, Security, SelinuxLabel, User};
-pub use service::{Events, Filesystem, ImageService, RuntimeService, Stats};
+pub use service::{Events, Filesystem, Group, ImageService, RuntimeService, Stats};
 pub use stats::{
     ContainerStats, CpuUsage, FilesystemUsage, GroupStats, ImageFilesystems, MemoryUsage, Pressure, Stall,
 };

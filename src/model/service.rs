@@ -3,6 +3,7 @@
 //! Every call may be repeated. Futures may be dropped at any await: what was begun is finished or undone by the
 //! implementation, never left half done (each call says which).
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -162,13 +163,24 @@ pub trait Stats: Send + Sync + 'static {
         filter: ContainerFilter,
     ) -> impl Future<Output = Result<Vec<ContainerMetrics>>> + Send;
 
-    /// Measures control groups that hold containers, by their paths; empty for one that is not there. Rates are left
-    /// to the caller, who knows for how long a group is of interest.
-    fn group_stats(&self, paths: Vec<String>) -> impl Future<Output = Result<Vec<GroupStats>>> + Send;
+    /// A control group that holds containers, by its path, for as long as it is of interest.
+    fn group(&self, path: &str) -> Arc<dyn Group>;
+
+    /// Measures groups.
+    fn group_stats(
+        &self,
+        groups: Vec<Arc<dyn Group>>,
+    ) -> impl Future<Output = Result<Vec<GroupStats>>> + Send;
 
     /// Tells whether a container without tags, which is no adapter's, uses an image: as its own, or mounted. Lists
     /// nothing. An adapter knows of its own containers.
     fn image_is_used(&self, image_id: &str) -> bool;
+}
+
+/// A control group that is measured again and again. What it keeps open for that goes with it.
+pub trait Group: fmt::Debug + Send + Sync {
+    /// Measures it; empty if it is not there. Rates are left to the caller. Blocks.
+    fn measure(&self) -> GroupStats;
 }
 
 /// What happens to containers.

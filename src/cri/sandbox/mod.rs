@@ -185,9 +185,7 @@ where
 
     /// Every sandbox with its locks, those in the making too.
     pub(super) fn everything(&self) -> Vec<Sandbox> {
-        let all = self.shared.registry.all();
-        let found = all.iter().map(|record| self.shared.registry.find(&record.id));
-        found.filter_map(|found| found.ok().flatten()).collect()
+        self.shared.registry.everything()
     }
 
     /// How many sandboxes are being run, stopped and removed by calls that others join.

@@ -1,14 +1,14 @@
 //! The sandboxes in memory: an immutable snapshot that readers take without a lock, replaced by writers.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 use tokio::sync::{Mutex, RwLock};
 
-use crate::model::{Error, Result};
+use crate::model::{Error, Group, Result};
 
-use super::record::{Key, Record};
+use super::record::{Key, Phase, Record};
 use crate::sys::selinux::{Held, Selinux};
 
 /// A sandbox as it was at one moment, and the locks that belong to it for its whole life.
@@ -20,6 +20,8 @@ pub(in crate::cri) struct Sandbox {
     pub(in crate::cri) gate: Arc<RwLock<()>>,
     /// Held by who replaces the record of a sandbox that is past its making.
     pub(super) writing: Arc<Mutex<()>>,
+    /// What measuring it keeps.
+    pub(in crate::cri) meter: Arc<Meter>,
     /// Its SELinux level, which is free for others when it is gone.
     _level: Option<Held>,
 }
@@ -28,6 +30,26 @@ impl Sandbox {
     /// Whether somebody replaces its record at this moment.
     pub(in crate::cri) fn is_being_written(&self) -> bool {
         self.writing.try_lock().is_err()
+    }
+}
+
+/// What is kept of a sandbox between two measurements. Gone when it is not ready any more.
+#[derive(Debug, Default)]
+pub(in crate::cri) struct Meter {
+    group: OnceLock<Arc<dyn Group>>,
+    last: std::sync::Mutex<Option<(i64, u64)>>,
+}
+
+impl Meter {
+    /// The sandbox's own group, found the first time.
+    pub(in crate::cri) fn group(&self, find: impl FnOnce() -> Arc<dyn Group>) -> Arc<dyn Group> {
+        Arc::clone(self.group.get_or_init(find))
+    }
+
+    /// Keeps a reading of processor time, when and nanoseconds used until then, and returns the one before.
+    pub(in crate::cri) fn exchange(&self, reading: (i64, u64)) -> Option<(i64, u64)> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.replace(reading)
     }
 }
 
@@ -70,6 +92,10 @@ impl Registry {
                 record: Arc::clone(&record),
                 gate: old.map(|old| Arc::clone(&old.gate)).unwrap_or_default(),
                 writing: old.map(|old| Arc::clone(&old.writing)).unwrap_or_default(),
+                meter: old
+                    .filter(|_| record.phase == Phase::Ready)
+                    .map(|old| Arc::clone(&old.meter))
+                    .unwrap_or_default(),
                 _level: level.clone(),
             };
             new.by_id.insert_mut(record.id.clone(), entry);
@@ -126,5 +152,10 @@ impl Registry {
     pub(in crate::cri) fn all(&self) -> Vec<Arc<Record>> {
         let snapshot = self.snapshot.load();
         snapshot.by_id.values().map(|s| Arc::clone(&s.record)).collect()
+    }
+
+    /// Every sandbox with its locks, by id.
+    pub(super) fn everything(&self) -> Vec<Sandbox> {
+        self.snapshot.load().by_id.values().cloned().collect()
     }
 }

@@ -1,8 +1,10 @@
 //! The fake's measurements: the same for every running container.
 
+use std::sync::Arc;
+
 use crate::model::{
-    ContainerFilter, ContainerMetrics, ContainerState, ContainerStats, CpuUsage, GroupStats, MemoryUsage,
-    Result, Stats,
+    ContainerFilter, ContainerMetrics, ContainerState, ContainerStats, CpuUsage, Group, GroupStats,
+    MemoryUsage, Result, Stats,
 };
 
 use super::{Entry, Fake};
@@ -35,6 +37,16 @@ fn group(timestamp: i64) -> GroupStats {
     }
 }
 
+/// Measured when it was asked for.
+#[derive(Debug)]
+struct FakeGroup(i64);
+
+impl Group for FakeGroup {
+    fn measure(&self) -> GroupStats {
+        group(self.0)
+    }
+}
+
 impl Stats for Fake {
     async fn container_stats(&self, id: &str) -> Result<ContainerStats> {
         Ok(self.enter("container_stats")?.get(id)?.stats())
@@ -56,9 +68,13 @@ impl Stats for Fake {
         Ok(metrics.collect())
     }
 
-    async fn group_stats(&self, paths: Vec<String>) -> Result<Vec<GroupStats>> {
-        let state = self.enter("group_stats")?;
-        Ok(paths.iter().map(|_| group(state.clock)).collect())
+    fn group(&self, _path: &str) -> Arc<dyn Group> {
+        Arc::new(FakeGroup(self.lock().clock))
+    }
+
+    async fn group_stats(&self, groups: Vec<Arc<dyn Group>>) -> Result<Vec<GroupStats>> {
+        let _state = self.enter("group_stats")?;
+        Ok(groups.iter().map(|group| group.measure()).collect())
     }
 
     fn image_is_used(&self, image_id: &str) -> bool {

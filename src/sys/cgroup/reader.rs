@@ -64,6 +64,11 @@ impl Reader {
         self.line(controller, file)?.trim().parse().ok()
     }
 
+    /// As [`Reader::limit`], of a file that stays open.
+    pub(super) fn kept_limit(&self, controller: &'static str, file: &'static str) -> Option<u64> {
+        known(&self.kept(controller, file)?)
+    }
+
     /// `max`, or a number so large that it means none, is `None`.
     pub(super) fn limit(&self, controller: &str, file: &str) -> Option<u64> {
         known(&self.line(controller, file)?)
@@ -84,20 +89,18 @@ pub(super) fn known(limit: &str) -> Option<u64> {
     limit.trim().parse().ok().filter(|limit| *limit < UNLIMITED)
 }
 
-/// Reads a file from its beginning. The kernel makes the text of a control file anew each time.
+/// Reads a file from its beginning. The kernel makes the text of such a file anew each time, in one piece: what leaves room
+/// was all.
 fn whole(file: &File) -> io::Result<String> {
-    let (mut bytes, mut length) = (vec![0; 4096], 0);
-    loop {
-        let read = file.read_at(&mut bytes[length..], length as u64)?;
-        if read == 0 {
-            bytes.truncate(length);
-            return String::from_utf8(bytes).map_err(io::Error::other);
-        }
-        length += read;
-        if length == bytes.len() {
-            bytes.resize(2 * length, 0);
-        }
+    let mut first = [0; 4096];
+    let mut length = file.read_at(&mut first, 0)?;
+    let mut bytes = first[..length].to_vec();
+    while length == bytes.len() && length >= first.len() {
+        bytes.resize(2 * length, 0);
+        length += file.read_at(&mut bytes[length..], length as u64)?;
     }
+    bytes.truncate(length);
+    String::from_utf8(bytes).map_err(io::Error::other)
 }
 
 /// The value of a key in lines "key number".

@@ -89,8 +89,8 @@ fn v1(reader: &Reader) -> Usage {
     let stat = reader.kept("memory", "memory.stat").unwrap_or_default();
     let usage = reader.kept_number("memory", "memory.usage_in_bytes");
     let with_swap = reader.kept_number("memory", "memory.memsw.usage_in_bytes");
-    let limit = reader.limit("memory", "memory.limit_in_bytes");
-    let limit_with_swap = reader.limit("memory", "memory.memsw.limit_in_bytes");
+    let limit = reader.kept_limit("memory", "memory.limit_in_bytes");
+    let limit_with_swap = reader.kept_limit("memory", "memory.memsw.limit_in_bytes");
     Usage {
         cpu: CpuUsage {
             total: reader.kept_number("cpuacct", "cpuacct.usage"),
@@ -131,9 +131,9 @@ fn v2(reader: &Reader) -> Usage {
             mapped_file: value(&stat, "file_mapped"),
             page_faults: value(&stat, "pgfault"),
             major_page_faults: value(&stat, "pgmajfault"),
-            limit: reader.limit("", "memory.max"),
+            limit: reader.kept_limit("", "memory.max"),
             swap: reader.kept_number("", "memory.swap.current"),
-            swap_limit: reader.limit("", "memory.swap.max"),
+            swap_limit: reader.kept_limit("", "memory.swap.max"),
             pressure: pressure(reader.kept("", "memory.pressure")),
         },
         tasks: reader.kept_number("", "pids.current"),
