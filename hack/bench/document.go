@@ -161,8 +161,8 @@ const preface = `Medians of rounds that go round the runtimes, with the quartile
 better. All share the machine, the kernel, one ext4 with a journal, the registry, the CNI plugins and their configuration,
 and the requests: the default seccomp profile of each runtime, limits, a cgroup of its own for each pod, a log. A pull
 ends when the files are on disk: Coracle does that by itself, containerd 2.4 with ` + "`image_pull_with_sync_fs`" + `; 1.6 cannot, and does
-not wait. Records are as durable as each makes them. Processor time is what the kernel counts for a cgroup with the daemon and all it starts in it,
-the containers too. crun is Debian's, which needs two things done for it: the version that containerd writes into the
+not wait. Records are as durable as each makes them. Processor time is what the kernel counts for a cgroup with the daemon and
+all it starts in it, the containers too. While a daemon is started again beside its pods, the other daemons are stopped. crun is Debian's, which needs two things done for it: the version that containerd writes into the
 container's configuration is made an older one by a small program, and the v2 hierarchy is hidden from it.
 `
 

@@ -16,7 +16,7 @@ var grown = []int{1, 10, 100, 500}
 const peersTo = 100
 
 // operations are what must cost the same however many pods there are; what lists cost is told for each pod.
-var operations = []string{"start of a pod", "ExecSync of true", "ContainerStatus", "stop and removal of a pod", "ListContainers, a pod",
+var operations = []string{"network plugins alone, ADD", "start of a pod", "start of a pod, host network", "ExecSync of true", "ContainerStatus", "stop and removal of a pod", "ListContainers, a pod",
 	"ListContainerStats, a pod"}
 
 // measureGrowth fills a node in steps and measures the same at each. One runtime after the other, since what idle pods of
@@ -85,7 +85,7 @@ func measureGrowth(ctx context.Context, b *bench) error {
 
 // grownOnce measures each operation once, beside so many pods.
 func (b *bench) grownOnce(ctx context.Context, r *runtime, n, step int, crowd []pod, taken map[string]series) error {
-	var p pod
+	var p, plain pod
 	one := crowd[len(crowd)/2]
 	perPod := func(operation string, do func() error) error {
 		begun, used := time.Now(), r.cpu()
@@ -99,6 +99,20 @@ func (b *bench) grownOnce(ctx context.Context, r *runtime, n, step int, crowd []
 		return nil
 	}
 	for _, do := range []func() error{
+		func() error {
+			add, _, err := b.network(ctx, n)
+			if n >= 0 {
+				taken["network plugins alone, ADD"][r] = append(taken["network plugins alone, ADD"][r], add)
+			}
+			return err
+		},
+		func() error {
+			return taken["start of a pod, host network"].timed(r, n, func() (err error) {
+				plain, err = b.pod(ctx, r, shape{name: fmt.Sprintf("plain-%d-%d", step, n), host: true})
+				return err
+			})
+		},
+		func() error { return r.remove(ctx, plain) },
 		func() error {
 			return taken["start of a pod"].timed(r, n, func() (err error) {
 				p, err = b.pod(ctx, r, shape{name: fmt.Sprintf("grown-%d-%d", step, n)})

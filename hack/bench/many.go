@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -29,6 +30,7 @@ func measureMany(ctx context.Context, b *bench) error {
 		crowds[r] = &crowd{alone: privateAnonymous(r.processes())}
 	}
 	b.table.less("memory of the daemon without pods (PSS)", "MB", b.values(func(r *runtime) float64 { return pss(r.processes()) }), atMost(12))
+	b.table.less("… of it pages of no file, without pods", "MB", b.values(func(r *runtime) float64 { return anonymous(r.processes()) }))
 	for _, count := range []int{b.pods / 2, b.pods} {
 		err := b.each(func(r *runtime) error {
 			say("%d pods of %s", count, r.name)
@@ -79,7 +81,7 @@ func (b *bench) values(of func(r *runtime) float64) map[string]value {
 
 // measureMemory tells what each pod has taken that its container has not.
 func (b *bench) measureMemory(ctx context.Context, crowds map[*runtime]*crowd, count int) error {
-	beside, whole, processes, daemon := map[string]value{}, map[string]value{}, map[string]value{}, map[string]value{}
+	beside, whole, processes, daemon, own := map[string]value{}, map[string]value{}, map[string]value{}, map[string]value{}, map[string]value{}
 	err := b.each(func(r *runtime) error {
 		helpers, err := r.helpers(ctx, crowds[r].pods)
 		if err != nil {
@@ -89,7 +91,7 @@ func (b *bench) measureMemory(ctx context.Context, crowds map[*runtime]*crowd, c
 		beside[r.name] = single(private / float64(count))
 		whole[r.name] = single((privateAnonymous(helpers) - crowds[r].alone) / float64(count))
 		processes[r.name] = single(float64(len(helpers)-len(r.daemon)) / float64(count))
-		daemon[r.name] = single(pss(r.daemon))
+		daemon[r.name], own[r.name] = single(pss(r.daemon)), single(anonymous(r.daemon))
 		return nil
 	})
 	at := fmt.Sprintf(" at %d pods", count)
@@ -97,6 +99,7 @@ func (b *bench) measureMemory(ctx context.Context, crowds map[*runtime]*crowd, c
 	b.table.less("private memory a pod, the daemon's growth too"+at, "MB", whole, toBest(0.04))
 	b.table.less("processes a pod beside the container's"+at, "", processes, atMost(1))
 	b.table.less("memory of the daemon"+at+" (PSS)", "MB", daemon, atMost(15))
+	b.table.less("… of it pages of no file"+at, "MB", own)
 	return err
 }
 
@@ -174,6 +177,20 @@ func (b *bench) measureProbes(ctx context.Context, crowds map[*runtime]*crowd) e
 	return err
 }
 
+// pauseOthers stops the daemons of all runtimes but one; what is returned lets them go on.
+func (b *bench) pauseOthers(one *runtime) func() {
+	signal := func(what syscall.Signal) {
+		for _, r := range b.all {
+			if r != one && r.process != nil {
+				// One that has ended is not disturbed.
+				_ = r.process.Process.Signal(what)
+			}
+		}
+	}
+	signal(syscall.SIGSTOP)
+	return func() { signal(syscall.SIGCONT) }
+}
+
 // measureRestart ends the daemon and starts it, until it lists all containers as running.
 func (b *bench) measureRestart(ctx context.Context, count int) error {
 	restarts := series{}
@@ -181,6 +198,8 @@ func (b *bench) measureRestart(ctx context.Context, count int) error {
 		if err := r.stop(); err != nil {
 			return err
 		}
+		// What the idle daemons of others use would be measured with it.
+		defer b.pauseOthers(r)()
 		return restarts.timed(r, n, func() error {
 			if err := r.launch(ctx); err != nil {
 				return err

@@ -10,11 +10,16 @@ import (
 )
 
 // pss is the processes' share of memory in MB, shared pages divided among those that share them.
-func pss(pids []int) float64 {
+func pss(pids []int) float64 { return share(pids, "Pss") }
+
+// anonymous is the part of it that is no file's, and cannot be given back to the disk.
+func anonymous(pids []int) float64 { return share(pids, "Pss_Anon") }
+
+func share(pids []int, wanted string) float64 {
 	total := 0
 	for _, pid := range pids {
 		eachField(fmt.Sprintf("/proc/%d/smaps_rollup", pid), func(name string, kib int) {
-			if name == "Pss" {
+			if name == wanted {
 				total += kib
 			}
 		})
