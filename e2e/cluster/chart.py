@@ -187,12 +187,17 @@ def settings_with_a_mistake_stop_at_the_first_node():
     def refused():
         """What the pod says that cannot install them."""
         for one in get("pods", "-n", SPACE, "-l", OURS)["items"]:
-            if any(c["restartCount"] for c in one["status"].get("containerStatuses", [])):
-                return kubectl("logs", "-n", SPACE, "--previous", one["metadata"]["name"])
+            if not any(c["restartCount"] for c in one["status"].get("containerStatuses", [])):
+                continue
+            # The kubelet keeps the last of a container that ends again and again: what was the last a moment ago may be gone.
+            for which in ("--previous", "--previous=false"):
+                said = kubectl("logs", "-n", SPACE, which, one["metadata"]["name"], check=False)
+                if "pids_limits" in said:
+                    return said
         return None
 
-    said = eventually(60, "a pod fails", refused)
-    must("pids_limits" in said and "did you mean containers.pids_limit?" in said, f"it says {said}")
+    said = eventually(60, "a pod says what is wrong", refused)
+    must("did you mean containers.pids_limit?" in said, f"it says {said}")
     for node in NODES:
         must("pids_limit = 77" in settings(node), f"{node.name} has {settings(node)}")
     ready = get("daemonset", "-n", SPACE, "coracle-install")["status"]
@@ -250,6 +255,10 @@ def a_label_takes_coracle_off_a_node():
     settled()
     kubectl("label", "node", node.name, "coracle.dev/node=uninstall")
     eventually(90, f"nothing of it is on {node.name}", lambda: not installed(node))
+    done = lambda: "everything that was installed is taken back" in kubectl("-n", SPACE, "logs", "daemonset/coracle-uninstall")
+    eventually(60, "the pod says so", done)
+    one = get("pods", "-n", SPACE, "-l", f"{OURS},app.kubernetes.io/component=uninstall")["items"][0]["status"]["containerStatuses"][0]
+    must("running" in one["state"] and not one["restartCount"], f"the pod did not stay: {one}")
     must(os.path.exists(file(node, "/etc/coracle/config.toml")), "what is not of the installation went too")
     settled()
     must(installed(other), f"nothing of it is on {other.name} either")

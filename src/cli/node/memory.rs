@@ -5,7 +5,7 @@
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -118,10 +118,15 @@ impl Memory {
         write_atomic(&path, &text, 0o600).on("write", path)
     }
 
-    /// Forgets all, the lock last.
+    /// Forgets all. The directory itself stays where it is a mount, as it is in a pod of the chart.
     pub(super) fn forget(self) -> Result<(), NodeError> {
+        use io::ErrorKind::{ReadOnlyFilesystem, ResourceBusy};
         let directory = self.place.at(MEMORY);
-        fs::remove_dir_all(&directory).on("remove", &directory)
+        let is_mount = |error: &io::Error| matches!(error.kind(), ReadOnlyFilesystem | ResourceBusy);
+        match fs::remove_dir_all(&directory) {
+            Err(error) if is_mount(&error) && is_empty(&directory) => Ok(()),
+            removed => removed.on("remove", &directory),
+        }
     }
 
     /// Directory of the copies of what was replaced.
@@ -145,6 +150,10 @@ pub(super) fn read(place: &Place) -> Result<Record, NodeError> {
         FORMAT => Ok(record),
         format => Err(NodeError::Newer { path, format }),
     }
+}
+
+fn is_empty(directory: &Path) -> bool {
+    crate::sys::fs::names(directory).is_ok_and(|names| names.is_empty())
 }
 
 fn file(place: &Place) -> PathBuf {
