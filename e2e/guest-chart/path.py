@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""path.py: a person's path from a cluster of containerd's to one of Coracle's and back, by helm and kubectl alone. Each step
+"""path.py: a person's path from a cluster of containerd's to one of Coracle's, back, and off, by helm and kubectl alone. Each step
 goes on from where the one before ended, so the first that fails is the last. The commands with all that they said come to
 transcript.log, what each step took and cost to record.json and the results."""
 
@@ -11,16 +11,14 @@ import sys
 import time
 
 import load
+from chart import OURS, PLACES, SPACE
 from guest import NAME, Guest, is_ready, ready_with, runtime
 from parts import BUSYBOX, CLUSTER, NODE, Plane, get, kubectl
 from trials import Failed, eventually, must, tell
 
 PROGRAMS = {"kubectl": [CLUSTER, "kubectl"], "helm": [os.environ["HELM"]]}
-PLACES = {name: f"{NODE}/helm/{name}" for name in ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME")}
-SPACE = "kube-system"
-OURS = "app.kubernetes.io/instance=coracle"
 OLD, NEW = "/run/containerd/containerd.sock", "/run/coracle/coracle.sock"
-UPGRADE = "helm -n kube-system upgrade coracle charts/coracle --reuse-values --set "
+UPGRADE = f"helm -n {SPACE} upgrade coracle charts/coracle --reuse-values --set "
 # Somebody's drop-in that comes after ours: of two the last counts, so the kubelet stays where it is.
 LATE = "/etc/systemd/system/kubelet.service.d/zzzz-late.conf"
 # What it came to, as reliability.py reads it.
@@ -103,18 +101,21 @@ def a_label_moves_the_node_to_coracle():
     must(container.startswith("coracle://"), f"its container is {container}")
 
 
-def an_upgrade_under_load_restarts_no_container_and_loses_no_line():
+def upgraded(tag):
+    """Has the node run another build while pods write and commands are run in them, and counts what that costs them."""
     load.goes_on()
     before, daemon, said = load.restarts(), GUEST.daemon(), status("install")
     with load.Execs() as execs:
-        typed(f"{UPGRADE}image.tag=newer")
+        typed(f"{UPGRADE}image.tag={tag}")
         installed()
         changed = GUEST.daemon()
     load.goes_on()
     after, (written, missing) = load.restarts(), load.lost()
     restarted = sum(one not in before[1] for one in after[1])
-    RECORD.update(upgrades=1, restarts=restarted, lines=written, lost=missing, execs=execs.done, execs_failed=execs.failed,
-                  exec_seconds=round(execs.silence, 1), losses=restarted + missing)
+    cost = {"upgrades": 1, "restarts": restarted, "lines": written, "lost": missing, "execs": execs.done, "execs_failed": execs.failed,
+            "losses": restarted + missing}
+    RECORD.update({name: RECORD.get(name, 0) + count for name, count in cost.items()})
+    RECORD["exec_seconds"] = max(RECORD.get("exec_seconds", 0), round(execs.silence, 1))
     must(changed != daemon and changed == GUEST.daemon(), "the daemon is the one that it was")
     must(status("install") != said, "the version is the one that it was")
     typed("kubectl get pods -o wide")
@@ -123,6 +124,10 @@ def an_upgrade_under_load_restarts_no_container_and_loses_no_line():
     must(execs.done > 2, f"only {execs.done} commands ran: {execs.errors[:3]}")
     if execs.errors:
         note(f"# of {execs.done + execs.failed} commands {execs.failed} failed: {sorted(set(execs.errors))}\n")
+
+
+def an_upgrade_under_load_restarts_no_container_and_loses_no_line():
+    upgraded("newer")
 
 
 def a_label_moves_it_back():
@@ -161,10 +166,42 @@ def a_switch_that_fails_is_undone_by_itself():
     must(GUEST.pods(NEW) == 0, "pods of Coracle are left")
 
 
+def it_is_forgotten_and_the_node_moved_and_upgraded_again():
+    GUEST.shell(f"rm {LATE}; systemctl daemon-reload")
+    typed(f"kubectl label node {NAME} coracle.dev/node=restore --overwrite")
+    typed(f"kubectl -n {SPACE} wait daemonset/coracle-restore --for=jsonpath='{{.status.numberReady}}'=1 --timeout=3m")
+    eventually(60, "it is forgotten", lambda: "undone" not in status("install"))
+    typed(f"{UPGRADE}switch.timeoutSeconds=180")
+    installed()
+    switched()
+    # The chart's own build, which was there before.
+    upgraded("")
+
+
+def a_label_takes_coracle_off_the_restored_node():
+    move("restore", "containerd")
+    typed(f"{UPGRADE}uninstall.enabled=true")
+    typed(f"kubectl label node {NAME} coracle.dev/node=uninstall --overwrite")
+    # Directories that are mounts of the pod stay, empty.
+    left = "ls -d /opt/coracle/* /var/lib/coracle-node/* /usr/local/bin/coracle /etc/systemd/system/{,*/}*coracle* 2>/dev/null"
+    eventually(180, "nothing of it is on the node", lambda: not GUEST.shell(left, check=False))
+    eventually(60, "the pod says so", lambda: "is taken back" in kubectl("-n", SPACE, "logs", "daemonset/coracle-uninstall"))
+    typed(f"kubectl -n {SPACE} logs daemonset/coracle-uninstall")
+    said = typed(f"kubectl -n {SPACE} get pods -l app.kubernetes.io/component=uninstall")
+    must("1/1" in said and "Error" not in said, "its pod does not stay")
+    must(GUEST.shell("systemctl is-active coracle", check=False) == "inactive\n", "the daemon runs")
+    typed(f"helm -n {SPACE} uninstall coracle --wait")
+    typed(f"kubectl label node {NAME} coracle.dev/node-")
+    must(not GUEST.shell(left, check=False), "helm uninstall left something")
+    load.goes_on()
+    load.remove()
+
+
 STEPS = [
     a_node_of_containerds_joins, helm_installs_coracle_and_the_kubelet_stays_with_containerd, a_label_moves_the_node_to_coracle,
     an_upgrade_under_load_restarts_no_container_and_loses_no_line, a_label_moves_it_back,
     a_switch_that_cannot_work_changes_nothing_and_its_pod_says_why, a_switch_that_fails_is_undone_by_itself,
+    it_is_forgotten_and_the_node_moved_and_upgraded_again, a_label_takes_coracle_off_the_restored_node,
 ]
 
 

@@ -7,15 +7,13 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=e2e/guest/kubelet.sh
 . "$here/../guest/kubelet.sh"
+# shellcheck source=e2e/harness/cluster.sh
+. "$here/../harness/cluster.sh"
 # shellcheck source=e2e/harness/release.sh
 . "$here/../harness/release.sh"
 
 if [ -z "${CORACLE_NODE-}" ]; then
-	"$ROOT/hack/tools.sh" kubelet cluster chart
-	KUBELET=$("$ROOT/hack/tools.sh" --dir kubelet)/kubelet
-	CLUSTER=$("$ROOT/hack/tools.sh" --dir cluster)/cluster
-	HELM=$("$ROOT/hack/tools.sh" --dir chart)/helm-4
-	export KUBELET CLUSTER HELM
+	need_cluster chart
 	need_guest bookworm
 fi
 prepare_node
@@ -41,5 +39,5 @@ cp "$here/inside.sh" "$job/"
 export NODE HERE GUEST JOB=$job
 PYTHONPATH=$ROOT/e2e/harness:$ROOT/e2e/cluster python3 -B "$here/path.py" || FAILED=1
 [ ! -s "$NODE/record.json" ] || record guest-chart guest-chart "$(sed 's/^{//; s/}$//' "$NODE/record.json")"
-cp "$NODE"/out/*.log "$NODE/" 2>/dev/null || true
+check "the machine's logs came" cp -t "$NODE" "$NODE"/out/*.log
 finish

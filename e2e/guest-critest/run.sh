@@ -32,5 +32,5 @@ for report in report websocket; do
 	python3 "$lists/compare.py" "$NODE/out/$report.json" "$NODE/passing.txt" "$NODE/not-yet.txt" "${how[@]}" >>"$CORACLE_RESULTS" ||
 		FAILED=1
 done
-cp "$NODE/out"/*.json "$NODE/out"/*.log "$NODE/" 2>/dev/null || true
+check "the machine's logs came" cp -t "$NODE" "$NODE/out"/*.json "$NODE/out"/*.log
 finish
