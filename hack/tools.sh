@@ -9,7 +9,7 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly NAMES=(cri-tools cni-plugins kubelet cluster conformance bench repeater chart promtool grpcurl containerd cargo-deny cargo-deb cargo-generate-rpm cargo-cyclonedx)
+readonly NAMES=(cri-tools cni-plugins kubelet cluster conformance coredns bench repeater chart promtool grpcurl containerd cargo-deny cargo-deb cargo-generate-rpm cargo-cyclonedx)
 
 # pinned NAME: the version of the module that NAME exists for.
 pinned() {
@@ -17,6 +17,7 @@ pinned() {
 	cri-tools) module_version "$1" sigs.k8s.io/cri-tools ;;
 	cni-plugins) module_version "$1" github.com/containernetworking/plugins ;;
 	kubelet | cluster | conformance) module_version "$1" k8s.io/kubernetes ;;
+	coredns) module_version "$1" github.com/coredns/coredns ;;
 	bench) module_version "$1" k8s.io/cri-api ;;
 	repeater) module_version "$1" google.golang.org/grpc ;;
 	grpcurl) module_version "$1" github.com/fullstorydev/grpcurl ;;
@@ -55,7 +56,7 @@ tool_dir() {
 build_cri_tools() {
 	local stamp
 	stamp="-s -w -X sigs.k8s.io/cri-tools/pkg/version.Version=$(pinned cri-tools)"
-	go test -c -trimpath -ldflags "$stamp" -o "$1/critest" sigs.k8s.io/cri-tools/cmd/critest
+	go test -c -vet=off -trimpath -ldflags "$stamp" -o "$1/critest" sigs.k8s.io/cri-tools/cmd/critest
 	go build -trimpath -ldflags "$stamp" -o "$1/" sigs.k8s.io/cri-tools/cmd/crictl
 	go build -trimpath -ldflags '-s -w' -o "$1/" github.com/onsi/ginkgo/v2/ginkgo
 }
@@ -87,7 +88,8 @@ build_conformance() {
 	build_kubernetes "$1" tool
 	# The certificate that agnhost's image has.
 	cp "$(go list -m -f '{{.Dir}}' k8s.io/kubernetes)"/test/images/agnhost/porter/localhost.{crt,key} "$1/"
-	go test -c -trimpath -ldflags "$(kubernetes_stamp)" -o "$1/e2e_node.test" k8s.io/kubernetes/test/e2e_node
+	go test -c -vet=off -trimpath -ldflags "$(kubernetes_stamp)" -o "$1/e2e_node.test" k8s.io/kubernetes/test/e2e_node
+	go test -c -vet=off -trimpath -ldflags "$(kubernetes_stamp)" -o "$1/e2e.test" k8s.io/kubernetes/test/e2e
 }
 
 build_chart() {
@@ -130,6 +132,7 @@ build_cargo_generate_rpm() { cargo_tool "$1" cargo-generate-rpm 1; }
 build_own() { go build -trimpath -ldflags '-s -w' -o "$1/" .; }
 build_bench() { build_own "$1"; }
 build_repeater() { build_own "$1"; }
+build_coredns() { build_own "$1"; }
 
 # build NAME: unless it is there already.
 build() {

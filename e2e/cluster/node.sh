@@ -37,6 +37,8 @@ cat >"$place/cni/10-node.conflist" <<END
 ]}
 END
 start_registry "$IMAGES" 5000 "$place/registry.log" read-only
-start_registry "$CORACLE_NODE/disk/own-images" 5001 "$place/own-registry.log" read-only
+# Where there are releases to install.
+[ ! -d "$CORACLE_NODE/disk/own-images" ] ||
+	start_registry "$CORACLE_NODE/disk/own-images" 5001 "$place/own-registry.log" read-only
 : >"$place/up"
 exec sleep infinity

@@ -1,6 +1,7 @@
-"""The images that Kubernetes' suite for nodes (e2e_node.test 1.36) pulls, made of this machine's own programs and of agnhost,
-which is built from its Go module."""
+"""The images that Kubernetes' suites for nodes and for clusters (e2e_node.test and e2e.test 1.36) pull, made of this machine's own
+programs and of agnhost and CoreDNS, which are built from their Go modules."""
 
+import json
 import os
 
 import catalogue
@@ -8,6 +9,7 @@ from layer import Layer
 
 # What its pods execute in agnhost's image beside what busybox has, some by these paths.
 TOOLS = ("/bin/bash", "/usr/bin/curl", "/usr/sbin/ip", "/usr/bin/nc")
+AGNHOST = {"Entrypoint": ["/agnhost"], "Cmd": ["pause"]}
 
 
 def agnhost(programs):
@@ -53,7 +55,26 @@ def push_all(registry, work, nginx_files, programs):
     registry.push(["e2e-test-images/nonewprivs:1.4"], [base, catalogue.no_new_privileges()], {"Cmd": ["/nnp"]})
     registry.push(["e2e-test-images/nginx:1.15-4"], [base, catalogue.nginx(nginx_files, 80)], catalogue.NGINX_CONFIG)
     tool = agnhost(programs)
-    entry = {"Entrypoint": ["/agnhost"], "Cmd": ["pause"]}
     for tag in ("2.55", "2.63.0"):
-        registry.push([f"e2e-test-images/agnhost:{tag}"], [base, tool], entry, author=f"agnhost {tag}")
+        registry.push([f"e2e-test-images/agnhost:{tag}"], [base, tool], AGNHOST, author=f"agnhost {tag}")
     registry.push(["pause:3.10.2"], [catalogue.pause(work)], catalogue.PAUSE_CONFIG)
+
+
+def push_more(registry, programs, name_server):
+    """Pushes, after those, what the suite for clusters pulls beside them."""
+    base, tool, names = catalogue.busybox(), agnhost(programs), Layer()
+    for name in ("dig", "getent"):
+        names.program(catalogue.found(name), "/usr/bin/" + name)
+    names = names.done()
+    for tag in ("2.55", "2.63.0"):
+        registry.push([f"e2e-test-images/agnhost:{tag}"], [base, tool, names], AGNHOST, author=f"agnhost {tag}")
+    registry.push(["e2e-test-images/glibc-dns-testing:2.0.0"], [base, names], catalogue.SHELL)
+    for name in ("nautilus", "kitten"):
+        shown = Layer()
+        shown.file("/data.json", json.dumps({"image": f"{name}.jpg"}))
+        # A spec knows by this that it reads the image's files and not the node's.
+        shown.file("/etc/os-release", 'NAME="Alpine Linux"\n')
+        registry.push([f"e2e-test-images/{name}:1.8"], [base, tool, shown.done()], {**AGNHOST, "Cmd": ["test-webserver"]})
+    server = Layer()
+    server.copy(os.path.join(name_server, "coredns"), "/coredns", 0o755)
+    registry.push(["coredns/coredns:e2e"], [server.done()], {"Entrypoint": ["/coredns"], "ExposedPorts": {"53/udp": {}, "53/tcp": {}}})

@@ -1,4 +1,4 @@
-// Kubernetes' own suite for nodes, and the program that most of its pods run.
+// Kubernetes' own suites for nodes and for clusters, and the program that most of their pods run.
 // Test tools only: nothing of this is linked into Coracle.
 module coracle.test/tools/conformance
 
@@ -98,6 +98,8 @@ require (
 	github.com/spf13/cobra v1.10.2 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
 	github.com/stoewer/go-strcase v1.3.0 // indirect
+	github.com/stretchr/objx v0.5.2 // indirect
+	github.com/stretchr/testify v1.11.1 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
 	go.etcd.io/etcd/api/v3 v3.6.8 // indirect
 	go.etcd.io/etcd/client/pkg/v3 v3.6.8 // indirect
