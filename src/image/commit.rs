@@ -7,10 +7,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::sync::oneshot;
 
 use super::blocking::blocking;
 use super::description::Description;
@@ -29,21 +27,6 @@ pub(super) struct Commits {
     turn: tokio::sync::Mutex<()>,
     /// Held while layers become known. A turn ends with its caller, what it began does not.
     publishing: Mutex<()>,
-    /// How many layers are on their way here.
-    coming: watch::Sender<usize>,
-}
-
-/// How long those that wait let others catch up. Nobody waits for the last of an image.
-const TOGETHER: Duration = Duration::from_millis(50);
-
-/// A layer that is unpacked, until it waits for its place or is given up.
-#[derive(Debug)]
-pub(super) struct Coming(Arc<Layers>);
-
-impl Drop for Coming {
-    fn drop(&mut self) {
-        self.0.commits().coming.send_modify(|coming| *coming -= 1);
-    }
 }
 
 type Answer = Result<Arc<Layer>, ImageError>;
@@ -77,19 +60,12 @@ impl Drop for Waiter<'_> {
 }
 
 impl Layers {
-    /// Says that a layer is on its way to its commit.
-    pub(super) fn coming(self: &Arc<Layers>) -> Coming {
-        self.commits().coming.send_modify(|coming| *coming += 1);
-        Coming(Arc::clone(self))
-    }
-
     /// Gives an unpacked layer its place. It is on disk, whole, when this returns. A layer with the same key wins.
     pub(super) async fn commit(
         self: &Arc<Layers>,
         staging: Staging,
         key: LayerKey,
         facts: LayerFacts,
-        coming: Option<Coming>,
     ) -> Answer {
         let (staging, file) = blocking(move || {
             step("image.layer.describe");
@@ -105,16 +81,12 @@ impl Layers {
             file,
             answer,
         });
-        drop(coming);
         let mut waiter = Waiter {
             commits,
             answer: answered,
         };
         {
             let _turn = commits.turn.lock().await;
-            let mut others = commits.coming.subscribe();
-            // All have come, or it takes them longer.
-            let _ = timeout(TOGETHER, others.wait_for(|coming| *coming == 0)).await;
             let group = std::mem::take(&mut *lock(&commits.waiting));
             // Else somebody else's turn was ours too.
             if !group.is_empty() {
@@ -251,8 +223,7 @@ mod tests {
         let keys = ["a", "b", "a", "c", "b"];
 
         let placed =
-            join_all(keys.map(|name| layers.commit(staged(&layers), key(name), LayerFacts::default(), None)))
-                .await;
+            join_all(keys.map(|name| layers.commit(staged(&layers), key(name), LayerFacts::default()))).await;
 
         for (name, layer) in keys.iter().zip(placed) {
             assert_eq!(layer.unwrap().path(), layers.get(&key(name)).unwrap().path());
@@ -263,30 +234,11 @@ mod tests {
         );
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn who_waits_lets_others_catch_up_for_a_while() {
-        let (_dir, layers) = store();
-        let commit = |name, coming| layers.commit(staged(&layers), key(name), LayerFacts::default(), coming);
-        let (stays, comes) = (layers.coming(), layers.coming());
-        let begun = tokio::time::Instant::now();
-
-        let (late, a) = tokio::join!(commit("late", Some(comes)), commit("a", None));
-        let waited = begun.elapsed();
-        drop(stays);
-        let b = commit("b", None).await;
-
-        assert!(late.is_ok() && a.is_ok() && b.is_ok());
-        assert!(
-            waited >= TOGETHER && begun.elapsed() < waited + TOGETHER,
-            "{waited:?}"
-        );
-    }
-
     #[tokio::test]
     async fn what_is_brought_leaves_with_who_does_not_wait() {
         let (dir, layers) = store();
         let turn = layers.commits().turn.lock().await;
-        let mut commit = Box::pin(layers.commit(staged(&layers), key("a"), LayerFacts::default(), None));
+        let mut commit = Box::pin(layers.commit(staged(&layers), key("a"), LayerFacts::default()));
         while lock(&layers.commits().waiting).is_empty() {
             assert!(futures_util::poll!(&mut commit).is_pending());
             tokio::task::yield_now().await;
@@ -308,8 +260,8 @@ mod tests {
         fs::write(dir.path().join("m"), "no directory").unwrap();
 
         let (a, b) = tokio::join!(
-            layers.commit(first, key("a"), LayerFacts::default(), None),
-            layers.commit(second, key("b"), LayerFacts::default(), None)
+            layers.commit(first, key("a"), LayerFacts::default()),
+            layers.commit(second, key("b"), LayerFacts::default())
         );
 
         assert!(a.is_err() && b.is_err());

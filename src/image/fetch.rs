@@ -146,14 +146,13 @@ impl Fetcher {
             if let Some(layer) = self.layers.find(diff_id, chain_id, bottom) {
                 return Ok(Brought::Ready(layer));
             }
-            let coming = self.layers.coming();
             let (staging, facts, pending) = self.stream(source, wanted, progress).await?;
             if !pending.is_empty() && !bottom {
                 return Ok(Brought::Unsettled(staging, facts, pending));
             }
             let key = bottom_or_free(wanted, &facts, &pending)?;
             drop(permit);
-            let layer = self.layers.commit(staging, key, facts, Some(coming)).await?;
+            let layer = self.layers.commit(staging, key, facts).await?;
             drop(claim);
             return Ok(Brought::Ready(layer));
         }
@@ -204,7 +203,7 @@ impl Fetcher {
         })
         .await?;
         self.layers
-            .commit(staging, LayerKey::Based(name.chain_id), facts, None)
+            .commit(staging, LayerKey::Based(name.chain_id), facts)
             .await
     }
 }
