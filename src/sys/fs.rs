@@ -1,23 +1,13 @@
-//! Files that must be whole after a crash, and on disk soon.
+//! Files that must be whole after a crash.
 
 use std::collections::BTreeSet;
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
-
-/// Has the kernel begin to write a part of a file to disk, and does not wait for it. Nothing is promised: what must be there
-/// is synced afterwards, and finds less to do.
-pub fn begin_writing(file: &File, offset: u64, length: u64) {
-    let (Ok(offset), Ok(length)) = (offset.try_into(), length.try_into()) else {
-        return;
-    };
-    // SAFETY: the call has numbers only, and the descriptor is open.
-    unsafe { libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE) };
-}
 
 /// Writes a file so that readers, and a power cut at any instant, find the old content or the new one, whole: beside it
 /// under another name, synced, renamed over it, and the directory synced. `mode` is that of the new file.

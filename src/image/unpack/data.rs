@@ -13,12 +13,6 @@ use super::archive::{Archive, Entry};
 use super::attributes::{both, dress};
 use super::sparse::Chunk;
 use super::write::{BLOCK, Writer};
-use crate::sys::fs::begin_writing;
-
-/// The disk begins to write when there is this much, while the rest is unpacked: the sync of all finds less to do.
-const BEGIN: u64 = 1 << 20;
-/// Smaller files are left to that sync.
-const SMALL: u64 = 64 << 10;
 
 impl Writer<'_> {
     /// Writes a file of `size` bytes, of which the archive has all or, of a sparse one, `chunks`.
@@ -59,18 +53,14 @@ impl Writer<'_> {
         archive: &mut Archive<R>,
     ) -> Result<u64, UnpackError> {
         let mut hash = Xxh3::new();
-        let (mut written, mut begun) = (0, 0);
-        while written < size {
-            let count = self.fill(size - written, archive)?;
+        let mut left = size;
+        while left > 0 {
+            let count = self.fill(left, archive)?;
             hash.update(&self.buffer[..count]);
             (&mut &*file)
                 .write_all(&self.buffer[..count])
                 .map_err(|e| UnpackError::write(path, e))?;
-            written += count as u64;
-            if written - begun >= BEGIN || written == size && size >= SMALL {
-                begin_writing(file, begun, written - begun);
-                begun = written;
-            }
+            left -= count as u64;
         }
         Ok(hash.digest())
     }
