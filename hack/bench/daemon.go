@@ -112,6 +112,10 @@ func measureLogs(ctx context.Context, b *bench) error {
 	runs := series{}
 	script := fmt.Sprintf("yes %0*d | head -c %d", line-1, 0, b.logMB*1000*1000)
 	err := b.alternate(b.rounds(1), func(r *runtime, n int) error {
+		// There is nothing to be warm from.
+		if n < 0 {
+			return nil
+		}
 		name := fmt.Sprintf("logs-%d", n)
 		err := runs.timed(r, n, func() error {
 			p, err := b.pod(ctx, r, shape{name: name, host: true, command: []string{"sh", "-c", script}})

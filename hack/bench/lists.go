@@ -79,9 +79,9 @@ func listContainers(ctx context.Context, r *runtime, _ pod) error {
 func (b *bench) measureTelling(ctx context.Context, crowds map[*runtime]*crowd, count int) error {
 	spawned := map[*runtime]float64{}
 	for _, telling := range tellings {
-		rounds := b.rounds(30)
+		rounds := b.rounds(20)
 		if telling.slow {
-			rounds = b.rounds(6)
+			rounds = b.rounds(4)
 		}
 		times := series{}
 		err := b.alternate(rounds, func(r *runtime, n int) error {

@@ -35,14 +35,12 @@ func measureMany(ctx context.Context, b *bench) error {
 		err := b.each(func(r *runtime) error {
 			say("%d pods of %s", count, r.name)
 			c := crowds[r]
-			for n := len(c.pods); n < count; n++ {
-				p, err := b.pod(ctx, r, shape{name: fmt.Sprintf("many-%d", n)})
-				if err != nil {
-					return err
-				}
-				c.pods = append(c.pods, p)
-			}
-			return nil
+			before := len(c.pods)
+			c.pods = append(c.pods, make([]pod, count-before)...)
+			return inParallel(count-before, 10, func(n int) (err error) {
+				c.pods[before+n], err = b.pod(ctx, r, shape{name: fmt.Sprintf("many-%d", before+n)})
+				return err
+			})
 		})
 		if err != nil {
 			return err
@@ -138,7 +136,7 @@ func (b *bench) measureIdle(ctx context.Context, crowds map[*runtime]*crowd) err
 
 // measureProbes executes a command in each pod every second, as exec probes do.
 func (b *bench) measureProbes(ctx context.Context, crowds map[*runtime]*crowd) error {
-	const seconds = 8
+	const seconds = 4
 	used := map[string]value{}
 	err := b.each(func(r *runtime) error {
 		say("probes of %s", r.name)
