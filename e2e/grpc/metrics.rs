@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use coracle::cri::wire::v1;
 use libtest_mimic::Trial;
 
+use crate::harness::cgroup::{cgroup, number};
 use crate::harness::daemon::shared;
 use crate::harness::pod::{Pod, resources};
 use crate::harness::trials;
-use crate::stats::{cgroup, number};
 use crate::streams::runtime;
 
 pub(crate) fn tests() -> Vec<Trial> {

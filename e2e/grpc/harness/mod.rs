@@ -1,6 +1,7 @@
 //! What the tests stand on: a node, daemons on it, images, registries, and short words for pods and containers.
 
 pub(crate) mod api;
+pub(crate) mod cgroup;
 pub(crate) mod collector;
 pub(crate) mod container;
 pub(crate) mod crictl;
