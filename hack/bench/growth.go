@@ -19,8 +19,8 @@ const peersTo = 100
 const alone = "network plugins alone, ADD"
 
 // operations are what must cost the same however many pods there are; what lists cost is told for each pod.
-var operations = []string{alone, "start of a pod", "start of a pod, host network", "ExecSync of true", "ContainerStatus", "stop and removal of a pod", "ListContainers, a pod",
-	"ListContainerStats, a pod"}
+var operations = []string{alone, "start of a pod", "start of a pod, host network", "ExecSync of true", "ContainerStatus",
+	"stop and removal of a pod", "ListContainers, a pod", "ListContainerStats, a pod"}
 
 // measureGrowth fills a node in steps and measures the same at each. One runtime after the other, since what idle pods of
 // another's use would count as growth.

@@ -27,8 +27,7 @@ var scheduling = []string{
 	"rseq", "set_robust_list", "sched_getaffinity", "sigaltstack", "gettid", "madvise", "mprotect", "mmap", "munmap", "brk", "exit", "prctl",
 }
 
-// What waits for the disk. sync_file_range, as it is used here, does not.
-var syncing = []string{"fsync", "fdatasync", "syncfs", "sync"}
+var syncing = []string{"fsync", "fdatasync", "syncfs", "sync_file_range", "sync"}
 
 var writing = []string{"write", "writev", "pwrite64", "pwritev", "pwritev2", "sendfile", "copy_file_range", "ftruncate"}
 
