@@ -22,7 +22,7 @@ for part in "$@"; do
 		packages python3 python3-pip unzip mount util-linux
 		need_go
 		;;
-	cluster | cluster-conformance)
+	cluster | cluster-conformance | cluster-chosen)
 		packages python3 busybox procps util-linux bsdutils iproute2 iptables nftables e2fsprogs mount openssl curl
 		need_go
 		;;

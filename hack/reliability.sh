@@ -1,7 +1,7 @@
 #!/bin/bash
 # reliability.sh: writes docs/reliability.md from the result lines in ~/.cache/coracle/results (CORACLE_CACHE says
 # otherwise), which the suites append to: faults, power, fuzz, soak, planted,
-# critest-kills, cni-churn, guest-cuts, guest-chart. What was not run is said to be so.
+# critest-kills, cluster-conformance, cni-churn, guest-cuts, guest-chart. What was not run is said to be so.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -15,6 +15,7 @@
 #            PATTERN: some of them
 #   cluster-conformance  Kubernetes' own suite for clusters on those two nodes and a CoreDNS, its 257 specs for conformance about nodes,
 #            storage, the network and kubectl, unmodified (by name only); e2e/cluster-conformance/run.sh PATTERN: some of them
+#   cluster-chosen  a part of that suite that takes a few minutes, 72 specs of all its groups
 #   cni-churn  a thousand pods while three calls of the network's plugins in ten fail (by name only)
 #   power    power cuts of a store on ext4 and on xfs, ten each (by name only)
 #   planted  faults switched on one by one, each to be noticed by the test meant for it (by name only)
@@ -36,9 +37,9 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly ALL=(unit grpc grpc-peers faults critest critest-kills crictl kubelet cluster conformance cluster-conformance cni-churn power planted chart packages guard fuzz guest guest-critest guest-selinux guest-cuts guest-node guest-chart guest-packages)
+readonly ALL=(unit grpc grpc-peers faults critest critest-kills crictl kubelet cluster conformance cluster-conformance cluster-chosen cni-churn power planted chart packages guard fuzz guest guest-critest guest-selinux guest-cuts guest-node guest-chart guest-packages)
 # What a run without arguments does. The others are run by name until they have been green for a while.
-readonly DEFAULT=(unit grpc faults critest critest-kills crictl kubelet guard fuzz guest)
+readonly DEFAULT=(unit grpc faults critest critest-kills crictl kubelet cluster-chosen guard fuzz guest)
 
 case ${1-} in -h | --help)
 	sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"

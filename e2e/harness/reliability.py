@@ -21,6 +21,7 @@ SUITES = [
     ("Power cuts of a virtual machine", {"suite": "powercut"}, [("cuts", "cuts"), ("calls", "calls meanwhile")], "10 cuts"),
     ("Conformance suite under kills", {"suite": "critest-kills"},
      [("kills", "kills"), ("specs", "specs"), ("repeated", "calls made again")], "a kill every 5 s, every spec"),
+    ("Kubernetes' suite for clusters", {"suite": "cluster-conformance"}, [("specs", "specs")], "every spec"),
     ("Networks of which three calls in ten fail", {"suite": "cni-churn"},
      [("pods", "pods"), ("calls", "plugin calls"), ("failed", "failed attempts")], "1,000 pods, every address back"),
     ("Bad input: every field of every call", {"suite": "attacks"}, [("rows", "requests"), ("methods", "calls")], "every call"),
@@ -84,7 +85,7 @@ the suite could show.
     for title, wanted, figures, aim in SUITES:
         print(row(title, [r for r in runs if all(r.get(k) == v for k, v in wanted.items())], figures, aim))
     known = {"faults", "attacks", "hostile-images", "power", "powercut", "critest-kills", "cni-churn", "soak", "planted", "fuzz",
-             "guest-chart"}
+             "guest-chart", "cluster-conformance"}
     for suite in sorted({run.get("suite", "") for run in runs} - known):
         own = [run for run in runs if run.get("suite") == suite]
         fields = sorted({k for run in own for k, v in run.items() if isinstance(v, int) and not isinstance(v, bool)}
