@@ -43,7 +43,7 @@ for part in "$@"; do
 		packages python3 busybox procps util-linux iproute2 iptables nftables e2fsprogs mount openssl qemu-system-x86 mmdebstrap cpio
 		need_go
 		;;
-	guest | guest-critest | guest-selinux | guest-cuts | guest-node) packages python3 busybox qemu-system-x86 mmdebstrap cpio e2fsprogs ;;
+	guest | guest-critest | guest-selinux | guest-cuts | guest-kubelet | guest-node) packages python3 busybox qemu-system-x86 mmdebstrap cpio e2fsprogs ;;
 	*) die "no such part: $part" ;;
 	esac
 done

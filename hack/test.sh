@@ -28,6 +28,8 @@
 #   guest-cuts  ten power cuts of that machine (by name only)
 #   guest-selinux  critest's specs for a node with SELinux, and labels, in that machine with a policy (by name only)
 #   guest-packages  the .deb under systemd: installed, upgraded under a running container, hung, removed: that machine (by name only)
+#   guest-kubelet  waves of the part kubelet with the systemd and with the cgroupfs driver: that machine (by name only);
+#            e2e/guest-kubelet/run.sh WAVE: others
 #   guest-node  a node of containerd's under a real kubelet, switched to Coracle and back: that machine (by name only)
 #   guest-chart  that node in a cluster, by the Helm chart alone: installed, moved by its label, upgraded under load (by name only)
 #
@@ -37,7 +39,7 @@ set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly ALL=(unit grpc grpc-peers faults critest critest-kills crictl kubelet cluster conformance cluster-conformance cluster-chosen cni-churn power planted chart packages guard fuzz guest guest-critest guest-selinux guest-cuts guest-node guest-chart guest-packages)
+readonly ALL=(unit grpc grpc-peers faults critest critest-kills crictl kubelet cluster conformance cluster-conformance cluster-chosen cni-churn power planted chart packages guard fuzz guest guest-critest guest-selinux guest-cuts guest-kubelet guest-node guest-chart guest-packages)
 # What a run without arguments does. The others are run by name until they have been green for a while.
 readonly DEFAULT=(unit grpc faults critest critest-kills crictl kubelet cluster-chosen guard fuzz guest)
 

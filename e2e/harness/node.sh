@@ -88,7 +88,18 @@ node_up() {
 	ip link set node0 up
 	ip route add default via 10.99.0.254
 	sysctl -q -w net.ipv4.ip_forward=1
+	# The machine's service manager stays in reach where it makes the cgroups.
+	local name manager=()
+	[ "$CORACLE_E2E_DRIVER" != systemd ] || manager=(systemd dbus)
+	for name in "${manager[@]}"; do
+		mkdir -p "machine/$name"
+		mount --bind "/run/$name" "machine/$name"
+	done
 	mount -t tmpfs -o mode=755 node-run /run
+	for name in "${manager[@]}"; do
+		mkdir "/run/$name"
+		mount --move "machine/$name" "/run/$name"
+	done
 	truncate -s 6G disk.img
 	mke2fs -q -t ext4 -E lazy_itable_init=1 disk.img
 	mount -o loop,noatime disk.img disk

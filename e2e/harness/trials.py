@@ -8,12 +8,17 @@ import sys
 import time
 
 
+# How many times longer than usual all may take (CORACLE_E2E_PATIENCE), on a machine that is emulated.
+PATIENCE = float(os.environ.get("CORACLE_E2E_PATIENCE", "1"))
+
+
 class Failed(Exception):
     """A trial that did not go as it must."""
 
 
 def eventually(seconds, what, look):
     """Returns what `look` returns as soon as that is true; errors on the way are not the last word."""
+    seconds *= PATIENCE
     until, last = time.monotonic() + seconds, None
     while time.monotonic() < until:
         try:
@@ -56,4 +61,4 @@ class Program:
     def end(self, how=signal.SIGTERM, seconds=60):
         """Sends it a signal and waits for its end."""
         self.process.send_signal(how)
-        self.process.wait(seconds)
+        self.process.wait(seconds * PATIENCE)

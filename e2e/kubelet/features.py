@@ -6,7 +6,7 @@ import os
 import time
 
 from node import HOST, crictl, kubelet_said, limits
-from trials import Failed, tell
+from trials import PATIENCE, Failed, tell
 from view import pods, records, rotated
 
 TOPICS = ("life", "probes", "hooks", "volumes", "spaces", "limits")
@@ -198,7 +198,7 @@ def told(path, lines):
 
 def watch(rows, seconds):
     """Waits until each row's test has held once, and tells which did; whether all of them did."""
-    until, waiting, why, good = time.monotonic() + seconds, list(rows), {}, True
+    until, waiting, why, good = time.monotonic() + seconds * PATIENCE, list(rows), {}, True
     while waiting:
         late, there = time.monotonic() > until, pods()
         for row in list(waiting):

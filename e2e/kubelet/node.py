@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 
-from trials import Failed, Program, eventually
+from trials import PATIENCE, Failed, Program, eventually
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NODE = os.environ["CORACLE_NODE"]
@@ -205,6 +205,7 @@ def left(uids):
 
 def nothing_is_left(uids, seconds):
     """Waits until nothing is left of pods. The kubelet cleans up what it stopped once a minute."""
+    seconds *= PATIENCE
     until = time.monotonic() + seconds
     while found := left(uids):
         if time.monotonic() > until:
