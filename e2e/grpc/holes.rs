@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::os::linux::fs::MetadataExt;
 use std::path::PathBuf;
 
 use k8s_cri::v1;
@@ -13,7 +14,7 @@ use crate::harness::container::Made;
 use crate::harness::daemon::shared;
 use crate::harness::node::{hierarchies, shell};
 use crate::harness::pod::{Pod, resources, security};
-use crate::harness::{eventually, trials};
+use crate::harness::trials;
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
@@ -294,33 +295,32 @@ async fn the_program_of_the_runtime_cannot_be_reached() {
 
     assert!(!seen.contains("REACHED"), "{seen}");
     assert_eq!(hash(), before);
-    // The daemon's children run from a file that has no name and cannot be written.
-    let daemon = shared().await.pid();
-    let monitors = eventually("processes of ours run from memory", async || {
-        let found = from_memory(daemon);
-        (!found.is_empty()).then_some(found)
-    })
-    .await;
-    for pid in monitors {
-        let opened = fs::OpenOptions::new()
-            .write(true)
-            .open(format!("/proc/{pid}/exe"));
-        assert!(opened.is_err(), "the program of {pid} can be opened for writing");
+    // The daemon's children run by a mount that cannot be written: no matter that the file is busy now.
+    let ours = of_this_program(shared().await.pid());
+    assert!(!ours.is_empty());
+    for pid in ours {
+        let program = format!("/proc/{pid}/exe");
+        assert!(fs::OpenOptions::new().write(true).open(&program).is_err());
+        let same = fs::metadata(&program).unwrap().permissions();
+        let changed = fs::set_permissions(&program, same).unwrap_err();
+        assert_eq!(changed.raw_os_error(), Some(libc::EROFS), "the program of {pid}");
     }
     pod.remove().await;
 }
 
-/// Processes, other than the daemon, whose program is a memfd.
-fn from_memory(daemon: i32) -> Vec<i32> {
+/// The zygotes and monitors that run the daemon's program.
+fn of_this_program(daemon: i32) -> Vec<i32> {
+    let program = |pid: i32| {
+        let file = fs::metadata(format!("/proc/{pid}/exe")).ok()?;
+        Some((file.st_dev(), file.st_ino()))
+    };
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    numbers
-        .filter(|pid| *pid != daemon)
-        .filter(|pid| {
-            let exe = fs::read_link(format!("/proc/{pid}/exe"));
-            exe.is_ok_and(|path| path.to_string_lossy().contains("memfd:"))
-        })
-        .collect()
+    let named = numbers.filter(|pid| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        matches!(name.trim(), "coracle-zygote" | "coracle-monitor")
+    });
+    named.filter(|pid| program(*pid) == program(daemon)).collect()
 }
 
 async fn a_volume_below_a_private_directory_can_be_used() {

@@ -2,8 +2,8 @@
 //!
 //! # Life of a container
 //!
-//! 1. The daemon starts the *zygote* ([`zygote::spawn`]): itself, from a sealed memfd, one thread, in a mount
-//!    namespace with few mounts ("lean"). `main` calls [`zygote::zygote_main`] first thing when asked to be it.
+//! 1. The daemon starts the *zygote* ([`zygote::spawn`]): itself, by a mount that cannot be written, one thread, in a
+//!    mount namespace with few mounts ("lean"). `main` calls [`zygote::zygote_main`] first thing when asked to be it.
 //! 2. [`MonitorClient::spawn`]: the zygote forks a *monitor* for a directory. It keeps that directory's
 //!    `monitor.sock` (any number of clients, a later daemon too) and outlives both daemon and zygote.
 //! 3. [`MonitorClient::create`]: a *worker* (fork of the monitor) enters a mount namespace of its own, attaches the

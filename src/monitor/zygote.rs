@@ -1,4 +1,4 @@
-//! The zygote: one thread, started from a sealed copy of the executable, which exists to be forked.
+//! The zygote: this executable once more, with one thread, which exists to be forked.
 //!
 //! A monitor is a fork of it: it shares its pages (relocated ones too) and needs no `execve`. Requests are typed in
 //! `sys::zygote`, where the client is. Each is answered once, in order.

@@ -1,7 +1,7 @@
 //! The client of the zygote: the process that exists to be forked.
 //!
 //! The daemon has threads, so it cannot fork safely; the zygote has one thread, few pages and few mounts, so its forks
-//! are cheap and safe. It is this executable, run from a sealed memfd. What it does with a request is `monitor::zygote`'s
+//! are cheap and safe. It is this executable, run so that nobody can write to it. What it does with a request is `monitor::zygote`'s
 //! business; this is the asking side, used by the engine and by the adapter.
 //!
 //! A zygote that has died is replaced by the next request. What it forked before does not notice.
@@ -222,9 +222,9 @@ struct Running {
 }
 
 impl Zygote {
-    /// Copies the running executable into a sealed memfd and starts it as the zygote.
+    /// Starts the running executable as the zygote.
     pub fn start(options: ZygoteOptions) -> Result<Zygote, ZygoteError> {
-        let image = image::sealed_self().map_err(ZygoteError::Start)?;
+        let image = image::protected_self().map_err(ZygoteError::Start)?;
         let zygote = Zygote {
             image,
             options,

@@ -1,7 +1,7 @@
 //! The first process of a shared PID namespace: reaps orphans, and does nothing else, for as long as it is left alone.
 //!
 //! Containers of the namespace see it as process 1, so it holds nothing worth taking: no capability, a user id of its
-//! own, no descriptor, an empty root directory, and the sealed executable.
+//! own, no descriptor, an empty root directory, and an executable that cannot be written.
 
 use crate::monitor::zygote::lean::Mounts;
 use crate::sys::fork::{self, Fork, exit_now, fork};
