@@ -3,8 +3,9 @@
 # run: on the same images, registry, network plugins and disk. Prints medians and ratios; fails when a goal is missed. All
 # parts take about 35 minutes. FLAGs go to hack/bench (bench -h). The results are in results/bench.json in the cache.
 # bench.sh document: writes docs/performance.md and its picture from the results of the last run of all parts.
-# bench.sh guard [--update]: counts what Coracle does for each operation (calls of the kernel, processes, syncs, bytes), under
-# strace and by itself, and fails when that is over 5 % more than hack/bench/guard.tsv has; --update writes it.
+# bench.sh guard [--update]: counts what Coracle does for each operation (calls of the kernel, processes, syncs, bytes under
+# strace; the daemon's instructions and allocations under callgrind), by itself, and fails when that is over 5 % more than
+# hack/bench/guard.tsv has; --update writes it.
 #
 #   floors     what every runtime has to do, done without one: network plugins, the kernel's part of a container, writing
 #   pods       lives of pods, one at a time; their start is timed by its steps
@@ -18,6 +19,7 @@
 #   growth     the same at 1, 10, 100 and 500 pods: what must not grow
 #   records    lists of thousands of containers
 #   daemon     the start of a daemon
+#   critest    the benchmarks of CRI's own test suite
 #
 # CORACLE_BENCH_PEERS names those to compare with (containerd-runc containerd-crun containerd-1.6); CORACLE_BENCH_MOUNTS
 # says how many mounts more the node has, as one with many volumes does (0).
@@ -115,10 +117,12 @@ coracle_config "$NODE/disk/coracle" /run/coracle/run /run/coracle/cri.sock |
 	sed "s|^\(cgroup_parent = \).*|\1\"$group\"|; s|^\(monitor_cgroup = \).*|\1\"$group/monitors\"|" >coracle.toml
 if [ -n "${guard-}" ]; then
 	launched coracle /run/coracle/cri.sock strace -D -f -qq -ttt -y -s 0 -e signal=none -o "$NODE/trace" "$CORACLE_BINARY" serve --config "$NODE/coracle.toml"
+	launched weighed /run/coracle/cri.sock valgrind --tool=callgrind "--callgrind-out-file=$NODE/weights" "--log-file=$NODE/valgrind.log" \
+		"$CORACLE_BINARY" serve --config "$NODE/coracle.toml"
 	rc=0
-	"$BENCH" -guard "$NODE/trace" -baseline "$ROOT/hack/bench/guard.tsv" ${2:+-update} -image registry.k8s.io/e2e-test-images/busybox:1.29-2 \
+	"$BENCH" -guard "$NODE/trace" -weights "$NODE/weights" -baseline "$ROOT/hack/bench/guard.tsv" ${2:+-update} -image registry.k8s.io/e2e-test-images/busybox:1.29-2 \
 		-logs "$NODE/disk/logs" "${arguments[@]}" || rc=$?
-	[ "$rc" = 0 ] || tail -n 20 "$NODE/coracle.log" >&2
+	[ "$rc" = 0 ] || tail -n 20 "$NODE"/{coracle,weighed,valgrind}.log >&2
 	exit "$rc"
 fi
 launched coracle /run/coracle/cri.sock "$CORACLE_BINARY" serve --config "$NODE/coracle.toml"
@@ -159,7 +163,7 @@ fact command "hack/bench.sh${*:+ $*}"
 [ ${#parts[@]} = 0 ] || shift
 rc=0
 "$BENCH" "${parts[@]}" -image registry.k8s.io/e2e-test-images/busybox:1.29-2 -registry "127.0.0.1:$LARGE_PORT" -logs "$NODE/disk/logs" \
-	-cni-config "$NODE/cni/conf/10-node.conflist" -cni-bin "$CNI_PLUGINS" -scratch "$NODE/disk/floors" -facts "$(python3 -c 'import json, sys; print(json.dumps(dict(zip(sys.argv[1::2], sys.argv[2::2]))))' "${facts[@]}")" \
+	-cni-config "$NODE/cni/conf/10-node.conflist" -cni-bin "$CNI_PLUGINS" -scratch "$NODE/disk/floors" -critest "$CRI_TOOLS/critest" -facts "$(python3 -c 'import json, sys; print(json.dumps(dict(zip(sys.argv[1::2], sys.argv[2::2]))))' "${facts[@]}")" \
 	-out "$out" "$@" "${arguments[@]}" || rc=$?
 # 3: measured, and a goal missed
 [ "$rc" = 0 ] || [ "$rc" = 3 ] || tail -n 20 "$NODE"/{coracle,containerd-*}.log >&2

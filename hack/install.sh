@@ -27,7 +27,7 @@ for part in "$@"; do
 		need_go
 		;;
 	guard)
-		packages python3 busybox procps util-linux iproute2 iptables nftables e2fsprogs mount strace
+		packages python3 busybox procps util-linux iproute2 iptables nftables e2fsprogs mount strace valgrind
 		need_go
 		;;
 	fuzz) packages g++ ;;

@@ -22,12 +22,16 @@ const (
 	margin = 1.05
 	few    = 5
 	pages  = 3 * 4 // KiB
+	// What a thread of the pool does between two operations.
+	stray = 20_000
 )
 
 func limit(key string, baseline int) float64 {
 	switch most := float64(baseline) * margin; {
-	case strings.HasSuffix(key, "\tcalls"):
+	case strings.HasSuffix(key, "\tcalls"), strings.HasSuffix(key, "\tallocations"):
 		return most + few
+	case strings.HasSuffix(key, "\tinstructions"):
+		return most + stray
 	case strings.HasSuffix(key, "private KiB"):
 		return most + pages
 	default:
@@ -47,12 +51,14 @@ func settle(r *runtime) {
 	}
 }
 
-// guarded is a runtime under strace, and what was done with it so far.
+// guarded is a runtime that is watched, and what was done with it so far.
 type guarded struct {
 	*bench
 	r     *runtime
 	names []string
 	marks []float64
+	// after is done after each operation.
+	after func(name string) error
 }
 
 // do marks an operation, does it, and waits until its consequences are over.
@@ -61,6 +67,9 @@ func (g *guarded) do(name string, operation func() error) error {
 	g.marks = append(g.marks, float64(time.Now().UnixMicro())/1e6)
 	err := operation()
 	settle(g.r)
+	if err == nil && g.after != nil {
+		err = g.after(name)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -68,10 +77,10 @@ func (g *guarded) do(name string, operation func() error) error {
 }
 
 // guard counts what a runtime does for each operation, and compares that with a baseline, which it writes when it is to.
-// The runtime's script has strace write to `trace`.
-func (b *bench) guard(ctx context.Context, trace, baseline string, write bool) error {
+// There are two scripts of it: one has strace write to `trace`, one has callgrind write to `weights`.
+func (b *bench) guard(ctx context.Context, trace, weights, baseline string, write bool) error {
 	g := &guarded{bench: b, r: b.all[0]}
-	private, err := g.operate(ctx)
+	private, pods, err := g.operate(ctx)
 	if err != nil {
 		return errors.Join(err, g.r.stop())
 	}
@@ -85,46 +94,54 @@ func (b *bench) guard(ctx context.Context, trace, baseline string, write bool) e
 	}
 	figures := g.figures(tally(calls, g.marks, own))
 	figures["pod beside the container's process\tprivate KiB"] = private
+	weighed, err := b.weigh(ctx, b.all[1], weights, pods)
+	if err := errors.Join(err, g.clear(ctx, pods)); err != nil {
+		return err
+	}
+	maps.Copy(figures, weighed)
 	if write {
 		return writeFigures(baseline, figures)
 	}
 	return compare(baseline, figures)
 }
 
-// operate is the life of a node in short; it returns the private memory of what a pod keeps.
-func (g *guarded) operate(ctx context.Context) (int, error) {
-	const rounds, crowd = 7, 5
+// rounds is how often each operation is done.
+const rounds = 7
+
+// operate is the life of a node in short; it returns the private memory of what a pod keeps, and pods that run.
+func (g *guarded) operate(ctx context.Context) (int, []pod, error) {
+	const crowd = 5
 	r := g.r
 	if err := g.do("start", func() error { return r.launch(ctx) }); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	for range rounds {
 		if err := errors.Join(
 			g.do("PullImage", func() error { return r.pull(ctx, g.image) }),
 			g.do("RemoveImage", func() error { return r.removeImage(ctx, g.image) })); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 	}
 	if err := r.pull(ctx, g.image); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	for n := range rounds {
 		if err := g.life(ctx, fmt.Sprintf("guard-%d", n)); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 	}
 	var pods []pod
 	for n := range crowd {
 		p, err := g.pod(ctx, r, shape{name: fmt.Sprintf("crowd-%d", n)})
 		if err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 		pods = append(pods, p)
 	}
 	time.Sleep(time.Second)
 	helpers, err := r.helpers(ctx, pods)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	// Those that strace has among them are not the runtime's.
 	helpers = slices.DeleteFunc(helpers, func(pid int) bool {
@@ -133,20 +150,25 @@ func (g *guarded) operate(ctx context.Context) (int, error) {
 	})
 	private := (privateAnonymous(helpers) - privateAnonymous(r.daemon)) / crowd * 1e6 / 1024
 	if err := g.do("ten seconds of nothing", func() error { time.Sleep(10 * time.Second); return nil }); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	for range rounds {
 		if err := g.tell(ctx, pods[0]); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 	}
-	g.names, g.marks = append(g.names, ""), append(g.marks, float64(time.Now().UnixMicro())/1e6)
+	return int(private + 0.5), pods, nil
+}
+
+// clear starts the runtime again, and removes pods.
+func (g *guarded) clear(ctx context.Context, pods []pod) error {
+	err := g.r.launch(ctx)
 	for _, p := range pods {
-		if err := r.remove(ctx, p); err != nil {
-			return 0, err
+		if err == nil {
+			err = g.r.remove(ctx, p)
 		}
 	}
-	return int(private + 0.5), nil
+	return errors.Join(err, g.r.stop())
 }
 
 // life starts, uses and removes a pod.
@@ -219,9 +241,6 @@ func (g *guarded) tell(ctx context.Context, p pod) error {
 func (g *guarded) figures(sums []counts) map[string]int {
 	all := map[string][]int{}
 	for n, sum := range sums {
-		if g.names[n] == "" {
-			continue
-		}
 		for kind, value := range map[string]int{
 			"calls": sum.Calls, "processes": sum.Processes, "programs": sum.Programs, "syncs": sum.Syncs, "bytes written": sum.Bytes,
 		} {
@@ -229,12 +248,7 @@ func (g *guarded) figures(sums []counts) map[string]int {
 			all[key] = append(all[key], value)
 		}
 	}
-	figures := map[string]int{}
-	for key, values := range all {
-		slices.Sort(values)
-		figures[key] = values[len(values)/2]
-	}
-	return figures
+	return medians(all)
 }
 
 func writeFigures(path string, figures map[string]int) error {

@@ -110,13 +110,14 @@ func measureRecords(ctx context.Context, b *bench) error {
 	pods := map[*runtime][]pod{}
 	err := b.each(func(r *runtime) error {
 		say("%d containers of %s", b.records, r.name)
-		for n := range b.records / perPod {
+		pods[r] = make([]pod, b.records/perPod)
+		return inParallel(len(pods[r]), 4, func(n int) error {
 			sandbox, container := b.configs(r, shape{name: fmt.Sprintf("records-%d", n), host: true})
 			ran, err := r.calls.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: sandbox})
 			if err != nil {
 				return err
 			}
-			pods[r] = append(pods[r], pod{id: ran.PodSandboxId})
+			pods[r][n].id = ran.PodSandboxId
 			for i := range perPod {
 				container.Metadata.Name = fmt.Sprintf("c%d", i)
 				_, err := r.calls.CreateContainer(ctx, &cri.CreateContainerRequest{
@@ -126,8 +127,8 @@ func measureRecords(ctx context.Context, b *bench) error {
 					return err
 				}
 			}
-		}
-		return nil
+			return nil
+		})
 	})
 	if err != nil {
 		return err

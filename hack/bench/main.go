@@ -22,6 +22,7 @@ type settings struct {
 	image, registry, logs string
 	// The network's configuration and plugins, and a directory on the stores' disk.
 	cniConfig, cniBin, scratch string
+	critest                    string
 	scale                      float64
 	pods, streamMiB, logMB     int
 	records                    int
@@ -56,6 +57,7 @@ var parts = []part{
 	{"growth", measureGrowth},
 	{"records", measureRecords},
 	{"daemon", measureDaemons},
+	{"critest", measureCritest},
 }
 
 func main() {
@@ -67,16 +69,18 @@ func main() {
 	flag.StringVar(&s.cniConfig, "cni-config", "", "the runtimes' list of network plugins")
 	flag.StringVar(&s.cniBin, "cni-bin", "", "directory of those plugins")
 	flag.StringVar(&s.scratch, "scratch", "", "directory on the disk of the runtimes' stores")
+	flag.StringVar(&s.critest, "critest", "", "critest's program")
 	flag.Float64Var(&s.scale, "scale", 1, "share of the rounds that are made")
 	flag.IntVar(&s.pods, "pods", 100, "pods there are in the part many; its first figures are of half of them")
 	flag.IntVar(&s.streamMiB, "stream", 1024, "MiB that are streamed out of a pod")
 	flag.IntVar(&s.logMB, "log", 1000, "MB that a container writes to its log")
-	flag.IntVar(&s.records, "records", 2000, "containers there are in the part records")
+	flag.IntVar(&s.records, "records", 10_000, "containers there are in the part records")
 	wanted := flag.String("parts", "", "what is measured, by commas; all when empty")
 	facts := flag.String("facts", "", "JSON object of strings to keep with the results: versions, command")
 	out := flag.String("out", "", "file that the results go to, as JSON")
 	document := flag.String("document", "", "directory that results of an earlier run, -out, are written to as text and picture; nothing is measured")
-	trace := flag.String("guard", "", "what strace writes of the one runtime that is named: what it does is counted, and compared with a baseline")
+	trace := flag.String("guard", "", "what strace writes of the first of two runtimes: what it does is counted, and compared with a baseline")
+	weights := flag.String("weights", "", "what callgrind writes of the second of them, numbered")
 	baseline := flag.String("baseline", "", "file of the baseline")
 	update := flag.Bool("update", false, "write the baseline")
 	flag.Usage = func() {
@@ -105,7 +109,7 @@ func main() {
 		b.table.Runtimes = append(b.table.Runtimes, r.name)
 	}
 	if *trace != "" {
-		check(b.guard(context.Background(), *trace, *baseline, *update))
+		check(b.guard(context.Background(), *trace, *weights, *baseline, *update))
 		return
 	}
 	err = b.run(chosen, *out)
