@@ -74,7 +74,7 @@ func main() {
 	flag.IntVar(&s.pods, "pods", 100, "pods there are in the part many; its first figures are of half of them")
 	flag.IntVar(&s.streamMiB, "stream", 1024, "MiB that are streamed out of a pod")
 	flag.IntVar(&s.logMB, "log", 1000, "MB that a container writes to its log")
-	flag.IntVar(&s.records, "records", 10_000, "containers there are in the part records")
+	flag.IntVar(&s.records, "records", 2000, "containers there are in the part records")
 	wanted := flag.String("parts", "", "what is measured, by commas; all when empty")
 	facts := flag.String("facts", "", "JSON object of strings to keep with the results: versions, command")
 	out := flag.String("out", "", "file that the results go to, as JSON")
