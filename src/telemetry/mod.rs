@@ -10,8 +10,9 @@ pub mod traces;
 use std::io::{IsTerminal, stderr};
 use std::sync::OnceLock;
 
-use tracing_subscriber::filter::{FilterExt as _, filter_fn};
-use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing::Subscriber;
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
+use tracing_subscriber::layer::{Filter, Layer, SubscriberExt as _};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Registry, fmt, registry, reload};
 
@@ -100,7 +101,6 @@ pub enum Traced {
 pub fn init(wanted: Wanted<'_>, format: Format, traced: Traced) -> Result<(), TelemetryError> {
     let filter = filter(&directives(wanted, variable().as_deref()))?;
     let (filter, handle) = reload::Layer::new(filter);
-    let filter = filter.and(filter_fn(|metadata| !traces::is_traced(metadata)));
     let lines = fmt::layer().with_writer(stderr);
     let lines = match format {
         Format::Text => lines.with_ansi(stderr().is_terminal()).boxed(),
@@ -110,14 +110,31 @@ pub fn init(wanted: Wanted<'_>, format: Format, traced: Traced) -> Result<(), Te
         Traced::Never => (None, None),
         Traced::AsAsked => traces::layer(),
     };
-    let installed = registry().with(lines.with_filter(filter)).with(spans).try_init();
-    installed.map_err(TelemetryError::Install)?;
+    subscriber(lines, filter, spans)
+        .try_init()
+        .map_err(TelemetryError::Install)?;
     // The logger is the first, and so is this.
     let _ = FILTER.set(handle);
     if let Some(problem) = problem {
         tracing::warn!("no traces: {problem}");
     }
     Ok(())
+}
+
+/// A layer of what takes spans and events.
+type Part = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// What takes spans and events. Those that nobody wants are not made: the libraries below have dozens for each call. So each
+/// part has a filter, of which the level is known, and what is absent is no part, which would be one without a filter.
+fn subscriber(
+    lines: Part,
+    filter: impl Filter<Registry> + Send + Sync + 'static,
+    spans: Option<Part>,
+) -> impl Subscriber + Send + Sync {
+    let untraced = filter_fn(|metadata| !traces::is_traced(metadata)).with_max_level_hint(LevelFilter::TRACE);
+    let mut parts = vec![lines.with_filter(filter.and(untraced)).boxed()];
+    parts.extend(spans);
+    registry().with(parts)
 }
 
 /// Changes what is written from now on. Where [`LOG_VARIABLE`] is set, and where there is no logger, nothing changes.
@@ -185,6 +202,18 @@ mod tests {
 
         assert_eq!(directives(wanted, None), "warn,coracle::cni=debug");
         assert_eq!(directives(wanted, Some("error")), "error");
+    }
+
+    #[test]
+    fn what_nobody_wants_is_not_made() {
+        let (filter, _handle) = reload::Layer::new(filter("warn,coracle=info").unwrap());
+        let lines = fmt::layer().with_writer(std::io::sink).boxed();
+
+        tracing::subscriber::with_default(subscriber(lines, filter, None), || {
+            assert!(tracing::trace_span!(target: "h2", "poll").is_disabled());
+            assert!(tracing::info_span!(target: "hyper", "serve").is_disabled());
+            assert!(!tracing::info_span!(target: "coracle::cri", "rpc").is_disabled());
+        });
     }
 
     #[test]

@@ -20,7 +20,7 @@ use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use tracing::{Span, Subscriber, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::registry::LookupSpan;
 
 pub use export::{Exporting, State};
@@ -90,7 +90,7 @@ where
         .with_level(false)
         .with_tracked_inactivity(false)
         .with_context_activation(false)
-        .with_filter(filter_fn(is_traced))
+        .with_filter(filter_fn(is_traced).with_max_level_hint(LevelFilter::INFO))
         .boxed()
 }
 
