@@ -175,6 +175,15 @@ impl Network {
         self.shared.view.load().status()
     }
 
+    /// Waits until plugins that were never asked before have told whether they are able, so long at most.
+    pub async fn settled(&self, patience: Duration) {
+        let told = |_: &Status| {
+            let view = self.shared.view();
+            view.conf.is_none() || view.obstacle.is_some() || view.verdict != Verdict::Untold
+        };
+        let _ = tokio::time::timeout(patience, self.subscribe().wait_for(told)).await;
+    }
+
     /// Returns a receiver that has the status and is told of each change.
     pub fn subscribe(&self) -> watch::Receiver<Status> {
         self.shared.told.subscribe()
@@ -368,10 +377,8 @@ impl View {
             (_, Some(obstacle), _) => obstacle.clone(),
             (None, None, _) => "no network configuration has been looked for".to_owned(),
             (Some(conf), _, Verdict::Untold) => {
-                format!(
-                    "network {}: its plugins have not told yet whether they are able",
-                    conf.name()
-                )
+                let name = conf.name();
+                format!("network {name}: its plugins have not told yet whether they are able")
             }
             (Some(conf), _, Verdict::Unable(why)) => format!("network {}: {why}", conf.name()),
         };

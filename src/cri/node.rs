@@ -40,13 +40,15 @@ where
         })
     }
 
-    /// Tells what is ready. From memory: this is asked every few seconds with a short deadline.
+    /// Tells what is ready. From memory: this is asked every few seconds with a short deadline. Only while the daemon starts it
+    /// waits for the network, for a kubelet that hears that there is none takes the node out of service.
     pub(super) async fn readiness(&self, request: v1::StatusRequest) -> Result<v1::StatusResponse> {
         let verbose = request.verbose;
         let answer = self.containers.status(StatusRequest { verbose }).await?;
         let mut conditions: Vec<RuntimeCondition> = answer.conditions;
         // The model's network is a container's own; the pods' is the adapter's.
         conditions.retain(|condition| condition.kind != NETWORK_READY);
+        self.sandboxes.network().settled().await;
         conditions.push(network_condition(self.sandboxes.network().ready(None)));
         let told = self.sandboxes.debts_told();
         conditions.extend(debt_condition(&told));

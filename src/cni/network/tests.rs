@@ -125,6 +125,28 @@ async fn plugins_of_the_newest_version_are_asked_in_the_background_until_they_ar
 }
 
 #[tokio::test]
+async fn a_network_is_settled_when_its_plugins_have_told() {
+    let fake = Fake::new();
+    let (network, keeper) = Network::open(fake.settings()).await.unwrap();
+    network.settled(Duration::MAX).await;
+    keeper.stop().await;
+    let go = fake.path("go");
+    fake.plugin(
+        "a",
+        &format!("until [ -e {} ]; do sleep 0.01; done", go.display()),
+    );
+    fake.conf("10.conflist", &conflist("1.1.0", &["a"]));
+
+    let (network, _keeper) = Network::open(fake.settings()).await.unwrap();
+    network.settled(Duration::from_millis(10)).await;
+    assert!(!network.status().is_ready());
+    fs::write(go, "").unwrap();
+    network.settled(Duration::MAX).await;
+
+    assert!(network.status().is_ready());
+}
+
+#[tokio::test]
 async fn an_attachment_that_fails_has_the_plugins_asked_again() {
     let fake = Fake::new();
     fake.plugin("a", "exit 0");

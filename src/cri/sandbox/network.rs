@@ -40,6 +40,9 @@ pub trait Network: Send + Sync + 'static {
     /// A text for a person.
     fn ready(&self, conf_dir: Option<&Path>) -> std::result::Result<(), String>;
 
+    /// Waits, at the start of the daemon and two seconds at most, until what [`Network::ready`] says is known.
+    fn settled(&self) -> impl Future<Output = ()> + Send;
+
     /// Takes the ranges that this node's addresses come from, as in `10.1.0.0/24`.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -18,6 +19,9 @@ const INTERFACE: &str = "eth0";
 
 /// The capability by which plugins ask for the annotations of a pod.
 const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
+
+/// How long a network may take to be known when the daemon starts.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Network for cni::Networks {
     async fn attach(&self, request: AttachRequest) -> Result<Vec<IpAddr>> {
@@ -71,6 +75,10 @@ impl Network for cni::Networks {
             cni::Status::Ready { .. } => Ok(()),
             cni::Status::NotReady { message } => Err(message),
         }
+    }
+
+    async fn settled(&self) {
+        self.main().settled(PATIENCE).await;
     }
 
     async fn update_ranges(&self, ranges: Vec<String>) -> Result<()> {

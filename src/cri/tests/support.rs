@@ -173,6 +173,8 @@ impl Network for FakeNetwork {
         }
     }
 
+    async fn settled(&self) {}
+
     async fn update_ranges(&self, ranges: Vec<String>) -> Result<()> {
         self.0.enter("update_ranges")?.ranges = ranges;
         Ok(())
