@@ -1,7 +1,7 @@
 #!/bin/bash
 # bench.sh [PART,...] [FLAG...]: Coracle beside containerd 2.4 with runc and with crun, and beside Debian's containerd, in one
 # run: on the same images, registry, network plugins and disk. Prints medians and ratios; fails when a goal is missed. All
-# parts take about 35 minutes. FLAGs go to hack/bench (bench -h). The results are in results/bench.json in the cache.
+# parts take about 40 minutes. FLAGs go to hack/bench (bench -h). The results are in results/bench.json in the cache.
 # bench.sh document: writes docs/performance.md and its picture from the results of the last run of all parts.
 # bench.sh guard [--update]: counts what Coracle does for each operation (calls of the kernel, processes, syncs, bytes under
 # strace; the daemon's instructions and allocations under callgrind), by itself, and fails when that is over 5 % more than

@@ -1,8 +1,8 @@
 //! The client of the zygote: the process that exists to be forked.
 //!
 //! The daemon has threads, so it cannot fork safely; the zygote has one thread, few pages and few mounts, so its forks
-//! are cheap and safe. It is this executable, run so that nobody can write to it. What it does with a request is `monitor::zygote`'s
-//! business; this is the asking side, used by the engine and by the adapter.
+//! are cheap and safe. It is this executable, run so that nobody can write to it. What it does with a request is
+//! `monitor::zygote`'s business; this is the asking side, used by the engine and by the adapter.
 //!
 //! A zygote that has died is replaced by the next request. What it forked before does not notice.
 
