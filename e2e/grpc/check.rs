@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use coracle::state::{Record, Store};
+use coracle::sys::step::board::{Action, Board};
 use futures_util::future::join_all;
 use libtest_mimic::Trial;
-use nix::sys::signal::kill;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         a_node_is_clean_at_rest,
         leaks_are_found_and_put_right_beside_a_daemon,
         leaks_are_found_and_put_right_at_rest,
+        a_monitor_that_a_killed_daemon_had_not_let_go_is_no_leak,
         what_a_lost_record_leaves_is_taken_apart,
         a_record_that_cannot_be_read_is_told_and_still_owns,
         a_damaged_store_goes_on_and_containers_with_it,
@@ -231,6 +233,23 @@ async fn leaks_are_found_and_put_right_at_rest() {
     let daemon = Daemon::start(place).await;
     let running = crate::harness::container::Made::adopted(&daemon, &container, &log);
     assert_eq!(running.sh("echo still here").await, "still here\n");
+    Pod::adopted(&daemon, &id, &config).remove().await;
+    daemon.check().await;
+}
+
+async fn a_monitor_that_a_killed_daemon_had_not_let_go_is_no_leak() {
+    let place = Place::new("check-end");
+    let board = Board::create(&place.steps()).unwrap();
+    let daemon = Daemon::with_images_in(place).await;
+    let pod = Pod::run(&daemon, "end").await;
+    let pid = pod.idle("main").await.pid().await;
+    let (id, config) = (pod.id.clone(), pod.config.clone());
+    board.arm("end.release", 1, Action::Die);
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    eventually("the daemon is dead", async || board.hit()).await;
+    let place = daemon.kill().await;
+    place.check().await;
+    let daemon = Daemon::start(place).await;
     Pod::adopted(&daemon, &id, &config).remove().await;
     daemon.check().await;
 }

@@ -38,7 +38,7 @@ pub struct Scope {
     pub further_parents: BTreeSet<String>,
 }
 
-/// What is under way, as a daemon knows it. Without a daemon nothing is.
+/// What is under way, as a daemon knows it.
 #[derive(Clone, Debug, Default)]
 pub struct UnderWay {
     /// Containers that a call works on.
@@ -68,11 +68,12 @@ struct Seen {
     monitors: Vec<Process>,
 }
 
-/// Compares what exists of containers with their records. Blocks. `under_way` is asked after the look.
+/// Compares what exists of containers with their records. Blocks. `under_way` is asked after the look; without a daemon
+/// there is no answer.
 ///
 /// # Errors
 /// What cannot be looked at.
-pub fn audit(scope: &Scope, store: &Store, under_way: impl Fn() -> UnderWay) -> Result<Vec<Finding>> {
+pub fn audit(scope: &Scope, store: &Store, under_way: impl Fn() -> Option<UnderWay>) -> Result<Vec<Finding>> {
     let before = store.peek::<ContainerRecord>()?;
     let mut parents = scope.further_parents.clone();
     parents.insert(scope.cgroup_parent.clone());
@@ -94,7 +95,8 @@ pub fn audit(scope: &Scope, store: &Store, under_way: impl Fn() -> UnderWay) -> 
         scope,
         seen: &seen,
         owners,
-        busy,
+        at_rest: busy.is_none(),
+        busy: busy.unwrap_or_default(),
     };
     Ok(judge.all())
 }
@@ -134,6 +136,8 @@ struct Judge<'a> {
     scope: &'a Scope,
     seen: &'a Seen,
     owners: BTreeMap<&'a str, Option<&'a ContainerRecord>>,
+    /// No daemon is there: what one has left half done, the next goes on with.
+    at_rest: bool,
     busy: UnderWay,
 }
 
@@ -185,7 +189,8 @@ impl Judge<'_> {
                         monitor,
                         format!("no monitor: container {id} has no record"),
                     )),
-                    Some(Some(record)) if record.end.is_some() => {
+                    // A daemon that was killed may have stored the end and not let the monitor go.
+                    Some(Some(record)) if record.end.is_some() && !self.at_rest => {
                         found.push(stray(monitor, format!("no monitor: container {id} has ended")));
                     }
                     Some(_) => {}

@@ -151,12 +151,7 @@ impl Look {
             monitor_cgroup: self.monitor_cgroup.clone(),
             further_parents,
         };
-        let under_way = || {
-            self.daemon
-                .as_ref()
-                .map(|daemon| daemon.core.under_way())
-                .unwrap_or_default()
-        };
+        let under_way = || self.daemon.as_ref().map(|daemon| daemon.core.under_way());
         add(
             Origin::Containers,
             containers::audit(&scope, &self.records, under_way)?,
