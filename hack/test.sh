@@ -74,7 +74,14 @@ done
 "$ROOT/hack/install.sh" "$@"
 CORACLE_RESULTS=$(mktemp)
 export CORACLE_RESULTS
-trap 'rm -f "$CORACLE_RESULTS"' EXIT
+ahead=''
+trap 'rm -f "$CORACLE_RESULTS"; [ -z "$ahead" ] || kill -- "-$ahead" 2>/dev/null || true' EXIT
+# While a part runs, what the later ones need is built.
+if [ $# -gt 1 ]; then
+	mkdir -p "$CACHE/logs"
+	setsid "$ROOT/hack/ahead.sh" "${@:2}" >"$CACHE/logs/ahead.log" 2>&1 </dev/null &
+	ahead=$!
+fi
 
 for part in "$@"; do
 	started=$SECONDS failures=$(grep -c '^fail' "$CORACLE_RESULTS" || true)

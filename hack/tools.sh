@@ -136,11 +136,18 @@ build_coredns() { build_own "$1"; }
 
 # build NAME: unless it is there already.
 build() {
-	local dir started=$SECONDS
+	local dir lock started=$SECONDS
 	dir=$(tool_dir "$1")
 	[ ! -d "$dir" ] || return 0
-	say "building $1 $(pinned "$1") (kept in $dir)"
 	mkdir -p "$CACHE/tools"
+	# Somebody else may be building it.
+	exec {lock}>"$CACHE/tools/$1.lock"
+	flock "$lock"
+	if [ -d "$dir" ]; then
+		exec {lock}>&-
+		return
+	fi
+	say "building $1 $(pinned "$1") (kept in $dir)"
 	rm -rf "$dir.new"
 	mkdir "$dir.new"
 	(
@@ -149,6 +156,7 @@ build() {
 		"build_${1//-/_}" "$dir.new"
 	)
 	mv "$dir.new" "$dir"
+	exec {lock}>&-
 	say "built $1 in $((SECONDS - started)) s"
 }
 

@@ -21,6 +21,8 @@ def a_hundred_and_ten_pods_start_at_once():
     there = running()
     must(len({pod.ip for pod in there}) == COUNT, "two pods have one address")
     must(all(pod["only"].restarts == 0 for pod in there), "a container was restarted")
+    # One that runs has said nothing yet for a moment.
+    eventually(60, "all have spoken", lambda: all(pod.said("only") for pod in there))
     must(all(pod.said("only") == [pod.name] for pod in there), "a pod's log is another's")
     audit()
 
