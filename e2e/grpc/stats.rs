@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use coracle::cri::wire::v1;
@@ -187,17 +188,24 @@ async fn a_pods_figures_are_those_of_its_cgroup_and_network() {
     pod.remove().await;
 }
 
-/// A control group whose files are open takes memory of the kernel's after it is removed.
+/// A control group and a network namespace whose files are open take memory of the kernel's after they are removed.
 async fn a_pods_files_are_open_while_it_is_ready() {
     let daemon = shared().await;
     let pod = Pod::run_with(daemon, "open-files", |_| {}).await;
-    pod.idle("main").await;
-    let cgroup = pod.cgroup();
+    let pid = pod.idle("main").await.pid().await;
+    let (group, counters) = (format!("{}/", pod.cgroup()), format!("/proc/{pid}/net/dev"));
+    let counters = fs::metadata(counters).unwrap().ino();
     let open = || {
-        let descriptors = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
-        let targets = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
-        let own = targets.filter(|target| target.to_string_lossy().contains(&format!("{cgroup}/")));
-        own.count()
+        let (mut groups, mut networks) = (0, 0);
+        for descriptor in fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap() {
+            let path = descriptor.unwrap().path();
+            let target = fs::read_link(&path).unwrap_or_default();
+            groups += usize::from(target.to_string_lossy().contains(&group));
+            let is_of_the_network = |file: fs::Metadata| file.ino() == counters;
+            networks +=
+                usize::from(target.ends_with("net/dev") && fs::metadata(&path).is_ok_and(is_of_the_network));
+        }
+        (groups, networks)
     };
 
     pod_stats(daemon, &pod.id).await;
@@ -206,9 +214,9 @@ async fn a_pods_files_are_open_while_it_is_ready() {
     let twice = open();
     pod.stop().await;
 
-    assert!(once > 0);
+    assert!(once.0 > 0 && once.1 == 1, "{once:?}");
     assert_eq!(twice, once);
-    eventually("the files are closed", async || (open() == 0).then_some(())).await;
+    eventually("the files are closed", async || (open() == (0, 0)).then_some(())).await;
     pod.remove().await;
 }
 

@@ -151,7 +151,7 @@ where
         let (mut containers, read, networks) = tokio::try_join!(
             self.containers_of(&records),
             self.own_groups(&sandboxes),
-            self.traffic(&records)
+            self.traffic(&sandboxes)
         )?;
         let groups = groups(&sandboxes, read, &containers);
         let timestamp = now();
@@ -194,20 +194,28 @@ where
     }
 
     /// The interfaces of each sandbox that has a network of its own. The host's are not a sandbox's.
-    pub(super) async fn traffic(&self, records: &[Arc<Record>]) -> Result<Vec<Option<Vec<Interface>>>> {
-        let own = |record: &&Arc<Record>| record.config.namespaces.network == Mode::Pod;
-        let pins = records.iter().filter(own);
-        let pins = pins
-            .map(|record| self.sandboxes.dir(&record.id).join("net"))
-            .collect();
-        let lost = |error| Error::internal("reading of traffic ended badly").because(error);
-        let read = tokio::task::spawn_blocking(move || traffic::in_namespaces(pins)).await;
-        let mut read = read.map_err(lost)?.into_iter();
-        let each = records.iter().map(|record| match own(&record) {
-            true => read.next().flatten(),
-            false => None,
+    pub(super) async fn traffic(&self, sandboxes: &[Sandbox]) -> Result<Vec<Option<Vec<Interface>>>> {
+        let own = sandboxes.iter().map(|Sandbox { record, meter, .. }| {
+            let has_own = record.config.namespaces.network == Mode::Pod;
+            has_own.then(|| (Arc::clone(meter), self.sandboxes.dir(&record.id).join("net")))
         });
-        Ok(each.collect())
+        let own: Vec<_> = own.collect();
+        let read = tokio::task::spawn_blocking(move || {
+            let unopened = own
+                .iter()
+                .flatten()
+                .filter(|(meter, _)| meter.traffic().is_none());
+            let (meters, pins): (Vec<_>, Vec<_>) = unopened.cloned().unzip();
+            for (meter, counters) in meters.iter().zip(traffic::open(pins)) {
+                if let Some(counters) = counters {
+                    meter.keep_traffic(counters);
+                }
+            }
+            let read = own.iter().map(|own| own.as_ref()?.0.traffic()?.read().ok());
+            read.collect()
+        });
+        read.await
+            .map_err(|error| Error::internal("reading of traffic ended badly").because(error))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Traffic counters of the interfaces in other network namespaces, from `/proc/thread-self/net/dev` (proc(5)).
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::sys::namespace;
@@ -26,47 +28,71 @@ pub struct Traffic {
     pub dropped: u64,
 }
 
-/// Reads the counters in each of the pinned namespaces, but for loopback; `None` where that cannot be done. Blocks.
+/// The counters of one network namespace, which they keep until they are dropped. Read from any other.
+#[derive(Debug)]
+pub struct Counters(File);
+
+/// Opens the counters of each of the pinned namespaces; `None` where that cannot be done. Blocks.
 ///
 /// One thread enters one namespace after the other, and ends: nothing has to be entered back, no process is made.
-pub fn in_namespaces(pins: Vec<PathBuf>) -> Vec<Option<Vec<Interface>>> {
+pub fn open(pins: Vec<PathBuf>) -> Vec<Option<Counters>> {
+    if pins.is_empty() {
+        return vec![];
+    }
     let count = pins.len();
-    let walk = move || pins.iter().map(|pin| read(pin).ok()).collect();
+    let walk = move || pins.iter().map(|pin| open_one(pin).ok()).collect();
     let thread = std::thread::Builder::new().name("traffic".into()).spawn(walk);
-    let read = thread.and_then(|thread| thread.join().map_err(|_| io::Error::other("thread panicked")));
-    read.unwrap_or_else(|_| vec![None; count])
+    let opened = thread.and_then(|thread| thread.join().map_err(|_| io::Error::other("thread panicked")));
+    opened.unwrap_or_else(|_| std::iter::repeat_with(|| None).take(count).collect())
 }
 
-fn read(pin: &Path) -> io::Result<Vec<Interface>> {
+fn open_one(pin: &Path) -> io::Result<Counters> {
     namespace::enter_one(namespace::open(pin)?)?;
-    let text = std::fs::read_to_string("/proc/thread-self/net/dev")?;
-    Ok(text
-        .lines()
-        .filter_map(interface)
-        .filter(|i| i.name != "lo")
-        .collect())
+    Ok(Counters(File::open("/proc/thread-self/net/dev")?))
+}
+
+impl Counters {
+    /// Reads the counters of all interfaces but loopback.
+    ///
+    /// # Errors
+    /// What reading them came to.
+    pub fn read(&self) -> io::Result<Vec<Interface>> {
+        // By place, so that nobody's reading disturbs another's.
+        let (mut bytes, mut length) = (vec![0; 4096], 0);
+        loop {
+            match self.0.read_at(&mut bytes[length..], length as u64)? {
+                0 => break,
+                more => length += more,
+            }
+            if length == bytes.len() {
+                bytes.resize(2 * length, 0);
+            }
+        }
+        let text = std::str::from_utf8(&bytes[..length]).map_err(io::Error::other)?;
+        Ok(text
+            .lines()
+            .filter_map(interface)
+            .filter(|i| i.name != "lo")
+            .collect())
+    }
 }
 
 /// `eth0: bytes packets errs drop fifo frame compressed multicast bytes packets errs drop …`
 fn interface(line: &str) -> Option<Interface> {
     let (name, counters) = line.split_once(':')?;
-    let counters: Vec<u64> = counters
-        .split_whitespace()
-        .map(str::parse)
-        .collect::<Result<_, _>>()
-        .ok()?;
-    let traffic = |first: usize| {
+    let mut counters = counters.split_whitespace().map(str::parse);
+    let mut traffic = |skipped| {
         Some(Traffic {
-            bytes: *counters.get(first)?,
-            packets: *counters.get(first + 1)?,
-            errors: *counters.get(first + 2)?,
-            dropped: *counters.get(first + 3)?,
+            bytes: counters.nth(skipped)?.ok()?,
+            packets: counters.next()?.ok()?,
+            errors: counters.next()?.ok()?,
+            dropped: counters.next()?.ok()?,
         })
     };
     Some(Interface {
         name: name.trim().to_owned(),
         received: traffic(0)?,
-        sent: traffic(8)?,
+        sent: traffic(4)?,
     })
 }
 
@@ -89,6 +115,6 @@ mod tests {
 
     #[test]
     fn a_namespace_that_is_not_there_has_no_counters() {
-        assert_eq!(in_namespaces(vec!["/nowhere".into()]), [None]);
+        assert!(matches!(open(vec!["/nowhere".into()])[..], [None]));
     }
 }

@@ -70,13 +70,14 @@ where
     }
 
     async fn sandboxes_metrics(&self) -> Result<Vec<v1::PodSandboxMetrics>> {
-        let mut records = self.sandboxes.all();
-        records.retain(|record| record.phase == Phase::Ready);
-        let networks = self.traffic(&records).await?;
+        let mut sandboxes = self.sandboxes.everything();
+        sandboxes.retain(|sandbox| sandbox.record.phase == Phase::Ready);
+        let networks = self.traffic(&sandboxes).await?;
         let all = ContainerFilter::default();
         let measured = self.containers.list_container_metrics(all.clone()).await?;
         let mut containers = by_sandbox(self.paired(all, measured, |found| &found.stats.id).await?);
-        let each = records.iter().zip(networks).map(|(record, interfaces)| {
+        let records = sandboxes.iter().map(|sandbox| &sandbox.record);
+        let each = records.zip(networks).map(|(record, interfaces)| {
             let own = containers.remove(&record.id).unwrap_or_default().into_iter();
             v1::PodSandboxMetrics {
                 pod_sandbox_id: record.id.clone(),

@@ -10,6 +10,7 @@ use crate::model::{Error, Group, Result};
 
 use super::record::{Key, Phase, Record};
 use crate::sys::selinux::{Held, Selinux};
+use crate::sys::traffic::Counters;
 
 /// A sandbox as it was at one moment, and the locks that belong to it for its whole life.
 #[derive(Clone, Debug)]
@@ -37,6 +38,7 @@ impl Sandbox {
 #[derive(Debug, Default)]
 pub(in crate::cri) struct Meter {
     group: OnceLock<Arc<dyn Group>>,
+    traffic: OnceLock<Counters>,
     last: std::sync::Mutex<Option<(i64, u64)>>,
 }
 
@@ -44,6 +46,16 @@ impl Meter {
     /// The sandbox's own group, found the first time.
     pub(in crate::cri) fn group(&self, find: impl FnOnce() -> Arc<dyn Group>) -> Arc<dyn Group> {
         Arc::clone(self.group.get_or_init(find))
+    }
+
+    /// The counters of the sandbox's network, once they were kept.
+    pub(in crate::cri) fn traffic(&self) -> Option<&Counters> {
+        self.traffic.get()
+    }
+
+    /// Keeps the counters of the sandbox's network, unless somebody else has.
+    pub(in crate::cri) fn keep_traffic(&self, counters: Counters) {
+        let _ = self.traffic.set(counters);
     }
 
     /// Keeps a reading of processor time, when and nanoseconds used until then, and returns the one before.

@@ -169,8 +169,8 @@ fn v1_disks(text: &str, bytes: bool, disks: &mut BTreeMap<String, Disk>) {
 }
 
 fn v2(reader: &Reader) -> Detail {
-    let cpu = reader.kept("", "cpu.stat").unwrap_or_default();
-    let stat = reader.kept("", "memory.stat").unwrap_or_default();
+    let cpu = reader.kept("", "cpu.stat", str::to_owned).unwrap_or_default();
+    let stat = reader.kept("", "memory.stat", str::to_owned).unwrap_or_default();
     let events = reader.text("", "memory.events").unwrap_or_default();
     let max = reader.text("", "cpu.max").unwrap_or_default();
     let (quota, period) = max.trim().split_once(' ').unwrap_or_default();

@@ -28,8 +28,13 @@ impl Reader {
         }
     }
 
-    /// The text of a file that stays open. On v2 the controller is empty.
-    pub(super) fn kept(&self, controller: &'static str, file: &'static str) -> Option<String> {
+    /// What the text of a file tells that stays open. On v2 the controller is empty.
+    pub(super) fn kept<T>(
+        &self,
+        controller: &'static str,
+        file: &'static str,
+        tell: impl FnOnce(&str) -> T,
+    ) -> Option<T> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let open = match kept.entry((controller, file)) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
@@ -37,7 +42,7 @@ impl Reader {
                 entry.insert(File::open(self.cgroup.dir(controller).join(file)).ok()?)
             }
         };
-        whole(open).ok()
+        whole(open, tell).ok()
     }
 
     /// The text of a file that is seldom asked for.
@@ -57,7 +62,7 @@ impl Reader {
     }
 
     pub(super) fn kept_number(&self, controller: &'static str, file: &'static str) -> Option<u64> {
-        self.kept(controller, file)?.trim().parse().ok()
+        self.kept(controller, file, |text| text.trim().parse().ok())?
     }
 
     pub(super) fn number(&self, controller: &str, file: &str) -> Option<u64> {
@@ -66,7 +71,7 @@ impl Reader {
 
     /// As [`Reader::limit`], of a file that stays open.
     pub(super) fn kept_limit(&self, controller: &'static str, file: &'static str) -> Option<u64> {
-        known(&self.kept(controller, file)?)
+        self.kept(controller, file, known)?
     }
 
     /// `max`, or a number so large that it means none, is `None`.
@@ -91,20 +96,68 @@ pub(super) fn known(limit: &str) -> Option<u64> {
 
 /// Reads a file from its beginning. The kernel makes the text of such a file anew each time, in one piece: what leaves room
 /// was all.
-fn whole(file: &File) -> io::Result<String> {
+fn whole<T>(file: &File, tell: impl FnOnce(&str) -> T) -> io::Result<T> {
     let mut first = [0; 4096];
     let mut length = file.read_at(&mut first, 0)?;
-    let mut bytes = first[..length].to_vec();
-    while length == bytes.len() && length >= first.len() {
+    if length < first.len() {
+        return Ok(tell(text(&first[..length])?));
+    }
+    let mut bytes = first.to_vec();
+    while length == bytes.len() {
         bytes.resize(2 * length, 0);
         length += file.read_at(&mut bytes[length..], length as u64)?;
     }
-    bytes.truncate(length);
-    String::from_utf8(bytes).map_err(io::Error::other)
+    Ok(tell(text(&bytes[..length])?))
+}
+
+fn text(bytes: &[u8]) -> io::Result<&str> {
+    std::str::from_utf8(bytes).map_err(io::Error::other)
 }
 
 /// The value of a key in lines "key number".
 pub(super) fn value(text: &str, key: &str) -> Option<u64> {
-    let mut lines = text.lines();
-    lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+    let [value] = values(text, [key]);
+    value
+}
+
+/// The values of keys in lines "key number".
+pub(super) fn values<const N: usize>(text: &str, keys: [&str; N]) -> [Option<u64>; N] {
+    let mut values = [None; N];
+    for line in text.lines() {
+        let Some((key, value)) = line.split_once(' ') else {
+            continue;
+        };
+        if let Some(at) = keys.iter().position(|wanted| *wanted == key) {
+            values[at] = value.trim().parse().ok();
+        }
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_key_has_the_value_of_its_own_line() {
+        let text = "file 1\ninactive_file 2\nfile_mapped nothing\nanon  7\n";
+
+        let found = values(text, ["inactive_file", "file", "file_mapped", "anon", "slab"]);
+
+        assert_eq!(found, [Some(2), Some(1), None, Some(7), None]);
+        assert_eq!(value(text, "file"), Some(1));
+    }
+
+    #[test]
+    fn a_file_is_read_whole_however_long() {
+        for length in [0, 1, 4095, 4096, 4097, 8192, 20_000] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let text = "x".repeat(length);
+            fs::write(file.path(), &text).unwrap();
+
+            let read = whole(&File::open(file.path()).unwrap(), str::to_owned).unwrap();
+
+            assert_eq!(read, text, "{length}");
+        }
+    }
 }

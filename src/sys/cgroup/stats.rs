@@ -2,7 +2,7 @@
 //! What is read less often than this is in [`detail`](super::detail).
 
 use crate::sys::cgroup::Version;
-use crate::sys::cgroup::reader::{Reader, value};
+use crate::sys::cgroup::reader::{Reader, value, values};
 
 /// What a group uses. A value is `None` when the kernel does not account for it here.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -85,8 +85,27 @@ impl Reader {
     }
 }
 
+/// Of a group's memory, in the order of the keys that [`v1`] and [`v2`] have for it.
+type Memory = [Option<u64>; 6];
+
 fn v1(reader: &Reader) -> Usage {
-    let stat = reader.kept("memory", "memory.stat").unwrap_or_default();
+    let keys = [
+        "total_inactive_file",
+        "total_rss",
+        "total_cache",
+        "total_mapped_file",
+        "total_pgfault",
+        "total_pgmajfault",
+    ];
+    let stat = reader.kept("memory", "memory.stat", |text| values(text, keys));
+    let [
+        inactive_file,
+        rss,
+        cache,
+        mapped_file,
+        page_faults,
+        major_page_faults,
+    ]: Memory = stat.unwrap_or_default();
     let usage = reader.kept_number("memory", "memory.usage_in_bytes");
     let with_swap = reader.kept_number("memory", "memory.memsw.usage_in_bytes");
     let limit = reader.kept_limit("memory", "memory.limit_in_bytes");
@@ -98,12 +117,12 @@ fn v1(reader: &Reader) -> Usage {
         },
         memory: MemoryUsage {
             usage,
-            working_set: less(usage, value(&stat, "total_inactive_file")),
-            rss: value(&stat, "total_rss"),
-            cache: value(&stat, "total_cache"),
-            mapped_file: value(&stat, "total_mapped_file"),
-            page_faults: value(&stat, "total_pgfault"),
-            major_page_faults: value(&stat, "total_pgmajfault"),
+            working_set: less(usage, inactive_file),
+            rss,
+            cache,
+            mapped_file,
+            page_faults,
+            major_page_faults,
             limit,
             swap: less(with_swap, usage),
             swap_limit: less(limit_with_swap, limit),
@@ -115,29 +134,46 @@ fn v1(reader: &Reader) -> Usage {
 }
 
 fn v2(reader: &Reader) -> Usage {
-    let cpu = reader.kept("", "cpu.stat").unwrap_or_default();
-    let stat = reader.kept("", "memory.stat").unwrap_or_default();
+    let cpu = reader.kept("", "cpu.stat", |text| value(text, "usage_usec"));
+    let keys = [
+        "inactive_file",
+        "anon",
+        "file",
+        "file_mapped",
+        "pgfault",
+        "pgmajfault",
+    ];
+    let stat = reader.kept("", "memory.stat", |text| values(text, keys));
+    let [
+        inactive_file,
+        rss,
+        cache,
+        mapped_file,
+        page_faults,
+        major_page_faults,
+    ]: Memory = stat.unwrap_or_default();
+    let pressure = |file| reader.kept("", file, pressure).flatten();
     let usage = reader.kept_number("", "memory.current");
     Usage {
         cpu: CpuUsage {
-            total: value(&cpu, "usage_usec").map(|us| us * 1000),
-            pressure: pressure(reader.kept("", "cpu.pressure")),
+            total: cpu.flatten().map(|us| us * 1000),
+            pressure: pressure("cpu.pressure"),
         },
         memory: MemoryUsage {
             usage,
-            working_set: less(usage, value(&stat, "inactive_file")),
-            rss: value(&stat, "anon"),
-            cache: value(&stat, "file"),
-            mapped_file: value(&stat, "file_mapped"),
-            page_faults: value(&stat, "pgfault"),
-            major_page_faults: value(&stat, "pgmajfault"),
+            working_set: less(usage, inactive_file),
+            rss,
+            cache,
+            mapped_file,
+            page_faults,
+            major_page_faults,
             limit: reader.kept_limit("", "memory.max"),
             swap: reader.kept_number("", "memory.swap.current"),
             swap_limit: reader.kept_limit("", "memory.swap.max"),
-            pressure: pressure(reader.kept("", "memory.pressure")),
+            pressure: pressure("memory.pressure"),
         },
         tasks: reader.kept_number("", "pids.current"),
-        io_pressure: pressure(reader.kept("", "io.pressure")),
+        io_pressure: pressure("io.pressure"),
     }
 }
 
@@ -146,8 +182,10 @@ fn less(all: Option<u64>, part: Option<u64>) -> Option<u64> {
 }
 
 /// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and the same for `full`, which old kernels lack for processors.
-fn pressure(text: Option<String>) -> Option<Pressure> {
-    let text = text.filter(|text| !text.is_empty())?;
+fn pressure(text: &str) -> Option<Pressure> {
+    if text.is_empty() {
+        return None;
+    }
     let line = |kind: &str| {
         let fields = text.lines().find_map(|line| line.strip_prefix(kind));
         let mut stall = Stall::default();
@@ -179,15 +217,14 @@ mod tests {
     fn a_pressure_file_is_read_line_by_line() {
         let text = "some avg10=1.50 avg60=0.25 avg300=0.00 total=123\nfull avg10=0.00 avg60=0.00 avg300=0.10 total=45\n";
 
-        let pressure = pressure(Some(text.to_owned())).unwrap();
+        let pressure = pressure(text).unwrap();
 
         assert_eq!((pressure.some.total, pressure.some.avg10), (123, 1.5));
         assert_eq!((pressure.full.total, pressure.full.avg300), (45, 0.1));
     }
 
     #[test]
-    fn a_pressure_file_that_is_not_there_or_empty_tells_nothing() {
-        assert_eq!(pressure(None), None);
-        assert_eq!(pressure(Some(String::new())), None);
+    fn an_empty_pressure_file_tells_nothing() {
+        assert_eq!(pressure(""), None);
     }
 }
