@@ -15,20 +15,22 @@ pub enum Fork {
 /// Forks. Only for processes with one thread, where the child may allocate and call anything; with more threads
 /// it fails with `Unsupported`, because another thread may hold the allocator's lock for ever in the child.
 pub fn fork() -> io::Result<Fork> {
-    single_threaded()?;
-    // SAFETY: one thread, so no lock is held by anyone else at this moment.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
-        0 => Ok(Fork::Child),
-        pid => Ok(Fork::Parent(pid)),
-    }
+    clone(0)
 }
 
 /// Forks a child of *our parent*: how a worker hands a process to its monitor. No safe crate offers the flag.
 pub fn fork_sibling() -> io::Result<Fork> {
+    clone(libc::CLONE_PARENT)
+}
+
+/// Not libc's fork: that resets locks nobody holds, by which each child comes to several pages of its own in the data of
+/// the loader and of libc. A monitor lives with them for as long as its container does.
+fn clone(flags: libc::c_int) -> io::Result<Fork> {
     single_threaded()?;
-    let flags = i64::from(libc::CLONE_PARENT | libc::SIGCHLD);
-    // SAFETY: as `fork`; without CLONE_VM the child has its own copy of everything, and a zero stack means "go on here".
+    let flags = i64::from(flags | libc::SIGCHLD);
+    // SAFETY: one thread, so no lock is held by anyone else at this moment; without CLONE_VM the child has its own copy of
+    // everything, and a zero stack means "go on here". libc's idea of the thread's number is the parent's in the child, which
+    // it uses to tell owners of locks apart, where one number is as good as another, and not to signal (glibc 2.34).
     match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Fork::Child),
