@@ -17,9 +17,9 @@
 #   streaming  a gigabyte out of a pod, by exec and by port-forward
 #   many       a node with a hundred pods: memory, what telling costs and starts, probes, rest, a restart of the daemon
 #   growth     the same at 1, 10, 100 and 500 pods: what must not grow
-#   records    lists of thousands of containers
 #   daemon     the start of a daemon
 #   critest    the benchmarks of CRI's own test suite
+#   records    lists of thousands of containers that have ended
 #
 # CORACLE_BENCH_PEERS names those to compare with (containerd-runc containerd-crun containerd-1.6); CORACLE_BENCH_MOUNTS
 # says how many mounts more the node has, as one with many volumes does (0).

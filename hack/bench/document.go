@@ -82,7 +82,7 @@ func (t *table) documentFloors(out *strings.Builder) {
 	if len(t.Floors) == 0 {
 		return
 	}
-	fmt.Fprintf(out, "\n## What no runtime gets round\n\nDone by the benchmark alone, in the same run.\n\n| what | |\n| --- | --- |\n")
+	fmt.Fprintf(out, "\n## %s\n\nDone by the benchmark alone, in the same run.\n\n| what | |\n| --- | --- |\n", title(floors))
 	for _, f := range t.Floors {
 		fmt.Fprintf(out, "| %s, %s | %s (%s to %s) |\n", f.Name, f.Unit, digits(f.Value.Median), digits(f.Value.Low), digits(f.Value.High))
 	}
@@ -162,16 +162,20 @@ better. All share the machine, the kernel, one ext4 with a journal, the registry
 and the requests: the default seccomp profile of each runtime, limits, a cgroup of its own for each pod, a log. A pull
 ends when the files are on disk: Coracle does that by itself, containerd 2.4 with ` + "`image_pull_with_sync_fs`" + `; 1.6 cannot, and does
 not wait. Records are as durable as each makes them. Processor time is what the kernel counts for a cgroup with the daemon and
-all it starts in it, the containers too. While a daemon is started again beside its pods, the other daemons are stopped. crun is Debian's, which needs two things done for it: the version that containerd writes into the
-container's configuration is made an older one by a small program, and the v2 hierarchy is hidden from it.
+all it starts in it, the containers too. Where a hundred pods are started, probed or removed, and where a daemon is started
+again beside them, the other daemons are stopped meanwhile: what containerd's use for pods that do nothing would slow down
+whoever is measured. Where no container runs (pulls, the daemon, records) containerd 2.4 is there once. crun is Debian's,
+which needs two things done for it: the version that containerd writes into the container's configuration is made an older
+one by a small program, and the v2 hierarchy is hidden from it.
 `
 
 // title is what a part's table is headed with.
-func title(part string) string {
-	return map[string]string{
-		"pods": "Lives of pods", "rates": "Filling and emptying a node", "exec": "ExecSync", "pulls": "Pulls", "events": "Events",
-		"logs": "Logs", "streaming": "Streams", "many": "A node with many pods", "growth": "As a node fills", "records": "Many records", "daemon": "The daemon",
-	}[part]
+func title(name string) string {
+	at := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
+	if at < 0 {
+		return name
+	}
+	return parts[at].title
 }
 
 // digits writes a value with three digits that count.

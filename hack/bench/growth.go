@@ -56,7 +56,7 @@ func measureGrowth(ctx context.Context, b *bench) error {
 			for _, operation := range operations {
 				taken[operation] = series{}
 			}
-			for n := -1; n < b.rounds(6); n++ {
+			for n := -1; n < b.rounds(5); n++ {
 				if err := b.grownOnce(ctx, r, n, step, crowd, taken); err != nil {
 					return err
 				}

@@ -37,6 +37,7 @@ func measureMany(ctx context.Context, b *bench) error {
 			c := crowds[r]
 			before := len(c.pods)
 			c.pods = append(c.pods, make([]pod, count-before)...)
+			defer b.pauseOthers(r)()
 			return inParallel(count-before, 10, func(n int) (err error) {
 				c.pods[before+n], err = b.pod(ctx, r, shape{name: fmt.Sprintf("many-%d", before+n)})
 				return err
@@ -64,6 +65,7 @@ func measureMany(ctx context.Context, b *bench) error {
 	}
 	return b.each(func(r *runtime) error {
 		pods := crowds[r].pods
+		defer b.pauseOthers(r)()
 		return inParallel(len(pods), 10, func(n int) error { return r.remove(ctx, pods[n]) })
 	})
 }
@@ -141,6 +143,7 @@ func (b *bench) measureProbes(ctx context.Context, crowds map[*runtime]*crowd) e
 	err := b.each(func(r *runtime) error {
 		say("probes of %s", r.name)
 		pods := crowds[r].pods
+		defer b.pauseOthers(r)()
 		before, begun := r.cpu(), time.Now()
 		var group sync.WaitGroup
 		errs := make([]error, len(pods))
@@ -175,7 +178,8 @@ func (b *bench) measureProbes(ctx context.Context, crowds map[*runtime]*crowd) e
 	return err
 }
 
-// pauseOthers stops the daemons of all runtimes but one; what is returned lets them go on.
+// pauseOthers stops the daemons of all runtimes but one, which use processor time for pods that do nothing; what is returned
+// lets them go on.
 func (b *bench) pauseOthers(one *runtime) func() {
 	signal := func(what syscall.Signal) {
 		for _, r := range b.all {
@@ -196,7 +200,6 @@ func (b *bench) measureRestart(ctx context.Context, count int) error {
 		if err := r.stop(); err != nil {
 			return err
 		}
-		// What the idle daemons of others use would be measured with it.
 		defer b.pauseOthers(r)()
 		return restarts.timed(r, n, func() error {
 			if err := r.launch(ctx); err != nil {

@@ -72,7 +72,7 @@ func measureRates(ctx context.Context, b *bench) error {
 	for _, atATime := range []int{10, 50} {
 		times := 2 * atATime
 		if atATime == 10 {
-			times = 50
+			times = 40
 		}
 		starts, ends := series{}, series{}
 		err := b.alternate(b.rounds(1), func(r *runtime, n int) error {
