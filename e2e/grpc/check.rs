@@ -364,6 +364,8 @@ async fn a_damaged_store_goes_on_and_containers_with_it() {
 
     let daemon = Daemon::start(place).await;
 
+    let said = fs::read_to_string(daemon.place.log()).unwrap();
+    assert!(said.contains("panicked"), "the database reads it all");
     let told = conditions(&daemon).await;
     assert!(
         told.contains(&condition("StoreHealthy", false, "StoreDamaged")),
@@ -378,11 +380,8 @@ async fn a_damaged_store_goes_on_and_containers_with_it() {
     fs::remove_file(&audit.of("store")[0].0).unwrap();
     Pod::adopted(&daemon, &pod, &config).remove().await;
     daemon.check().await;
-    assert!(
-        conditions(&daemon)
-            .await
-            .contains(&condition("StoreHealthy", true, ""))
-    );
+    let told = conditions(&daemon).await;
+    assert!(told.contains(&condition("StoreHealthy", true, "")), "{told:?}");
 }
 
 async fn a_check_that_cannot_be_made_says_so() {

@@ -3,13 +3,15 @@
 //! The database beneath panics on damaged pages, when it reads them and when it changes what lies beside them. So the
 //! whole file is checked and read once, under a guard, before anything is written. A file that does not pass is kept
 //! under a name with the date; what can be read of it, by the tree from either end and else by its raw bytes, goes into
-//! a new one.
+//! a new one. After a panic its raw bytes are all that is read of it, by the process that begins anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::mem::ManuallyDrop;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use redb::{Database, DatabaseError, ReadableDatabase, StorageError, TableDefinition, TableHandle};
@@ -19,7 +21,7 @@ use super::room::{self, Room};
 use super::{QUARANTINE, StateError};
 use crate::sys::clock::rfc_3339;
 use crate::sys::fs::sync_parent;
-use crate::sys::panics::guarded;
+use crate::sys::panics::{Note, guarded};
 
 /// Between the name of the store and the date, in the name of a file that was set aside.
 const MARK: &str = ".damaged-";
@@ -49,65 +51,92 @@ struct Read {
     blind: bool,
 }
 
+impl Read {
+    /// Nothing was read.
+    fn blind() -> Read {
+        Read {
+            blind: true,
+            ..Read::default()
+        }
+    }
+}
+
+/// What looking at a whole file came to.
+enum Looked {
+    Whole(Database, Arc<Room>, Tables),
+    /// Why, and what was read.
+    Damaged(String, Read),
+}
+
 /// Opens the database at `path`.
 pub(super) fn open(path: &Path) -> Result<Whole, StateError> {
+    let note = note(path);
+    if let Some(trouble) = panicked(&note) {
+        return replace(path, Read::blind(), &trouble);
+    }
+    match guarded(note, || look(path)) {
+        Ok(Ok(Looked::Whole(database, room, tables))) => Ok(Whole {
+            database,
+            room,
+            damaged: set_aside(path),
+            tables,
+        }),
+        Ok(Ok(Looked::Damaged(trouble, read))) => replace(path, read, &trouble),
+        Ok(Err(error)) => Err(error),
+        Err(panic) => replace(path, Read::blind(), &panic),
+    }
+}
+
+/// Where it is noted that looking at a file was a panic. What it is about is the file's number: the one in its place after
+/// that has another.
+fn note(path: &Path) -> Note {
+    let number = fs::metadata(path).map_or(0, |file| file.ino());
+    Note {
+        path: path.with_extension("redb.panic"),
+        about: number.to_string(),
+    }
+}
+
+/// The panic that looking at this file was when an earlier process did.
+fn panicked(note: &Note) -> Option<String> {
+    let text = fs::read_to_string(&note.path).ok()?;
+    let (about, panic) = text.split_once('\n')?;
+    (about == note.about).then(|| panic.to_owned())
+}
+
+fn look(path: &Path) -> Result<Looked, StateError> {
     let failed = |source: redb::Error| StateError::Open {
         path: path.to_owned(),
         source,
     };
-    let database = match guarded(|| room::open(path)) {
-        Ok(Ok(opened)) => Ok(opened),
-        Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => return Err(StateError::InUse(path.to_owned())),
-        Ok(Err(error)) if !is_damage(&error) => return Err(failed(error.into())),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(panic) => Err(panic),
+    let (database, room) = match room::open(path) {
+        Ok(opened) => opened,
+        Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StateError::InUse(path.to_owned())),
+        Err(error) if !is_damage(&error) => return Err(failed(error.into())),
+        Err(error) => return Ok(Looked::Damaged(error.to_string(), Read::blind())),
     };
-    let (trouble, read) = match database {
-        Ok((mut database, room)) => match guarded(|| database.check_integrity()) {
-            Ok(Ok(true)) => match read(&database) {
-                read if read.partial.is_empty() && !read.blind => {
-                    return Ok(Whole {
-                        database,
-                        room,
-                        damaged: set_aside(path),
-                        tables: read.tables,
-                    });
-                }
-                read => {
-                    forget(database);
-                    ("a table cannot be read".to_owned(), read)
-                }
-            },
-            Ok(Err(DatabaseError::Storage(StorageError::Io(error)))) if !is_garbage(&error) => {
-                return Err(failed(StorageError::Io(error).into()));
-            }
-            other => {
-                let trouble = match other {
-                    Ok(Ok(_)) => "checksums do not match".to_owned(),
-                    Ok(Err(error)) => error.to_string(),
-                    Err(panic) => panic,
-                };
-                let mut read = read(&database);
-                // It may have gone back to an earlier state.
-                read.blind = true;
-                forget(database);
-                (trouble, read)
-            }
-        },
-        Err(trouble) => {
-            let read = Read {
-                blind: true,
-                ..Read::default()
-            };
-            (trouble, read)
+    // A damaged database must not write when it is closed. Its descriptor stays, on a file that nobody opens again.
+    let mut database = ManuallyDrop::new(database);
+    let checked = match database.check_integrity() {
+        Err(DatabaseError::Storage(StorageError::Io(error))) if !is_garbage(&error) => {
+            drop(ManuallyDrop::into_inner(database));
+            return Err(failed(StorageError::Io(error).into()));
         }
+        checked => checked,
     };
-    replace(path, read, &trouble)
-}
-
-/// A damaged database must not write when it is closed. Its descriptor stays, on a file that nobody opens again.
-fn forget(database: Database) {
-    std::mem::forget(database);
+    let mut read = read(&database);
+    let trouble = match checked {
+        Ok(true) if read.partial.is_empty() && !read.blind => {
+            let database = ManuallyDrop::into_inner(database);
+            return Ok(Looked::Whole(database, room, read.tables));
+        }
+        Ok(true) => return Ok(Looked::Damaged("a table cannot be read".to_owned(), read)),
+        Ok(false) => "checksums do not match".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    // It may have gone back to an earlier state.
+    read.blind = true;
+    Ok(Looked::Damaged(trouble, read))
 }
 
 fn is_damage(error: &DatabaseError) -> bool {
@@ -128,50 +157,40 @@ fn is_garbage(error: &io::Error) -> bool {
 /// Reads every table, from its beginning and, where that does not get through, from its end.
 fn read(database: &Database) -> Read {
     let mut found = Read::default();
-    let names = guarded(|| -> Result<Vec<String>, redb::Error> {
+    let names = || -> Result<Vec<String>, redb::Error> {
         let read = database.begin_read()?;
         let tables = read.list_tables()?;
         Ok(tables.map(|table| table.name().to_owned()).collect())
-    });
-    let Ok(Ok(names)) = names else {
-        found.blind = true;
-        return found;
+    };
+    let Ok(names) = names() else {
+        return Read::blind();
     };
     for name in names {
-        let records = Mutex::new(Table::new());
-        if !walk(database, &name, &records, false) {
-            let _ = walk(database, &name, &records, true);
+        let mut records = Table::new();
+        if walk(database, &name, &mut records, false).is_err() {
+            let _ = walk(database, &name, &mut records, true);
             found.partial.insert(name.clone());
         }
-        found.tables.insert(
-            name,
-            records
-                .into_inner()
-                .unwrap_or_else(|poisoned| poisoned.into_inner()),
-        );
+        found.tables.insert(name, records);
     }
     found
 }
 
-/// Gathers a table's records as far as it can be read; tells whether that was all of it.
-fn walk(database: &Database, name: &str, records: &Mutex<Table>, backwards: bool) -> bool {
-    let walked = guarded(|| -> Result<(), redb::Error> {
-        let table = database
-            .begin_read()?
-            .open_table(TableDefinition::<&str, &[u8]>::new(name))?;
-        let mut entries = redb::ReadableTable::iter(&table)?;
-        while let Some(entry) = if backwards {
-            entries.next_back()
-        } else {
-            entries.next()
-        } {
-            let (key, value) = entry?;
-            let mut records = records.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            records.insert(key.value().to_owned(), value.value().to_owned());
-        }
-        Ok(())
-    });
-    matches!(walked, Ok(Ok(())))
+/// Gathers a table's records as far as it can be read.
+fn walk(database: &Database, name: &str, records: &mut Table, backwards: bool) -> Result<(), redb::Error> {
+    let table = database
+        .begin_read()?
+        .open_table(TableDefinition::<&str, &[u8]>::new(name))?;
+    let mut entries = redb::ReadableTable::iter(&table)?;
+    while let Some(entry) = if backwards {
+        entries.next_back()
+    } else {
+        entries.next()
+    } {
+        let (key, value) = entry?;
+        records.insert(key.value().to_owned(), value.value().to_owned());
+    }
+    Ok(())
 }
 
 /// Puts a new file with what was read in the place of a damaged one, which is kept.
@@ -198,6 +217,8 @@ fn replace(path: &Path, mut read: Read, trouble: &str) -> Result<Whole, StateErr
     fs::rename(&beside, path)
         .and_then(|()| sync_parent(path))
         .map_err(failed)?;
+    // Of a file that is not there any more.
+    let _ = fs::remove_file(note(path).path);
     let records: usize = read.tables.values().map(BTreeMap::len).sum();
     tracing::error!(
         trouble,
