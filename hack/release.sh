@@ -49,11 +49,21 @@ GLIBC=$(sed -n 's/^depends = "libc6 (>= \([0-9.]*\)).*/\1/p' "$ROOT/Cargo.toml")
 readonly SOURCE_DATE_EPOCH VERSION GLIBC
 umask 022
 
-# stage DIR: the sources in DIR, beside what an earlier build there has left in DIR/target.
+# sources: an archive of them.
+sources() { (cd "$ROOT" && git ls-files -z --cached --others --exclude-standard | tar --null -T - --ignore-failed-read --mtime=@0 -cf -); }
+
+# stage DIR: the sources in DIR, beside what an earlier build there has left in DIR/target. Those that are there already stay as they
+# are, and are not built again; any others are new to cargo, whatever their time.
 stage() {
-	mkdir -p "$1"
+	local sum
+	mkdir -p "$1/target"
+	sum=$(sources | sha256sum)
+	rm -rf "$1/made" "$1/sbom.json"
+	[ "$(cat "$1/target/staged" 2>/dev/null)" != "$sum" ] || return 0
+	rm -f "$1/target/staged"
 	find "$1" -mindepth 1 -maxdepth 1 ! -name target -exec rm -rf {} +
-	(cd "$ROOT" && git ls-files -z --cached --others --exclude-standard | tar --null -T - --ignore-failed-read -cf -) | tar -C "$1" -xf -
+	sources | tar -C "$1" -xmf -
+	echo "$sum" >"$1/target/staged"
 }
 
 # compile DIR: the program, in DIR/target/release. Nobody's paths are in it but these.
