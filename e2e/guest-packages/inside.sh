@@ -39,6 +39,8 @@ mount /dev/vdd /var/lib/coracle
 rm /etc/modules-load.d/vm.conf /etc/sysctl.d/90-vm.conf
 sysctl -qw net.ipv4.ip_forward=0 fs.inotify.max_user_instances=128
 
+# The guest is small, and has no documentation but the package's.
+echo 'path-include=/usr/share/doc/coracle/*' >/etc/dpkg/dpkg.cfg.d/zz-coracle
 must "the package installs" dpkg -i 1.deb
 equal "the daemon runs, and will after a boot" "active enabled" "$(systemctl is-active coracle) $(systemctl is-enabled coracle)"
 equal "it is the package's" /usr/bin/coracle "$(readlink "/proc/$(property MainPID)/exe")"
