@@ -170,7 +170,11 @@ func (t *table) print(out io.Writer) {
 		if got, ok := t.reached(a, goal{0, ofBestCPU}); ok {
 			fmt.Fprintf(out, "%6.2f  %-52s", got, "  processor time, ms")
 			for _, name := range t.Runtimes {
-				fmt.Fprintf(out, " %16.2f", a.Values[name].CPU)
+				if v, ok := a.Values[name]; ok {
+					fmt.Fprintf(out, " %16.2f", v.CPU)
+				} else {
+					fmt.Fprintf(out, " %16s", "-")
+				}
 			}
 			fmt.Fprintln(out)
 		}
