@@ -53,7 +53,8 @@ cat >pod.json <<-END
 	{"metadata": {"name": "packaged", "namespace": "default", "uid": "packaged-uid", "attempt": 0}, "log_directory": "/var/log/packaged", "linux": {}}
 END
 cat >container.json <<-END
-	{"metadata": {"name": "steady"}, "image": {"image": "$IMAGE"}, "command": ["top", "-b", "-d", "3600"], "log_path": "steady.log", "linux": {}}
+	{"metadata": {"name": "steady"}, "image": {"image": "$IMAGE"}, "command": ["top", "-b", "-d", "3600"], "log_path": "steady.log",
+	 "linux": {"security_context": {"seccomp": {"profile_type": 0}}}}
 END
 mkdir -p /var/log/packaged
 must "an image is pulled" crictl pull "$IMAGE"
@@ -61,8 +62,8 @@ POD=$(crictl runp pod.json) || must "a pod runs" false
 ID=$(crictl create "$POD" container.json pod.json) || must "a container is made" false
 must "and starts" crictl start "$ID"
 container=$(pid)
-# Its first process has all that root may have by default, and may gain more by a set-user-id program.
-equal "nothing of the unit confines it further" "0 2" "$(sed -n 's/^NoNewPrivs:\t//p; s/^Seccomp:\t//p' "/proc/$container/status" | xargs)"
+# Its first process may gain more by a set-user-id program, and has the one filter that it has asked for.
+equal "nothing of the unit confines it further" "0 2 1" "$(sed -n 's/^NoNewPrivs:\t//p; s/^Seccomp:\t//p; s/^Seccomp_filters:\t//p' "/proc/$container/status" | xargs)"
 
 daemon=$(property MainPID)
 must "the package is upgraded" dpkg -i 2.deb
