@@ -85,9 +85,6 @@ impl Reader {
     }
 }
 
-/// Of a group's memory, in the order of the keys that [`v1`] and [`v2`] have for it.
-type Memory = [Option<u64>; 6];
-
 fn v1(reader: &Reader) -> Usage {
     let keys = [
         "total_inactive_file",
@@ -97,15 +94,6 @@ fn v1(reader: &Reader) -> Usage {
         "total_pgfault",
         "total_pgmajfault",
     ];
-    let stat = reader.kept("memory", "memory.stat", |text| values(text, keys));
-    let [
-        inactive_file,
-        rss,
-        cache,
-        mapped_file,
-        page_faults,
-        major_page_faults,
-    ]: Memory = stat.unwrap_or_default();
     let usage = reader.kept_number("memory", "memory.usage_in_bytes");
     let with_swap = reader.kept_number("memory", "memory.memsw.usage_in_bytes");
     let limit = reader.kept_limit("memory", "memory.limit_in_bytes");
@@ -116,17 +104,10 @@ fn v1(reader: &Reader) -> Usage {
             pressure: None,
         },
         memory: MemoryUsage {
-            usage,
-            working_set: less(usage, inactive_file),
-            rss,
-            cache,
-            mapped_file,
-            page_faults,
-            major_page_faults,
             limit,
             swap: less(with_swap, usage),
             swap_limit: less(limit_with_swap, limit),
-            pressure: None,
+            ..parts(reader, "memory", usage, keys)
         },
         tasks: reader.kept_number("pids", "pids.current"),
         io_pressure: None,
@@ -134,7 +115,6 @@ fn v1(reader: &Reader) -> Usage {
 }
 
 fn v2(reader: &Reader) -> Usage {
-    let cpu = reader.kept("", "cpu.stat", |text| value(text, "usage_usec"));
     let keys = [
         "inactive_file",
         "anon",
@@ -143,7 +123,29 @@ fn v2(reader: &Reader) -> Usage {
         "pgfault",
         "pgmajfault",
     ];
-    let stat = reader.kept("", "memory.stat", |text| values(text, keys));
+    let cpu = reader.kept("", "cpu.stat", |text| value(text, "usage_usec"));
+    let pressure = |file| reader.kept("", file, pressure).flatten();
+    Usage {
+        cpu: CpuUsage {
+            total: cpu.flatten().map(|us| us * 1000),
+            pressure: pressure("cpu.pressure"),
+        },
+        memory: MemoryUsage {
+            limit: reader.kept_limit("", "memory.max"),
+            swap: reader.kept_number("", "memory.swap.current"),
+            swap_limit: reader.kept_limit("", "memory.swap.max"),
+            pressure: pressure("memory.pressure"),
+            ..parts(reader, "", reader.kept_number("", "memory.current"), keys)
+        },
+        tasks: reader.kept_number("", "pids.current"),
+        io_pressure: pressure("io.pressure"),
+    }
+}
+
+/// What the usage of memory consists of. The keys are those of the inactive page cache, anonymous memory, page cache, what of
+/// that is mapped, page faults and those that read from disk.
+fn parts(reader: &Reader, controller: &'static str, usage: Option<u64>, keys: [&str; 6]) -> MemoryUsage {
+    let read = reader.kept(controller, "memory.stat", |text| values(text, keys));
     let [
         inactive_file,
         rss,
@@ -151,29 +153,16 @@ fn v2(reader: &Reader) -> Usage {
         mapped_file,
         page_faults,
         major_page_faults,
-    ]: Memory = stat.unwrap_or_default();
-    let pressure = |file| reader.kept("", file, pressure).flatten();
-    let usage = reader.kept_number("", "memory.current");
-    Usage {
-        cpu: CpuUsage {
-            total: cpu.flatten().map(|us| us * 1000),
-            pressure: pressure("cpu.pressure"),
-        },
-        memory: MemoryUsage {
-            usage,
-            working_set: less(usage, inactive_file),
-            rss,
-            cache,
-            mapped_file,
-            page_faults,
-            major_page_faults,
-            limit: reader.kept_limit("", "memory.max"),
-            swap: reader.kept_number("", "memory.swap.current"),
-            swap_limit: reader.kept_limit("", "memory.swap.max"),
-            pressure: pressure("memory.pressure"),
-        },
-        tasks: reader.kept_number("", "pids.current"),
-        io_pressure: pressure("io.pressure"),
+    ] = read.unwrap_or_default();
+    MemoryUsage {
+        usage,
+        working_set: less(usage, inactive_file),
+        rss,
+        cache,
+        mapped_file,
+        page_faults,
+        major_page_faults,
+        ..MemoryUsage::default()
     }
 }
 
