@@ -65,7 +65,13 @@ while [ $# -gt 0 ]; do
 done
 [ -z "${CORACLE_E2E_ENDPOINT-}" ] || [ "${parts[*]}" = grpc ] || die "--endpoint is for the part grpc, by itself"
 set -- "${parts[@]}"
-[ $# -gt 0 ] || set -- "${DEFAULT[@]}"
+left_out=()
+if [ $# = 0 ]; then
+	set -- "${DEFAULT[@]}"
+	for part in "${ALL[@]}"; do
+		case " ${DEFAULT[*]} " in *" $part "*) ;; *) left_out+=("$part") ;; esac
+	done
+fi
 for part in "$@"; do
 	case " ${ALL[*]} " in *" $part "*) ;; *) die "no such part: $part (there are: ${ALL[*]})" ;; esac
 	[ "$part" = unit ] || need_root
@@ -94,4 +100,5 @@ for part in "$@"; do
 		say "== $part failed ($((SECONDS - started)) s)"
 	fi
 done
+[ ${#left_out[@]} = 0 ] || say "left out, run by name only: ${left_out[*]}; and the long forms of e2e/faults, hack/fuzz.sh, hack/soak.sh, hack/bench.sh"
 awk '{ n[$1] += $2 } END { printf "%d passed, %d failed%s\n", n["pass"], n["fail"], n["skip"] ? ", " n["skip"] " skipped" : ""; exit n["fail"] > 0 || n["pass"] == 0 }' "$CORACLE_RESULTS"

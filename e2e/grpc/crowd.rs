@@ -96,8 +96,10 @@ impl Command {
     }
 
     /// Ends its input, and with it the command. How the client takes it is not the question: on a busy machine its own
-    /// time may be up.
+    /// time may be up. A client by WebSocket that has said nothing for a minute cannot say that its input has ended, and
+    /// waits for ever: hence a last word.
     async fn end(mut self) {
+        self.echoes("at last").await;
         drop(self.child.stdin.take());
         self.child.wait().await.unwrap();
     }
@@ -176,7 +178,8 @@ async fn clients_that_die_halfway_leave_nothing_of_their_sessions() {
     }
     let (die, end) = halves(attached);
     drop(die);
-    for client in end {
+    for mut client in end {
+        client.say("at last").await;
         client.end().await;
     }
     let (die, end) = halves(forwards);

@@ -202,7 +202,8 @@ async fn an_image_is_told_of_as_the_user_named_it() {
         .await
         .unwrap()
         .into_inner()
-        .containers
+        .decoded::<ours::Container>()
+        .unwrap()
         .remove(0);
     let spec = listed.image.unwrap();
     assert_eq!(

@@ -21,6 +21,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         an_exec_has_the_containers_filter,
         a_filter_denies_what_it_says,
         cgroups_of_version_1_cannot_be_written,
+        a_volume_can_be_below_the_cgroups,
         privileges_can_be_gained_under_a_filter_unless_forbidden,
         signals_are_as_a_new_process_expects,
         each_mount_has_its_own_propagation,
@@ -116,6 +117,34 @@ async fn cgroups_of_version_1_cannot_be_written() {
             .await;
         assert_eq!(systemd, "");
     }
+    pod.remove().await;
+}
+
+async fn a_volume_can_be_below_the_cgroups() {
+    if hierarchies().len() < 2 {
+        // On version 2 that is a directory in a cgroup, which a container may not make.
+        return;
+    }
+    let pod = Pod::run(shared().await, "below-cgroups").await;
+    let volume = pod.logs().join("volume");
+    fs::create_dir_all(&volume).unwrap();
+    fs::write(volume.join("file"), "inside\n").unwrap();
+    let script = "cat /sys/fs/cgroup/new/file /sys/fs/cgroup/memory/file; touch /sys/fs/cgroup/file 2>&1; \
+                  grep ' - cgroup ' /proc/self/mountinfo | grep -vc ' ro,nosuid,nodev,noexec'; true";
+    let output = pod
+        .output_with("main", script, |config| {
+            config.mounts = ["new", "memory"]
+                .map(|name| v1::Mount {
+                    container_path: format!("/sys/fs/cgroup/{name}"),
+                    host_path: volume.to_str().unwrap().into(),
+                    ..Default::default()
+                })
+                .into();
+        })
+        .await;
+
+    let refused = "touch: /sys/fs/cgroup/file: Read-only file system\n";
+    assert_eq!(output, format!("inside\ninside\n{refused}0\n"));
     pod.remove().await;
 }
 

@@ -6,13 +6,14 @@ use tonic::Code;
 
 use crate::harness::daemon::{refused, shared};
 use crate::harness::pod::{self, Pod};
-use crate::harness::trials;
+use crate::harness::{eventually, trials};
 
 pub(crate) fn tests() -> Vec<Trial> {
     trials![
         a_pod_that_runs_is_ready,
         running_a_pod_again_gives_the_same_pod,
         a_pod_that_is_stopped_is_listed_until_it_is_removed,
+        a_container_that_was_never_started_ends_with_its_pod,
         stopping_and_removing_a_pod_may_be_repeated,
         filters_are_all_to_be_met,
         a_pod_is_found_by_the_beginning_of_its_id,
@@ -104,6 +105,32 @@ async fn a_pod_that_is_stopped_is_listed_until_it_is_removed() {
     };
     let status = refused(shared().await.runtime().container_status(request)).await;
     assert_eq!(status.code(), Code::NotFound);
+}
+
+/// "Stops any running process that is part of the sandbox": the first process of a container waits for its start.
+async fn a_container_that_was_never_started_ends_with_its_pod() {
+    let pod = Pod::run_with(shared().await, "unstarted", |_| {}).await;
+    let container = pod.create("main", &["sleep", "infinity"]).await;
+    let processes = [container.monitor().await, container.pid().await].map(|it| format!("/proc/{it}/ns"));
+
+    pod.stop().await;
+
+    let status = container.exited().await;
+    assert_eq!((status.exit_code, status.started_at), (137, 0), "{status:?}");
+    assert!(status.finished_at >= status.created_at, "{status:?}");
+    eventually("neither it nor its monitor is left", async || {
+        processes
+            .iter()
+            .all(|it| std::fs::read_dir(it).is_err())
+            .then_some(())
+    })
+    .await;
+    let start = v1::StartContainerRequest {
+        container_id: container.id.clone(),
+    };
+    let refusal = refused(shared().await.runtime().start_container(start)).await;
+    assert_eq!(refusal.code(), Code::FailedPrecondition, "{refusal}");
+    pod.remove().await;
 }
 
 async fn stopping_and_removing_a_pod_may_be_repeated() {

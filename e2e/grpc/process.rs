@@ -139,7 +139,7 @@ async fn environment_values_are_bytes() {
         command: vec![
             "sh".into(),
             "-c".into(),
-            "printf %s \"$ODD\" | hexdump -e '/1 \"%02x\"'; sleep infinity".into(),
+            "printf %s \"$ODD\" | hexdump -e '/1 \"%02x\"'; echo; sleep infinity".into(),
         ],
         envs: vec![
             env("ODD", b"\xff=\x80 a"),
@@ -164,6 +164,8 @@ async fn environment_values_are_bytes() {
         .container_id;
     let container = crate::harness::container::Made::adopted(daemon, &id, &pod.logs().join("main.log"));
     container.start().await;
+    // By then the kernel has its environment in place, too: a start is told of a moment before.
+    container.printed("ff3d802061").await;
 
     for (name, expected) in [("ODD", &b"ODD=\xff=\x80 a\n"[..]), ("ODD_TOO", b"ODD_TOO=last\n")] {
         let script =
@@ -362,8 +364,9 @@ async fn nothing_of_ours_is_open_in_a_container() {
     // `ls` itself opens the directory as 3.
     let of_exec = container.sh("ls /proc/self/fd").await;
     let of_first = container.sh("ls /proc/1/fd").await;
+    // The kernel has the environment in place a moment after the start.
     let environment = container
-        .sh("tr '\\0' '\\n' </proc/1/environ | cut -d= -f1 | sort")
+        .sh("until grep -q . /proc/1/environ; do :; done; tr '\\0' '\\n' </proc/1/environ | cut -d= -f1 | sort")
         .await;
 
     assert_eq!(of_exec, "0\n1\n2\n3\n");

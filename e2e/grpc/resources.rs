@@ -392,7 +392,10 @@ async fn statistics_tell_what_is_used() {
     assert!(memory.working_set_bytes.unwrap().value > 0);
     let layer = stats.writable_layer.unwrap();
     assert!(layer.inodes_used.unwrap().value > 0);
-    assert!(!layer.fs_id.unwrap().mountpoint.is_empty());
+    let request = v1::ImageFsInfoRequest {};
+    let filesystems = shared().await.images().image_fs_info(request).await.unwrap();
+    let filesystem = filesystems.into_inner().container_filesystems.remove(0);
+    assert_eq!(layer.fs_id, filesystem.fs_id);
     pod.remove().await;
 }
 

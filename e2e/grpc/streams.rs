@@ -68,22 +68,21 @@ async fn streams_tell_what_lists_tell() {
             .await
             .unwrap()
             .into_inner()
-            .containers,
+            .decoded()
+            .unwrap(),
     );
     let request = v1::StreamContainersRequest { filter };
     let told = all(client.stream_containers(request).await).await;
     assert_eq!(told.len(), 1);
-    assert_eq!(sorted(told[0].containers.clone()), listed);
+    assert_eq!(sorted(told[0].decoded().unwrap()), listed);
     let mut ids = [container.id.clone(), created.id.clone()];
     ids.sort();
     assert_eq!(listed.iter().map(|c| c.id.clone()).collect::<Vec<_>>(), ids);
 
     let request = v1::StreamPodSandboxesRequest { filter: pods };
     let told = all(client.stream_pod_sandboxes(request).await).await;
-    assert_eq!(
-        (told.len(), told[0].pod_sandboxes[0].id.as_str()),
-        (1, pod.id.as_str())
-    );
+    let pods: Vec<v1::PodSandbox> = told[0].decoded().unwrap();
+    assert_eq!((told.len(), pods[0].id.as_str()), (1, pod.id.as_str()));
 
     let filter = Some(v1::ContainerStatsFilter {
         pod_sandbox_id: pod.id.clone(),
@@ -151,17 +150,18 @@ async fn fifty_thousand_containers_are_told_in_messages_of_bounded_size() {
         .stream_containers(v1::StreamContainersRequest::default())
         .await)
     .await;
-    let ids: std::collections::BTreeSet<&str> = told
+    let decoded = |message: &v1::StreamContainersResponse| message.decoded::<v1::Container>().unwrap();
+    let ids: std::collections::BTreeSet<String> = told
         .iter()
-        .flat_map(|message| &message.containers)
-        .map(|container| container.id.as_str())
+        .flat_map(decoded)
+        .map(|container| container.id)
         .collect();
     assert_eq!(ids.len(), MANY, "each once");
     assert_eq!(
-        told.iter().map(|message| message.containers.len()).sum::<usize>(),
+        told.iter().map(|message| message.items.len()).sum::<usize>(),
         MANY
     );
-    assert!(told.iter().all(|message| !message.containers.is_empty()));
+    assert!(told.iter().all(|message| !message.items.is_empty()));
     // What a filter leaves fits.
     let filter = Some(v1::ContainerFilter {
         id,
@@ -169,7 +169,7 @@ async fn fifty_thousand_containers_are_told_in_messages_of_bounded_size() {
         ..Default::default()
     });
     let one = client.list_containers(v1::ListContainersRequest { filter }).await;
-    assert_eq!(one.unwrap().into_inner().containers.len(), 1);
+    assert_eq!(one.unwrap().into_inner().items.len(), 1);
 }
 
 /// Copies the record of an ended container until there are [`MANY`].

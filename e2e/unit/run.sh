@@ -16,8 +16,9 @@ mapfile -t scripts < <(find .ci hack e2e -type f '(' -name '*.sh' -o -path .ci/r
 check "shell scripts are clean" shellcheck -x "${scripts[@]}"
 check "python scripts compile" python3 -c '
 import ast, pathlib
-for path in pathlib.Path("e2e").rglob("*.py"):
-    ast.parse(path.read_text(), str(path))'
+for directory in ("e2e", "hack"):
+    for path in pathlib.Path(directory).rglob("*.py"):
+        ast.parse(path.read_text(), str(path))'
 check "documents and planted faults name what is there" e2e/unit/names.py docs/conformance.md docs/security.md e2e/planted/faults.tsv
 check "what the operator's documents name is there" e2e/unit/documents.py
 # packaged: whether hack/install.sh knows each part.

@@ -57,6 +57,7 @@ impl Node {
         let core = Core::open(settings, images.clone(), records.clone(), Arc::clone(&zygote))
             .await
             .map_err(AppError::Core)?;
+        ready(Arc::clone(&zygote)).await?;
         let user_namespaces = user_namespaces(config, &core, Arc::clone(&zygote)).await;
         let adapter = Runtime::open(
             Arc::new(core.clone()),
@@ -198,6 +199,14 @@ async fn metrics(config: &Config) -> Result<Option<Scrape>, AppError> {
     bound
         .map(Some)
         .map_err(|source| AppError::Metrics { address, source })
+}
+
+/// Waits for the zygote, which has set itself up while all else was opened.
+async fn ready(zygote: Arc<Zygote>) -> Result<(), AppError> {
+    let waited = tokio::task::spawn_blocking(move || zygote.wait_until_ready());
+    waited
+        .await
+        .map_or(Ok(()), |waited| waited.map_err(AppError::Zygote))
 }
 
 /// Why there can be no pods in user namespaces, if there cannot.

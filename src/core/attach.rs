@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::Core;
-use super::registry::Phase;
+use super::entry::Phase;
 use super::start::monitor_error;
 use crate::model::{AttachRequest, Error, Kind, Reader, Resizes, Result, Writer};
 use crate::monitor::MonitorClient;

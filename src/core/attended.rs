@@ -1,7 +1,7 @@
 //! What a caller that stays with its container needs beyond the model's calls: its end, and signals.
 
 use super::Core;
-use super::registry::Phase;
+use super::entry::Phase;
 use super::start::monitor_error;
 use crate::model::{Error, Result};
 

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::bundle::{self, Places};
+use super::entry::{Entry, Live, Phase};
 use super::lookup::{self, Joined};
 use super::mounted::{self, Mounted};
 use super::observe::unknown;
 use super::record::{Observation, VERSION, record};
-use super::registry::{Entry, Live, Phase};
 use super::start::kind_of;
 use super::{Core, failed, files, selinux};
 use crate::image::{ImageRecord, Snapshot};
@@ -292,11 +292,9 @@ impl Core {
 
     fn staged(&self, entry: &Entry, plan: &Plan) -> Result<Vec<StagedTree>> {
         let tree = |mount| {
-            let mut image = mounted::tree(mount, &entry.record.config, &plan.mounted, &self.inner.images)?;
-            if let Some(image) = &mut image {
-                image.options = plan.labels.iter().map(Labels::mount_option).collect();
-            }
-            Ok(lookup::staged(mount, image))
+            let image = mounted::tree(mount, &entry.record.config, &plan.mounted, &self.inner.images)?;
+            let label = plan.labels.iter().map(Labels::mount_option).collect();
+            Ok(lookup::staged(mount, image, label))
         };
         plan.output.staged.iter().map(tree).collect()
     }

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::Core;
-use super::registry::{Entry, Phase};
+use super::entry::{Entry, Phase};
 
 impl Core {
     /// Tells of containers, locks and tasks, from memory: waits for nobody.

@@ -4,7 +4,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Core;
-use super::registry::{Entry, Registry};
+use super::entry::Entry;
+use super::registry::Registry;
 use crate::model::{Change, ContainerFilter, ContainerStatus, Events, Observer, Transition};
 use crate::sys::clock::now;
 

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::Core;
-use super::registry::{Live, Phase};
+use super::entry::{Live, Phase};
 use super::start::monitor_error;
 use crate::model::{self, Error, ExecRequest, ExecResponse, Kind, Reader, Resizes, Result, Writer};
 use crate::monitor::MonitorError;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync, RedBlackTreeSetSync};
 
-use super::registry::Entry;
+use super::entry::Entry;
 use crate::model::ContainerFilter;
 
 /// All containers at one moment.
@@ -138,10 +138,10 @@ fn untagged_images(entry: &Entry) -> impl Iterator<Item = &String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::core::entry::Phase;
     use crate::core::record::ContainerRecord;
-    use crate::core::registry::Phase;
     use crate::model::{ContainerConfig, ContainerUser};
 
     fn pairs(tags: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
@@ -149,7 +149,7 @@ mod tests {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
     }
 
-    fn entry(id: &str, tags: &[(&str, &str)]) -> Arc<Entry> {
+    pub(in crate::core) fn entry(id: &str, tags: &[(&str, &str)]) -> Arc<Entry> {
         using(id, tags, &["own"])
     }
 

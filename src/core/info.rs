@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::Core;
-use super::registry::{Entry, Phase};
+use super::entry::{Entry, Phase};
 
 /// How many containers there are, by how far they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -13,7 +13,9 @@ use crate::image::{ImageRecord, Images};
 use crate::model::{
     ContainerConfig, Error, LinuxContainerConfig, MountPropagation, Namespace, Profile, Result,
 };
-use crate::monitor::protocol::{self, FIRST_NAMESPACE, ImageTree, Propagation, ReadOnly, Rlimit, StagedTree};
+use crate::monitor::protocol::{
+    self, CgroupTree, FIRST_NAMESPACE, ImageTree, Propagation, ReadOnly, Rlimit, StagedTree,
+};
 use crate::spec::{self, DeviceNode, Output, Source, StagedMount, Volume};
 use crate::sys::cgroup::ranges;
 use crate::sys::{mount, namespace};
@@ -251,19 +253,30 @@ pub(super) fn trees(staged: &[StagedMount]) -> Result<Vec<OwnedFd>> {
         Source::Host(path) => Some(mount::clone_mount(path).map_err(|e| refused(path, e))),
         Source::Sysfs => Some(mount::detached("sysfs").map_err(|e| refused(Path::new("sysfs"), e))),
         // Made by the worker.
-        Source::Image(_) => None,
+        Source::Image(_) | Source::Hierarchies { .. } => None,
     };
     staged.iter().filter_map(made).collect()
 }
 
-/// A staged mount in the monitor's terms.
-pub(super) fn staged(mount: &StagedMount, image: Option<ImageTree>) -> StagedTree {
+/// A staged mount in the monitor's terms. `options` are for what is made for it.
+pub(super) fn staged(mount: &StagedMount, image: Option<ImageTree>, options: Vec<String>) -> StagedTree {
     StagedTree {
-        image,
+        cgroups: match &mount.source {
+            Source::Hierarchies {
+                directories,
+                writable,
+            } => Some(CgroupTree {
+                directories: directories.clone(),
+                writable: *writable,
+                options: options.clone(),
+            }),
+            _ => None,
+        },
+        image: image.map(|image| ImageTree { options, ..image }),
         idmap: mount.idmap,
         name: match &mount.source {
             Source::Host(path) => format!("{} at {}", path.display(), mount.destination),
-            Source::Image(_) | Source::Sysfs => mount.destination.clone(),
+            Source::Image(_) | Source::Sysfs | Source::Hierarchies { .. } => mount.destination.clone(),
         },
         read_only: match (mount.readonly, mount.recursive_readonly) {
             (_, true) => ReadOnly::Recursive,

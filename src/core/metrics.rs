@@ -1,7 +1,7 @@
 //! What metrics tell of running containers: their statistics, and what is read less often.
 
 use super::Core;
-use super::registry::Entry;
+use super::entry::Entry;
 use crate::model::{Capacity, ContainerMetrics, Detail, Disk, FilesystemUsage};
 use crate::sys::cgroup::detail as found;
 

@@ -14,6 +14,7 @@ pub mod cdi;
 mod create;
 mod devices;
 mod dump;
+mod entry;
 mod events;
 mod exec;
 mod files;

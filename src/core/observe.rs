@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Core;
+use super::entry::{Entry, Live, Phase};
 use super::record::End;
-use super::registry::{Entry, Live, Phase};
 use super::start::kind_of;
 use crate::model::{Change, Kind};
 use crate::monitor::MonitorClient;

@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
+use super::entry::{Entry, Live, Phase};
 use super::observe::{stored_exit, unknown};
 use super::record::{ContainerRecord, End, Observation};
-use super::registry::{Entry, Live, Phase};
 use super::{Core, failed};
 use crate::model::Result;
 use crate::monitor::protocol::{self, Process, State};

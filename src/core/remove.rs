@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Core;
-use super::registry::{Entry, Phase};
+use super::entry::{Entry, Phase};
 use crate::model::{Change, Kind, Result};
 use crate::telemetry::{self, Stage};
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Core;
-use super::registry::Entry;
+use super::entry::Entry;
 use crate::model::{ContainerConfig, Error, Result};
 use crate::sys::cgroup::update::{Journal, LimitError, Limits};
 use crate::sys::cgroup::{Cgroup, Driver};

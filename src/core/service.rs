@@ -1,8 +1,10 @@
 //! The model's [`RuntimeService`] on the core: each call finds its container and goes to its verb.
 
+use bytes::Bytes;
+
 use super::Core;
 use crate::model::{
-    AttachRequest, ContainerStatusRequest, ContainerStatusResponse, CreateContainerRequest,
+    AttachRequest, Container, ContainerStatusRequest, ContainerStatusResponse, CreateContainerRequest,
     CreateContainerResponse, ExecRequest, ExecResponse, ListContainersRequest, ListContainersResponse,
     RUNTIME_READY, RemoveContainerRequest, ReopenContainerLogRequest, Result, RuntimeCondition,
     RuntimeService, StartContainerRequest, StatusRequest, StatusResponse, StopContainerRequest,
@@ -45,6 +47,15 @@ impl RuntimeService for Core {
         Ok(ListContainersResponse {
             containers: chosen.iter().map(|entry| entry.summary()).collect(),
         })
+    }
+
+    async fn list_written(
+        &self,
+        request: ListContainersRequest,
+        write: fn(Container) -> Option<Bytes>,
+    ) -> Result<Vec<Bytes>> {
+        let chosen = self.inner.registry.select(request.filter.as_ref());
+        Ok(chosen.iter().filter_map(|entry| entry.written(write)).collect())
     }
 
     async fn container_status(&self, request: ContainerStatusRequest) -> Result<ContainerStatusResponse> {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Core;
+use super::entry::{Entry, Live, Phase};
 use super::observe::{ended, unknown};
 use super::record::{End, Observation, VERSION};
-use super::registry::{Entry, Live, Phase};
 use crate::model::{Change, Error, Kind, Result, is_shortage};
 use crate::monitor::MonitorError;
 use crate::monitor::protocol::{Failure, FailureKind};

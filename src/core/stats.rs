@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Core;
-use super::registry::{Entry, Phase};
+use super::entry::{Entry, Phase};
 use crate::model::{
     ContainerFilter, ContainerMetrics, ContainerState, ContainerStateValue, ContainerStats, CpuUsage, Error,
     Group, GroupStats, MemoryUsage, Pressure, Result, Stall, Stats,

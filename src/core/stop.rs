@@ -1,4 +1,4 @@
-//! StopContainer: the stop signal once, patience, then SIGKILL.
+//! StopContainer: the stop signal once, patience, then SIGKILL. What was created and not started is killed at once.
 //!
 //! Stopping takes no lock: exec goes on during the grace period, and a second stop with less patience shortens the
 //! first one's wait, since whichever deadline comes first kills.
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Core;
-use super::registry::{Entry, Live, Phase};
+use super::entry::{Entry, Live, Phase};
 use super::start::monitor_error;
 use crate::model::{Error, Kind, Result, StopContainerRequest};
 use crate::spec::Signal;
@@ -24,8 +24,11 @@ impl Core {
             Err(error) if error.kind() == Kind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
-        let Phase::Running(live) = entry.phase() else {
-            return Ok(());
+        let live = match entry.phase() {
+            Phase::Running(live) => live,
+            // Its first process waits for a start that nobody wants any more, and is deaf to signals.
+            Phase::Created(live) => return self.kill(&entry, &live).await,
+            Phase::Creating | Phase::Ended(_) => return Ok(()),
         };
         let patience = Duration::from_secs(u64::try_from(request.timeout).unwrap_or(0));
         if !patience.is_zero() {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Core;
-use super::registry::{Entry, Phase};
+use super::entry::{Entry, Phase};
 use super::scope;
 use crate::model::{
     ContainerStatus, Error, HugepageLimit, Kind, LinuxContainerResources, Result,

@@ -125,7 +125,10 @@ where
     /// Counts the pods, from memory.
     pub fn standing(&self) -> Standing {
         let all = self.sandboxes.all();
-        let ready = all.iter().filter(|record| record.phase == Phase::Ready).count();
+        let ready = all
+            .iter()
+            .filter(|sandbox| sandbox.record.phase == Phase::Ready)
+            .count();
         Standing {
             ready,
             not_ready: all.len() - ready,

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::cri::adapter::Runtime;
 use crate::cri::convert::{self, ATTEMPT_TAG, NAME_TAG, PidSource, not_empty};
 use crate::cri::runtime::Messages;
 use crate::cri::sandbox::{Network, Phase, Pinner, Record, TAG};
 use crate::cri::streams::{batched, fitting};
-use crate::cri::wire::{MAX_MESSAGE_BYTES, v1};
+use crate::cri::wire::{Encoded, MAX_MESSAGE_BYTES, v1};
 use crate::model::{
     self, Container, ContainerConfig, ContainerFilter, ContainerMetadata, ContainerState,
     ContainerStatusRequest, CreateContainerRequest, Error, Kind, ListContainersRequest, Namespace,
@@ -208,38 +210,31 @@ where
         Ok(v1::RemoveContainerResponse {})
     }
 
-    pub(super) async fn list(
-        &self,
-        request: v1::ListContainersRequest,
-    ) -> Result<v1::ListContainersResponse> {
-        let containers = self.chosen(request.filter).await?.collect();
-        fitting(v1::ListContainersResponse { containers })
+    pub(super) async fn list(&self, request: v1::ListContainersRequest) -> Result<Encoded> {
+        let items = self.chosen(request.filter).await?;
+        fitting(Encoded { items })
     }
 
     pub(super) async fn list_stream(
         &self,
         request: v1::StreamContainersRequest,
-    ) -> Result<Messages<v1::StreamContainersResponse>> {
-        let chosen = self.chosen(request.filter).await?;
-        Ok(batched(chosen, |containers| v1::StreamContainersResponse {
-            containers,
-        }))
+    ) -> Result<Messages<Encoded>> {
+        let chosen = self.chosen(request.filter).await?.into_iter();
+        Ok(batched(chosen, |items| Encoded { items }))
     }
 
-    async fn chosen(
-        &self,
-        filter: Option<v1::ContainerFilter>,
-    ) -> Result<impl Iterator<Item = v1::Container> + Send + use<R, I, P, N>> {
+    async fn chosen(&self, filter: Option<v1::ContainerFilter>) -> Result<Vec<Bytes>> {
         let filter = filter.unwrap_or_default();
-        let listed = match self.named_sandbox(&filter.pod_sandbox_id) {
+        match self.named_sandbox(&filter.pod_sandbox_id) {
             Some(sandbox) => {
                 let filter = convert::container_filter(filter, sandbox.as_deref())?;
                 let request = ListContainersRequest { filter: Some(filter) };
-                self.containers.list_containers(request).await?.containers
+                self.containers
+                    .list_written(request, convert::container_written)
+                    .await
             }
-            None => vec![],
-        };
-        Ok(listed.into_iter().filter_map(convert::container_item))
+            None => Ok(vec![]),
+        }
     }
 
     /// The full id of the sandbox a filter names, if it names one; the outer `None` says that nothing can match.

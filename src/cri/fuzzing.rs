@@ -24,7 +24,10 @@ pub fn container(data: &[u8]) -> Option<ContainerConfig> {
         network: Attachment::None,
         ips: vec![],
     };
-    let _ = (convert::sandbox_item(&record), convert::sandbox_status(&record));
+    let _ = (
+        convert::sandbox_written(&record),
+        convert::sandbox_status(&record),
+    );
     let config = request.config?;
     let dir = Path::new("/run/c/sandboxes/ab");
     let pid = match convert::pid_source(&config, &record, dir).ok()? {

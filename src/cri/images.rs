@@ -133,7 +133,7 @@ where
             return Ok(());
         };
         let mut in_use = self.sandboxes.all().into_iter();
-        match in_use.any(|record| record.config.runtime_handler == named) {
+        match in_use.any(|sandbox| sandbox.record.config.runtime_handler == named) {
             true => Ok(()),
             false => Err(unknown.within("image")),
         }

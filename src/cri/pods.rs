@@ -1,15 +1,14 @@
 //! The calls about sandboxes, but for the work itself, which is in `sandbox`.
 
-use std::sync::Arc;
-
+use bytes::Bytes;
 use serde_json::json;
 
 use crate::cri::adapter::Runtime;
 use crate::cri::convert;
 use crate::cri::runtime::Messages;
-use crate::cri::sandbox::{Network, Pinner, Record, TAG};
+use crate::cri::sandbox::{Network, Pinner, Record, Sandbox, TAG};
 use crate::cri::streams::{batched, fitting};
-use crate::cri::wire::v1;
+use crate::cri::wire::{Encoded, v1};
 use crate::model::{self, ContainerFilter, ContainerStatusRequest, Kind, ListContainersRequest, Result};
 use crate::sys::clock::now;
 
@@ -105,41 +104,30 @@ where
         Ok(statuses)
     }
 
-    pub(super) fn list_sandboxes(
-        &self,
-        request: v1::ListPodSandboxRequest,
-    ) -> Result<v1::ListPodSandboxResponse> {
-        let chosen = self.sandboxes_where(request.filter)?;
-        let items = chosen
-            .iter()
-            .map(|record| convert::sandbox_item(record))
-            .collect();
-        fitting(v1::ListPodSandboxResponse { items })
+    pub(super) fn list_sandboxes(&self, request: v1::ListPodSandboxRequest) -> Result<Encoded> {
+        let items = self.sandboxes_where(request.filter)?.collect();
+        fitting(Encoded { items })
     }
 
     pub(super) fn sandboxes_stream(
         &self,
         request: v1::StreamPodSandboxesRequest,
-    ) -> Result<Messages<v1::StreamPodSandboxesResponse>> {
-        let chosen = self.sandboxes_where(request.filter)?.into_iter();
-        let items = chosen.map(|record| convert::sandbox_item(&record));
-        Ok(batched(items, |pod_sandboxes| v1::StreamPodSandboxesResponse {
-            pod_sandboxes,
-        }))
+    ) -> Result<Messages<Encoded>> {
+        let chosen = self.sandboxes_where(request.filter)?;
+        Ok(batched(chosen, |items| Encoded { items }))
     }
 
-    fn sandboxes_where(&self, filter: Option<v1::PodSandboxFilter>) -> Result<Vec<Arc<Record>>> {
+    fn sandboxes_where(
+        &self,
+        filter: Option<v1::PodSandboxFilter>,
+    ) -> Result<impl Iterator<Item = Bytes> + Send + use<R, I, P, N>> {
         let filter = filter.unwrap_or_default();
-        let candidates = match filter.id.as_str() {
-            "" => self.sandboxes.all(),
-            // An id that is unknown, or begins several, matches nothing.
-            id => match self.sandboxes.find(id) {
-                Ok(Some(sandbox)) => vec![sandbox.record],
-                _ => vec![],
-            },
-        };
+        let candidates = self.sandboxes.candidates(&filter.id);
         let state = convert::sandbox_state_filter(&filter)?;
-        let matches = |record: &Arc<Record>| convert::sandbox_matches(record, state, &filter.label_selector);
-        Ok(candidates.into_iter().filter(matches).collect())
+        let matches = move |candidate: &Sandbox| {
+            convert::sandbox_matches(&candidate.record, state, &filter.label_selector)
+        };
+        let chosen = candidates.into_iter().filter(matches);
+        Ok(chosen.map(|sandbox| sandbox.written(convert::sandbox_written)))
     }
 }

@@ -133,13 +133,7 @@ where
     /// The sandboxes that are ready and match: what was stopped uses nothing.
     fn ready_where(&self, filter: Option<v1::PodSandboxStatsFilter>) -> Vec<Sandbox> {
         let filter = filter.unwrap_or_default();
-        let mut found = match filter.id.as_str() {
-            "" => self.sandboxes.everything(),
-            id => match self.sandboxes.find(id) {
-                Ok(Some(sandbox)) => vec![sandbox],
-                _ => vec![],
-            },
-        };
+        let mut found = self.sandboxes.candidates(&filter.id);
         let ready = Some(v1::PodSandboxState::SandboxReady);
         found.retain(|found| convert::sandbox_matches(&found.record, ready, &filter.label_selector));
         found

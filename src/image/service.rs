@@ -74,7 +74,7 @@ impl Images {
         layers.collect();
         let puller = puller(Arc::clone(&settings), &layers, &index);
         let inner = Inner {
-            usages: Usages::new(tasks.clone(), settings.usage_interval),
+            usages: Usages::new(&settings.root, tasks.clone(), settings.usage_interval),
             flights: Flights::new(tasks.clone(), settings.abandoned_pull_grace),
             settings,
             layers,
@@ -162,7 +162,7 @@ impl Images {
             image.id.clone(),
         );
         let snapshot = blocking(move || snapshots.prepare(&id, &image_id, layers, kept)).await?;
-        self.inner.usages.begin(container_id, &snapshot.upper);
+        self.inner.usages.begin(container_id);
         Ok(snapshot)
     }
 

@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{
-    Error, Filesystem, FilesystemUsage, ImageFilesystems, ImageService, ImageSpec, ImageStatusRequest,
-    ImageStatusResponse, ListImagesRequest, ListImagesResponse, PullImageRequest, PullImageResponse,
-    RemoveImageRequest, Result,
+    Error, Filesystem, ImageFilesystems, ImageService, ImageSpec, ImageStatusRequest, ImageStatusResponse,
+    ListImagesRequest, ListImagesResponse, PullImageRequest, PullImageResponse, RemoveImageRequest, Result,
 };
-use crate::sys::clock::now;
 
 use super::Images;
 use super::blocking::blocking;
@@ -85,25 +83,15 @@ impl ImageService for Images {
 
 impl Filesystem for Images {
     async fn image_filesystems(&self) -> Result<ImageFilesystems> {
-        let root = &self.inner.settings.root;
         let (bytes, inodes) = self.inner.layers.usage();
-        let mut containers = FilesystemUsage {
-            timestamp: now(),
-            mountpoint: root.clone(),
-            ..FilesystemUsage::default()
-        };
+        let mut containers = self.inner.usages.usage(0, 0);
         for snapshot in self.inner.snapshots.all() {
             if let Some(usage) = self.inner.usages.get(&snapshot.container_id, &snapshot.upper) {
                 containers.used_bytes += usage.used_bytes;
                 containers.inodes_used += usage.inodes_used;
             }
         }
-        let images = FilesystemUsage {
-            timestamp: now(),
-            mountpoint: root.clone(),
-            used_bytes: bytes,
-            inodes_used: inodes,
-        };
+        let images = self.inner.usages.usage(bytes, inodes);
         Ok(ImageFilesystems {
             images: vec![images],
             containers: vec![containers],

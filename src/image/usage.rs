@@ -28,6 +28,8 @@ const MAX_ENTRIES: u64 = 2_000_000;
 /// The counts of all writable layers.
 #[derive(Clone, Debug)]
 pub(super) struct Usages {
+    /// What is told as the mountpoint: a directory of a container may be gone when whoever asked looks at it.
+    root: Arc<Path>,
     known: Arc<Mutex<HashMap<String, Count>>>,
     turn: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -43,8 +45,9 @@ struct Count {
 }
 
 impl Usages {
-    pub(super) fn new(tasks: TaskTracker, interval: Duration) -> Usages {
+    pub(super) fn new(root: &Path, tasks: TaskTracker, interval: Duration) -> Usages {
         Usages {
+            root: root.into(),
             known: Arc::default(),
             turn: Arc::new(Semaphore::new(1)),
             tasks,
@@ -53,13 +56,8 @@ impl Usages {
     }
 
     /// Remembers that a layer was made, empty.
-    pub(super) fn begin(&self, id: &str, upper: &Path) {
-        let usage = FilesystemUsage {
-            timestamp: now(),
-            mountpoint: upper.to_owned(),
-            used_bytes: 4096,
-            inodes_used: 1,
-        };
+    pub(super) fn begin(&self, id: &str) {
+        let usage = self.usage(4096, 1);
         let count = Count {
             usage: Some(usage),
             ..Count::default()
@@ -84,12 +82,27 @@ impl Usages {
         count.usage.clone()
     }
 
+    /// So much, on the store's file system, now.
+    pub(super) fn usage(&self, used_bytes: u64, inodes_used: u64) -> FilesystemUsage {
+        FilesystemUsage {
+            timestamp: now(),
+            mountpoint: self.root.to_path_buf(),
+            used_bytes,
+            inodes_used,
+        }
+    }
+
     fn count(&self, id: String, upper: PathBuf) {
         let usages = self.clone();
         self.tasks.spawn(async move {
             let _turn = usages.turn.acquire().await;
             let begun = Instant::now();
-            let walked = tokio::task::spawn_blocking(move || walk(&upper)).await.ok();
+            let mut usage = usages.usage(0, 0);
+            let walk = move || {
+                walk(&upper, &mut usage);
+                usage
+            };
+            let walked = tokio::task::spawn_blocking(walk).await.ok();
             let rest = usages.interval.max(begun.elapsed() * SHARE);
             // Absent: it was removed meanwhile.
             if let Some(count) = lock(&usages.known).get_mut(&id) {
@@ -103,15 +116,9 @@ impl Usages {
 
 /// Adds up a directory. What goes away meanwhile, or lies deeper than a path is long, is not counted. The container may
 /// change it under way: every directory is opened beneath the layer, and no link is followed.
-fn walk(upper: &Path) -> FilesystemUsage {
-    let mut usage = FilesystemUsage {
-        timestamp: now(),
-        mountpoint: upper.to_owned(),
-        used_bytes: 0,
-        inodes_used: 0,
-    };
+fn walk(upper: &Path, usage: &mut FilesystemUsage) {
     let Ok(tree) = Tree::open(upper) else {
-        return usage;
+        return;
     };
     let mut linked = HashSet::new();
     let mut add = |stat: &Stat| {
@@ -144,12 +151,11 @@ fn walk(upper: &Path) -> FilesystemUsage {
             };
             let (below, more) = add(&stat);
             if !more {
-                return usage;
+                return;
             }
             if below {
                 todo.push([path.as_slice(), b"/", name].concat());
             }
         }
     }
-    usage
 }

@@ -7,9 +7,11 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::attach::AttachRequest;
 use super::container::{
-    ContainerFilter, ContainerStatus, ContainerStatusRequest, ContainerStatusResponse,
+    Container, ContainerFilter, ContainerStatus, ContainerStatusRequest, ContainerStatusResponse,
     CreateContainerRequest, CreateContainerResponse, ListContainersRequest, ListContainersResponse,
     RemoveContainerRequest, ReopenContainerLogRequest, StartContainerRequest, StopContainerRequest,
     UpdateContainerResourcesRequest,
@@ -48,7 +50,8 @@ pub trait RuntimeService: Send + Sync + 'static {
     /// `NotFound`; `FailedPrecondition`: it is not in state created.
     fn start_container(&self, request: StartContainerRequest) -> impl Future<Output = Result<()>> + Send;
 
-    /// Sends the stop signal, waits, kills. Stopping a stopped or unknown container succeeds.
+    /// Sends the stop signal, waits, kills. A container that was created and not started is killed at once, and has then
+    /// ended. Stopping a stopped or unknown container succeeds.
     ///
     /// Cancel safety: the signal is not taken back; a later call waits on, or shortens the wait.
     fn stop_container(&self, request: StopContainerRequest) -> impl Future<Output = Result<()>> + Send;
@@ -61,6 +64,19 @@ pub trait RuntimeService: Send + Sync + 'static {
         &self,
         request: ListContainersRequest,
     ) -> impl Future<Output = Result<ListContainersResponse>> + Send;
+
+    /// Lists containers as the caller writes them, without those of which it writes nothing. Whoever keeps what was written
+    /// calls `write` once for a container and state, so a container is always written the same way: there is one caller.
+    fn list_written(
+        &self,
+        request: ListContainersRequest,
+        write: fn(Container) -> Option<Bytes>,
+    ) -> impl Future<Output = Result<Vec<Bytes>>> + Send {
+        async move {
+            let listed = self.list_containers(request).await?.containers;
+            Ok(listed.into_iter().filter_map(write).collect())
+        }
+    }
 
     /// Tells all about one container.
     ///

@@ -137,7 +137,7 @@ pub struct Stall {
 pub struct FilesystemUsage {
     /// When it was counted, nanoseconds since the epoch.
     pub timestamp: i64,
-    /// A directory on the file system.
+    /// A directory on the file system, one that outlives containers: who is told of it looks at it later.
     pub mountpoint: PathBuf,
     /// Bytes used.
     pub used_bytes: u64,

@@ -16,7 +16,8 @@ mod create;
 mod process;
 
 pub use create::{
-    CreateRequest, ImageTree, LogFile, Overlay, Propagation, ReadOnly, StagedTree, Stdio, TerminalSize,
+    CgroupTree, CreateRequest, ImageTree, LogFile, Overlay, Propagation, ReadOnly, StagedTree, Stdio,
+    TerminalSize,
 };
 pub use process::{Capabilities, ExecRequest, Process, Rlimit};
 

@@ -8,6 +8,7 @@ use crate::model::Namespace;
 
 use super::Input;
 use super::host::{Cgroups, Hierarchy};
+use super::mounts::Source;
 
 /// Device nodes.
 pub(super) const DEV: &str = "/dev";
@@ -17,18 +18,20 @@ pub(super) const SHM: &str = "/dev/shm";
 pub(super) const SYS: &str = "/sys";
 /// The group of terminals in every distribution.
 const TTY: u32 = 5;
-const CGROUP: &str = "/sys/fs/cgroup";
+/// The cgroups.
+pub(super) const CGROUP: &str = "/sys/fs/cgroup";
+/// The kind of file system that is there.
+pub(super) const CGROUPS: &str = "cgroup";
+/// What no file system needs that is not for programs.
+pub(super) const QUIET: [&str; 3] = ["nosuid", "noexec", "nodev"];
 
 /// Those of a container, in the order they are mounted.
-pub(super) fn filesystems(input: &Input<'_>, cgroup: &str) -> Vec<OciMount> {
+pub(super) fn filesystems(input: &Input<'_>) -> Vec<OciMount> {
     let linux = input.linux();
     let privileged = linux.security.privileged;
     let has_tty = linux.user.as_ref().is_none_or(|u| u.gids.to_host(TTY).is_some());
     let mut mounts = system(privileged, has_tty);
-    mounts.extend(match &input.host.cgroups {
-        Cgroups::V2 { .. } => vec![cgroup2(privileged)],
-        Cgroups::V1(hierarchies) => cgroup1(hierarchies, cgroup, privileged),
-    });
+    mounts.push(cgroups(privileged));
     if let Some(labels) = input.labels {
         mounts
             .iter_mut()
@@ -77,7 +80,6 @@ pub(super) fn mount(destination: &str, kind: &str, source: impl Into<PathBuf>, o
 
 /// The file systems every container has.
 fn system(privileged: bool, has_tty: bool) -> Vec<OciMount> {
-    const QUIET: [&str; 3] = ["nosuid", "noexec", "nodev"];
     let with = |more: &[&'static str]| [&QUIET, more].concat();
     // Without its group a terminal's owner could not be written to.
     let group = format!("gid={TTY}");
@@ -99,39 +101,31 @@ fn system(privileged: bool, has_tty: bool) -> Vec<OciMount> {
     ]
 }
 
-fn cgroup2(privileged: bool) -> OciMount {
+/// On v1 [`hierarchies`] are staged in its place.
+fn cgroups(privileged: bool) -> OciMount {
     let access = if privileged { "rw" } else { "ro" };
     mount(
         CGROUP,
-        "cgroup",
-        "cgroup",
+        CGROUPS,
+        CGROUPS,
         &["nosuid", "noexec", "nodev", "relatime", access],
     )
 }
 
-/// The container's own directory of each v1 hierarchy, bound read-only. Never a mount of type `cgroup`: there
-/// libcontainer ignores `ro`, and binds the host's root of a hierarchy that it does not manage.
-fn cgroup1(hierarchies: &[Hierarchy], cgroup: &str, privileged: bool) -> Vec<OciMount> {
-    let access = if privileged { "rw" } else { "ro" };
-    let options = ["rbind", access, "nosuid", "noexec", "nodev"];
-    let mut mounts = vec![mount(
-        CGROUP,
-        "tmpfs",
-        "tmpfs",
-        &["nosuid", "noexec", "nodev", "mode=755", "size=64k"],
-    )];
-    for hierarchy in hierarchies {
-        let source = hierarchy.mountpoint.join(cgroup.trim_start_matches('/'));
-        for name in names(hierarchy) {
-            mounts.push(mount(
-                &format!("{CGROUP}/{name}"),
-                "bind",
-                source.clone(),
-                &options,
-            ));
-        }
-    }
-    mounts
+/// What is shown at [`CGROUP`] on v1: the container's own directory of each hierarchy, read-only. Never a mount of type
+/// `cgroup`: there libcontainer ignores `ro`, and binds the host's root of a hierarchy that it does not manage.
+pub(super) fn hierarchies(input: &Input<'_>, cgroup: &str) -> Option<Source> {
+    let Cgroups::V1(hierarchies) = &input.host.cgroups else {
+        return None;
+    };
+    let one = |hierarchy: &Hierarchy| {
+        let own = hierarchy.mountpoint.join(cgroup.trim_start_matches('/'));
+        names(hierarchy).into_iter().map(move |name| (name, own.clone()))
+    };
+    Some(Source::Hierarchies {
+        directories: hierarchies.iter().flat_map(one).collect(),
+        writable: input.linux().security.privileged,
+    })
 }
 
 /// The names a hierarchy is looked for under: its mount point's, and each controller's of a joint one.

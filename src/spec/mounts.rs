@@ -16,7 +16,7 @@ use super::Input;
 use super::added::AddedMount;
 use super::devices::bound;
 use super::error::SpecError;
-use super::filesystems::{DEV, SHM, SYS, filesystems, mount};
+use super::filesystems::{CGROUP, CGROUPS, DEV, QUIET, SHM, SYS, filesystems, hierarchies, mount};
 
 /// Where a host `/dev` waits until libcontainer has made its own nodes, which must not end up in the host's.
 const HOST_DEV: &str = "/dev/.host";
@@ -45,6 +45,13 @@ pub enum Source {
     Image(usize),
     /// A new sysfs, made by who owns the host's network.
     Sysfs,
+    /// Directories of cgroups below a new directory, each by its name there.
+    Hierarchies {
+        /// Names and directories.
+        directories: Vec<(String, PathBuf)>,
+        /// Whether these may be written.
+        writable: bool,
+    },
 }
 
 /// A tree of the host or an image, to be attached below the staging directory before libcontainer is called.
@@ -103,7 +110,7 @@ pub(super) fn mounts(input: &Input<'_>, cgroup: &str) -> Result<Mounts, SpecErro
     wanted.sort_by_key(|w| depth(&w.destination));
 
     let mut out = Mounts {
-        mounts: filesystems(input, cgroup),
+        mounts: filesystems(input),
         ..Mounts::default()
     };
     out.mounts.retain(|mount| !replaced(mount.destination(), &wanted));
@@ -119,32 +126,25 @@ pub(super) fn mounts(input: &Input<'_>, cgroup: &str) -> Result<Mounts, SpecErro
             .push(bind_of(&bind, input.staging.join(index.to_string())));
         out.staged.push(bind.stage(index));
     }
+    // `/sys` shows a network, and the kernel lets nobody mount it but who owns that.
     if linux.user.is_some() && linux.namespaces.network == Namespace::Host {
-        host_sys(input, &mut out);
+        stage_instead(input, &mut out, "sysfs", Wanted::system(SYS, Source::Sysfs, true));
+    }
+    // One by one these would be half of all that libcontainer mounts.
+    if let Some(source) = hierarchies(input, cgroup) {
+        stage_instead(input, &mut out, CGROUPS, Wanted::system(CGROUP, source, false));
     }
     Ok(out)
 }
 
-/// `/sys` shows a network, and the kernel lets nobody mount it but who owns that: one is staged in its place.
-fn host_sys(input: &Input<'_>, out: &mut Mounts) {
+/// Stages a tree in the place of a file system, unless something else has taken that.
+fn stage_instead(input: &Input<'_>, out: &mut Mounts, kind: &str, wanted: Wanted) {
     let index = out.staged.len();
-    let is_sysfs = |m: &&mut OciMount| m.typ().as_deref() == Some("sysfs");
-    let Some(own) = out.mounts.iter_mut().find(is_sysfs) else {
-        return;
-    };
-    let options = ["rbind", "rprivate", "ro", "nosuid", "noexec", "nodev"];
-    *own = mount(SYS, "bind", input.staging.join(index.to_string()), &options);
-    let wanted = Wanted {
-        destination: SYS.to_owned(),
-        source: Source::Sysfs,
-        readonly: true,
-        recursive_readonly: false,
-        propagation: MountPropagation::Private,
-        idmap: false,
-        recursive: true,
-        flags: vec![],
-    };
-    out.staged.push(wanted.stage(index));
+    let of_kind = |mount: &&mut OciMount| mount.typ().as_deref() == Some(kind);
+    if let Some(own) = out.mounts.iter_mut().find(of_kind) {
+        *own = bind_of(&wanted, input.staging.join(index.to_string()));
+        out.staged.push(wanted.stage(index));
+    }
 }
 
 /// Whether a mount of ours gives way to a wanted one at or above its place. `/dev` itself stays: libcontainer fills
@@ -317,9 +317,21 @@ fn below_host_dev(path: String) -> String {
 
 impl Wanted {
     fn plain(destination: String, source: PathBuf) -> Wanted {
+        Wanted::of(destination, Source::Host(source))
+    }
+
+    fn system(destination: &str, source: Source, readonly: bool) -> Wanted {
+        Wanted {
+            readonly,
+            flags: QUIET.to_vec(),
+            ..Wanted::of(destination.to_owned(), source)
+        }
+    }
+
+    fn of(destination: String, source: Source) -> Wanted {
         Wanted {
             destination,
-            source: Source::Host(source),
+            source,
             readonly: false,
             recursive_readonly: false,
             propagation: MountPropagation::Private,

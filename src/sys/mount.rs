@@ -143,6 +143,8 @@ pub fn attach(tree: impl AsFd, target: &Path) -> io::Result<()> {
 pub struct Attributes<'a> {
     /// Makes it read-only.
     pub read_only: bool,
+    /// No program, device or change of user comes of it: `nosuid`, `nodev`, `noexec`.
+    pub inert: bool,
     /// `MS_PRIVATE`, `MS_SLAVE` or `MS_SHARED`; 0 leaves it.
     pub propagation: u64,
     /// Maps ids by this user namespace.
@@ -157,6 +159,9 @@ pub fn set_attributes(tree: impl AsFd, wanted: Attributes<'_>) -> io::Result<()>
     let mut attr = [0u64; 4];
     if wanted.read_only {
         attr[0] |= libc::MOUNT_ATTR_RDONLY;
+    }
+    if wanted.inert {
+        attr[0] |= libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
     }
     attr[2] = wanted.propagation;
     if let Some(user_namespace) = wanted.idmap {

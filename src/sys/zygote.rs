@@ -6,18 +6,16 @@
 //!
 //! A zygote that has died is replaced by the next request. What it forked before does not notice.
 
+mod running;
+
 use crate::sys::{image, message, pidfd, pipe, socket};
+use running::Running;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 use thiserror::Error;
-
-/// A zygote that takes longer is stuck, and replaced. Everything asked of it takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// So often a request is made again of a new zygote: the one that is there may be dead already, and the next may die.
 const TRIES: u32 = 2;
@@ -215,14 +213,8 @@ pub struct Zygote {
     running: Mutex<Option<Running>>,
 }
 
-#[derive(Debug)]
-struct Running {
-    process: Child,
-    socket: OwnedFd,
-}
-
 impl Zygote {
-    /// Starts the running executable as the zygote.
+    /// Starts the running executable as the zygote, which sets itself up meanwhile: whoever asks first waits for that.
     pub fn start(options: ZygoteOptions) -> Result<Zygote, ZygoteError> {
         let image = image::protected_self().map_err(ZygoteError::Start)?;
         let zygote = Zygote {
@@ -230,14 +222,21 @@ impl Zygote {
             options,
             running: Mutex::new(None),
         };
-        let running = zygote.run()?;
+        let running = zygote.begin().map_err(ZygoteError::Start)?;
         *zygote.lock() = Some(running);
         Ok(zygote)
     }
 
+    /// Waits until it is set up.
+    pub fn wait_until_ready(&self) -> Result<(), ZygoteError> {
+        let mut running = self.lock();
+        *running = Some(self.ready(running.take()).map_err(ZygoteError::Start)?);
+        Ok(())
+    }
+
     /// Process id of the zygote, for tests and status pages.
     pub fn pid(&self) -> Option<u32> {
-        self.lock().as_ref().map(|r| r.process.id())
+        self.lock().as_ref().map(|r| r.pid())
     }
 
     /// Forks a monitor for `dir`. Returns the connection of its first client.
@@ -291,20 +290,15 @@ impl Zygote {
             let (given, kept) = make().map_err(ZygoteError::Lost)?;
             let packet =
                 message::Packet::new(request, given.into_iter().collect()).map_err(ZygoteError::Lost)?;
-            let running = match guard.take() {
-                Some(running) => running,
-                None => match self.run() {
-                    Ok(running) => running,
-                    Err(_) if tries < TRIES => {
-                        tries += 1;
-                        continue;
-                    }
-                    Err(error) => return Err(error),
-                },
+            let running = match self.ready(guard.take()) {
+                Ok(running) => running,
+                Err(_) if tries < TRIES => {
+                    tries += 1;
+                    continue;
+                }
+                Err(error) => return Err(ZygoteError::Start(error)),
             };
-            let answer = packet
-                .send(running.socket.as_fd())
-                .and_then(|()| running.receive());
+            let answer = running.ask(&packet);
             match answer {
                 Ok(answer) => {
                     *guard = Some(running);
@@ -327,43 +321,14 @@ impl Zygote {
         }
     }
 
-    /// Starts a zygote process. The daemon may have threads by now: `Command` spawns without running our code in the
-    /// child, and the socket travels as its stdin, so no descriptor is ever inheritable by another child.
-    fn run(&self) -> Result<Running, ZygoteError> {
-        let start = || {
-            let (ours, theirs) = socket::pair()?;
-            let mut command = Command::new(format!("/proc/self/fd/{}", self.image.as_raw_fd()));
-            command.args(&self.options.arguments).env_clear().current_dir("/");
-            // Debug builds only: where crash tests stop processes, see `step`.
-            #[cfg(any(feature = "steps", debug_assertions))]
-            command.envs(std::env::var_os(super::step::VARIABLE).map(|v| (super::step::VARIABLE, v)));
-            #[cfg(feature = "planted")]
-            command.envs(std::env::var_os("CORACLE_PLANTED").map(|v| ("CORACLE_PLANTED", v)));
-            command
-                .stdin(Stdio::from(theirs))
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            let running = Running {
-                process: command.spawn()?,
-                socket: ours,
-            };
-            // It holds the other side open too, and the end of the zygote would not be seen.
-            drop(command);
-            let setup = ZygoteRequest::Setup(self.options.clone());
-            message::Packet::new(&setup, vec![])?.send(running.socket.as_fd())?;
-            match running.receive() {
-                Ok(ZygoteAnswer { error: None, .. }) => Ok(running),
-                Ok(answer) => {
-                    running.end();
-                    Err(io::Error::other(answer.error.unwrap_or_default()))
-                }
-                Err(e) => {
-                    running.end();
-                    Err(e)
-                }
-            }
-        };
-        start().map_err(ZygoteError::Start)
+    /// The one that runs, or a new one, when it is set up.
+    fn ready(&self, running: Option<Running>) -> io::Result<Running> {
+        let running = running.map_or_else(|| self.begin(), Ok)?;
+        running.set_up()
+    }
+
+    fn begin(&self) -> io::Result<Running> {
+        Running::begin(self.image.as_fd(), &self.options)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
@@ -376,20 +341,5 @@ impl Drop for Zygote {
         if let Some(running) = self.lock().take() {
             running.end();
         }
-    }
-}
-
-impl Running {
-    fn receive(&self) -> io::Result<ZygoteAnswer> {
-        match message::receive_within(self.socket.as_fd(), PATIENCE)? {
-            Some((answer, _)) => Ok(answer),
-            None => Err(io::ErrorKind::UnexpectedEof.into()),
-        }
-    }
-
-    /// Makes sure that it is gone and leaves no zombie.
-    fn end(mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

@@ -20,10 +20,10 @@ pub(super) use container::{PidSource, container, metadata, pid_source};
 pub(super) use filter::{container_filter, sandbox_matches, sandbox_state_filter, stats_filter};
 pub(super) use image::{auth, filesystem, image, image_spec, required_image};
 pub(super) use resources::resources;
-pub(super) use sandbox::{cgroup_parent, pod_resources, sandbox, sandbox_item, sandbox_status};
+pub(super) use sandbox::{cgroup_parent, pod_resources, sandbox, sandbox_status, sandbox_written};
 pub(super) use stats::{container_stats, network, sandbox_stats, together};
 pub use status::owner;
-pub(super) use status::{added_mounts, container_item, container_status};
+pub(super) use status::{added_mounts, container_status, container_written};
 
 use crate::model::{Error, Result};
 

@@ -2,6 +2,9 @@
 
 use std::path::{Component, Path};
 
+use bytes::Bytes;
+use prost::Message as _;
+
 use crate::cri::handlers::Handler;
 use crate::cri::sandbox::{
     Config, Dns, Key, Mode, Modes, PidMode, Port, Protocol, Record, Resources, bandwidth, check_sysctls,
@@ -280,8 +283,12 @@ pub(super) fn metadata(from: &Key) -> v1::PodSandboxMetadata {
     }
 }
 
-/// A sandbox in a list.
-pub(in crate::cri) fn sandbox_item(from: &Record) -> v1::PodSandbox {
+/// A sandbox in a list, encoded.
+pub(in crate::cri) fn sandbox_written(from: &Record) -> Bytes {
+    sandbox_item(from).encode_to_vec().into()
+}
+
+fn sandbox_item(from: &Record) -> v1::PodSandbox {
     v1::PodSandbox {
         id: from.id.clone(),
         metadata: Some(metadata(&from.config.key)),

@@ -1,5 +1,8 @@
 //! The model's containers, as the wire lists and reports them.
 
+use bytes::Bytes;
+use prost::Message as _;
+
 use crate::cri::sandbox::TAG;
 use crate::cri::wire::v1;
 use crate::model::{
@@ -12,8 +15,12 @@ use super::resources::to_wire;
 use super::user::to_wire as user_mapping;
 use super::{ADDED_MOUNTS_TAG, ATTEMPT_TAG, NAME_TAG, signal};
 
-/// A container in a list. One that belongs to no sandbox is not the adapter's to list.
-pub(in crate::cri) fn container_item(from: Container) -> Option<v1::Container> {
+/// A container in a list, encoded. One that belongs to no sandbox is not the adapter's to list.
+pub(in crate::cri) fn container_written(from: Container) -> Option<Bytes> {
+    container_item(from).map(|item| item.encode_to_vec().into())
+}
+
+fn container_item(from: Container) -> Option<v1::Container> {
     let pod_sandbox_id = from.tags.get(TAG)?.clone();
     Some(v1::Container {
         pod_sandbox_id,

@@ -176,16 +176,24 @@ where
         self.find(id)?.ok_or_else(unknown)
     }
 
+    /// What a filter's id leaves: all without one; nothing, if it is unknown or begins several.
+    pub(super) fn candidates(&self, id: &str) -> Vec<Sandbox> {
+        match id {
+            "" => self.all(),
+            id => self.find(id).ok().flatten().into_iter().collect(),
+        }
+    }
+
     /// Every sandbox past its making.
-    pub(super) fn all(&self) -> Vec<Arc<Record>> {
-        let mut records = self.shared.registry.all();
-        records.retain(|record| record.phase != Phase::Making);
-        records
+    pub(super) fn all(&self) -> Vec<Sandbox> {
+        let mut all = self.everything();
+        all.retain(|sandbox| sandbox.record.phase != Phase::Making);
+        all
     }
 
     /// Every sandbox with its locks, those in the making too.
     pub(super) fn everything(&self) -> Vec<Sandbox> {
-        self.shared.registry.everything()
+        self.shared.registry.all()
     }
 
     /// How many sandboxes are being run, stopped and removed by calls that others join.
@@ -256,8 +264,8 @@ impl<R, P, N> Shared<R, P, N> {
 
     /// The sandboxes that hold a network attachment, those being made among them.
     fn attached(&self) -> BTreeSet<String> {
-        let records = self.registry.all().into_iter();
-        records
+        let all = self.registry.all().into_iter();
+        all.map(|sandbox| sandbox.record)
             .filter(|record| record.network == record::Attachment::Held)
             .map(|record| record.id.clone())
             .collect()

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 use tokio::sync::{Mutex, RwLock};
 
@@ -23,11 +24,18 @@ pub(in crate::cri) struct Sandbox {
     pub(super) writing: Arc<Mutex<()>>,
     /// What measuring it keeps.
     pub(in crate::cri) meter: Arc<Meter>,
+    /// The record as it is listed.
+    written: Arc<OnceLock<Bytes>>,
     /// Its SELinux level, which is free for others when it is gone.
     _level: Option<Held>,
 }
 
 impl Sandbox {
+    /// What `write` makes of the record, kept with it. There is one caller, so it is always written the same way.
+    pub(in crate::cri) fn written(&self, write: fn(&Record) -> Bytes) -> Bytes {
+        self.written.get_or_init(|| write(&self.record)).clone()
+    }
+
     /// Whether somebody replaces its record at this moment.
     pub(in crate::cri) fn is_being_written(&self) -> bool {
         self.writing.try_lock().is_err()
@@ -108,6 +116,7 @@ impl Registry {
                     .filter(|_| record.phase == Phase::Ready)
                     .map(|old| Arc::clone(&old.meter))
                     .unwrap_or_default(),
+                written: Arc::default(),
                 _level: level.clone(),
             };
             new.by_id.insert_mut(record.id.clone(), entry);
@@ -161,13 +170,7 @@ impl Registry {
     }
 
     /// Every sandbox, by id.
-    pub(in crate::cri) fn all(&self) -> Vec<Arc<Record>> {
-        let snapshot = self.snapshot.load();
-        snapshot.by_id.values().map(|s| Arc::clone(&s.record)).collect()
-    }
-
-    /// Every sandbox with its locks, by id.
-    pub(super) fn everything(&self) -> Vec<Sandbox> {
+    pub(super) fn all(&self) -> Vec<Sandbox> {
         self.snapshot.load().by_id.values().cloned().collect()
     }
 }

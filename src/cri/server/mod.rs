@@ -1,10 +1,11 @@
 //! The gRPC server: which services, on which socket, for how long.
 //!
-//! Puts together the two CRI services, their v1alpha2 names, gRPC health and reflection, one log line for each call, and
-//! an orderly end. What the services do is none of its business.
+//! Puts together the two CRI services, their v1alpha2 names, gRPC health and reflection, deadlines, one log line for each
+//! call, and an orderly end. What the services do is none of its business.
 
 mod authority;
 mod connection;
+mod deadline;
 mod methods;
 mod outcome;
 mod reflection;
@@ -109,6 +110,7 @@ pub async fn serve(
     let (closing, cut) = (CancellationToken::new(), CancellationToken::new());
     let server = Server::builder()
         .layer(outcome::OutcomeLayer)
+        .layer(deadline::DeadlineLayer)
         .layer(V1Alpha2Layer)
         .add_routes(reflection::with(services.routes.clone(), &services.descriptors))
         .serve_with_incoming_shutdown(connection::accepted(listener, cut.clone()), async {

@@ -120,7 +120,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.end(&Status::cancelled("cancelled by the client or its deadline"));
+        self.end(&Status::cancelled("cancelled by the client"));
     }
 }
 

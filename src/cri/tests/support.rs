@@ -316,7 +316,7 @@ impl TestNode {
             .list_pod_sandbox(Request::new(request))
             .await
             .unwrap();
-        answer.into_inner().items
+        answer.into_inner().decoded().unwrap()
     }
 
     pub(super) async fn pod_status(&self, id: &str) -> v1::PodSandboxStatusResponse {
@@ -348,7 +348,7 @@ impl TestNode {
     pub(super) async fn containers(&self, filter: v1::ContainerFilter) -> Vec<v1::Container> {
         let request = v1::ListContainersRequest { filter: Some(filter) };
         let answer = self.adapter.list_containers(Request::new(request)).await.unwrap();
-        answer.into_inner().containers
+        answer.into_inner().decoded().unwrap()
     }
 
     /// Waits until nothing is owed to the network.

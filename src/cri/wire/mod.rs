@@ -1,6 +1,7 @@
 //! The wire: CRI types, clients and servers generated from `proto/runtime/v1/api.proto` at build time.
 //!
-//! Nothing here is written by hand. Converting these types to and from the model is the adapter's work.
+//! By hand is [`Encoded`] alone: lists whose items were encoded before. Converting to and from the model is the adapter's
+//! work.
 
 /// Kubernetes CRI v1: protobuf package `runtime.v1`.
 ///
@@ -17,7 +18,17 @@ pub mod v1 {
     )]
 
     tonic::include_proto!("runtime.v1");
+
+    /// The answers that `build.rs` leaves to it.
+    pub use super::Encoded as ListContainersResponse;
+    pub use super::Encoded as ListPodSandboxResponse;
+    pub use super::Encoded as StreamContainersResponse;
+    pub use super::Encoded as StreamPodSandboxesResponse;
 }
+
+mod encoded;
+
+pub use encoded::Encoded;
 
 /// Describes package `runtime.v1` as an encoded `google.protobuf.FileDescriptorSet`, with source comments.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("cri-v1");

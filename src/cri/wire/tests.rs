@@ -104,6 +104,32 @@ fn the_calls_that_v1alpha2_lacks_are_those_that_are_refused_under_its_name() {
 }
 
 #[test]
+fn the_answers_whose_items_are_encoded_before_are_one_list_in_field_1() {
+    let file = file(super::FILE_DESCRIPTOR_SET);
+    let lists = file.message_type.iter().filter(|it| {
+        let mut of = ["ContainersResponse", "PodSandboxResponse", "PodSandboxesResponse"].into_iter();
+        (it.name().starts_with("List") || it.name().starts_with("Stream"))
+            && of.any(|end| it.name().ends_with(end))
+    });
+    let fields = |it: &DescriptorProto| -> Vec<_> {
+        let fields = it.field.iter();
+        fields
+            .map(|field| (field.number(), field.label(), field.r#type()))
+            .collect()
+    };
+    let lists: BTreeMap<&str, Vec<_>> = lists.map(|it| (it.name(), fields(it))).collect();
+
+    let one = vec![(1, Label::Repeated, Type::Message)];
+    let expected = [
+        "ListContainersResponse",
+        "ListPodSandboxResponse",
+        "StreamContainersResponse",
+        "StreamPodSandboxesResponse",
+    ];
+    assert_eq!(lists, expected.map(|name| (name, one.clone())).into());
+}
+
+#[test]
 fn an_environment_value_that_is_not_utf8_survives() {
     let pair = super::v1::KeyValue {
         key: "LEGACY".into(),

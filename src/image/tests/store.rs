@@ -213,6 +213,9 @@ async fn a_writable_layer_is_counted_when_it_is_asked_for() {
 
     assert_eq!(before.inodes_used, 1);
     assert_eq!(after.inodes_used, 2);
+    for usage in [before, after] {
+        assert_eq!(usage.mountpoint, bench.dir.path().join("images"));
+    }
     assert_eq!(bench.images.writable_layer_usage("other"), None);
 }
 

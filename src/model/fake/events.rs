@@ -39,13 +39,13 @@ impl State {
         }
     }
 
-    /// Ends a container, if it runs.
+    /// Ends a container that has not ended.
     pub(super) fn end(&mut self, id: &str, code: i32) {
         let now = self.tick();
         let Some(Entry { status, .. }) = self.containers.get_mut(id) else {
             return;
         };
-        if status.state == ContainerState::Running {
+        if status.state != ContainerState::Exited {
             status.state = ContainerState::Exited;
             status.exit_code = code;
             status.finished_at = now;
@@ -57,7 +57,13 @@ impl State {
 
     /// Removes a container, after its end.
     pub(super) fn remove(&mut self, id: &str) {
-        self.end(id, 137);
+        if self
+            .containers
+            .get(id)
+            .is_some_and(|it| it.status.state == ContainerState::Running)
+        {
+            self.end(id, 137);
+        }
         if let Some(Entry { status, .. }) = self.containers.remove(id) {
             self.tell_of(id, status.tags, Change::Deleted);
         }

@@ -370,7 +370,7 @@ type Sorted = (Option<[OwnedFd; 3]>, Vec<OwnedFd>, Vec<OwnedFd>);
 /// Descriptors in the order that the protocol names: stdio if given, trees, namespaces.
 fn sort_descriptors(request: &CreateRequest, mut fds: Vec<OwnedFd>) -> Result<Sorted, Failure> {
     let given = if request.stdio == Stdio::Given { 3 } else { 0 };
-    let trees = request.trees.iter().filter(|tree| tree.image.is_none()).count();
+    let trees = request.trees.iter().filter(|tree| !tree.is_made()).count();
     if fds.len() != given + trees + request.namespaces {
         return Err(wrong_descriptors());
     }

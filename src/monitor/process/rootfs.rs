@@ -5,7 +5,7 @@
 
 use crate::monitor::process::failure;
 use crate::monitor::protocol::{
-    CreateRequest, Failure, FailureKind, ImageTree, Propagation, ReadOnly, StagedTree,
+    CgroupTree, CreateRequest, Failure, FailureKind, ImageTree, Propagation, ReadOnly, StagedTree,
 };
 use crate::sys::mount::{self, Attributes};
 use crate::sys::namespace::{self, Kinds};
@@ -75,9 +75,10 @@ fn stage(
             "" => format!("attach staged mount {number}"),
             name => format!("mount {name}"),
         };
-        let tree = match &wanted.image {
-            Some(image) => image_tree(image, staging, user),
-            None => given
+        let tree = match (&wanted.image, &wanted.cgroups) {
+            (Some(image), _) => image_tree(image, staging, user),
+            (None, Some(cgroups)) => cgroup_tree(cgroups, staging),
+            (None, None) => given
                 .next()
                 .ok_or_else(|| io::Error::other("its descriptor is missing")),
         };
@@ -137,22 +138,50 @@ fn own_places(root: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The files of an image as a detached tree. Its overlay has no place of its own: one below the staging directory serves
-/// while it is made.
-fn image_tree(image: &ImageTree, staging: &Path, user: Option<&OwnedFd>) -> io::Result<OwnedFd> {
-    let at = staging.join("image");
+/// A detached copy of what is mounted meanwhile at a place of its own below the staging directory.
+fn in_passing(staging: &Path, make: impl FnOnce(&Path) -> io::Result<OwnedFd>) -> io::Result<OwnedFd> {
+    let at = staging.join("tree");
     std::fs::create_dir(&at)?;
-    let lower = user.map(|user| idmapped_layers(&image.lower, staging, user));
-    let lower = lower.transpose()?;
-    let layers = lower.as_ref().unwrap_or(&image.lower);
-    mount::overlay(layers, None, &image.options, &at)?;
-    if let Some(lower) = lower {
-        drop_layers(&lower, staging)?;
-    }
-    let tree = mount::clone_beneath(&at, Path::new(&image.sub_path));
-    mount::detach(&at)?;
+    let tree = make(&at);
+    mount::detach_if_mounted(&at)?;
     std::fs::remove_dir(&at)?;
     tree
+}
+
+/// The files of an image as a detached tree.
+fn image_tree(image: &ImageTree, staging: &Path, user: Option<&OwnedFd>) -> io::Result<OwnedFd> {
+    let lower = user.map(|user| idmapped_layers(&image.lower, staging, user));
+    let lower = lower.transpose()?;
+    in_passing(staging, |at| {
+        let layers = lower.as_ref().unwrap_or(&image.lower);
+        mount::overlay(layers, None, &image.options, at)?;
+        if let Some(lower) = &lower {
+            drop_layers(lower, staging)?;
+        }
+        mount::clone_beneath(at, Path::new(&image.sub_path))
+    })
+}
+
+/// Directories of cgroups below a new one, as a detached tree.
+fn cgroup_tree(cgroups: &CgroupTree, staging: &Path) -> io::Result<OwnedFd> {
+    in_passing(staging, |at| {
+        let options = ["size=64k,mode=755"]
+            .into_iter()
+            .chain(cgroups.options.iter().map(String::as_str));
+        mount::tmpfs(at, &options.collect::<Vec<_>>().join(","))?;
+        for (name, directory) in &cgroups.directories {
+            let (target, own) = (at.join(name), mount::clone_mount(directory)?);
+            std::fs::create_dir(&target)?;
+            let attributes = Attributes {
+                read_only: !cgroups.writable,
+                inert: true,
+                ..Attributes::default()
+            };
+            mount::set_attributes(&own, attributes)?;
+            mount::attach(&own, &target)?;
+        }
+        mount::clone_tree(at)
+    })
 }
 
 fn attach(tree: OwnedFd, wanted: &StagedTree, target: &Path) -> io::Result<()> {

@@ -29,7 +29,7 @@ pub struct CreateRequest {
     /// Directory (existing, empty) over which the worker mounts a small tmpfs: tree `n` appears at
     /// `{staging}/{n}`, which `config.json` names as the source of a bind.
     pub staging: Option<PathBuf>,
-    /// The trees, in order. Those without an image come as descriptors (`open_tree` with `OPEN_TREE_CLONE`).
+    /// The trees, in order. Those that the worker does not make come as descriptors (`open_tree` with `OPEN_TREE_CLONE`).
     pub trees: Vec<StagedTree>,
     /// Number of namespace descriptors, see [`FIRST_NAMESPACE`](crate::monitor::protocol::FIRST_NAMESPACE).
     pub namespaces: usize,
@@ -75,12 +75,22 @@ pub struct StagedTree {
     pub propagation: Propagation,
     /// Made by the worker of these layers, instead of a descriptor.
     pub image: Option<ImageTree>,
+    /// Made by the worker of these directories, instead of a descriptor.
+    #[serde(default)]
+    pub cgroups: Option<CgroupTree>,
     /// Idmap the whole tree. Of an image the layers are, if any are.
     #[serde(default)]
     pub idmap: bool,
     /// What it is called when it cannot be mounted.
     #[serde(default)]
     pub name: String,
+}
+
+impl StagedTree {
+    /// Whether the worker makes it; else it comes as a descriptor.
+    pub fn is_made(&self) -> bool {
+        self.image.is_some() || self.cgroups.is_some()
+    }
 }
 
 /// An image's files, or one path of them.
@@ -92,6 +102,17 @@ pub struct ImageTree {
     pub sub_path: String,
     /// Options of the overlay, such as a label.
     #[serde(default)]
+    pub options: Vec<String>,
+}
+
+/// Directories of cgroups below a new one, which can be written until libcontainer makes it read-only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupTree {
+    /// Names, and the directory that appears under each.
+    pub directories: Vec<(String, PathBuf)>,
+    /// Whether they may be written.
+    pub writable: bool,
+    /// Option of the file system that holds the names, such as a label.
     pub options: Vec<String>,
 }
 

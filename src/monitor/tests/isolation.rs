@@ -147,10 +147,11 @@ async fn no_signal_state_environment_or_descriptor_of_ours_reaches_a_container()
     let Some(host) = Host::new() else { return };
     let script = "cat /proc/self/status; ls -1 /proc/self/fd; busybox env";
     let container = host
-        .run("a", &["sh", "-c", &format!("{script}; sleep 1000")])
+        .run("a", &["sh", "-c", &format!("{script}; : >/tmp/said; sleep 1000")])
         .await;
 
     let exec = container.sh(script).await;
+    container.sh("until [ -e /tmp/said ]; do :; done").await;
     container.client.signal(9).await.unwrap();
     container.exited().await;
     let logged: String = container

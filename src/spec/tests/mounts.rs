@@ -52,7 +52,7 @@ fn file_systems_of_the_containers_own_have_its_label() {
         .map(|line| line.split(' ').next().unwrap().to_owned())
         .collect();
     // Not those that the kernel has once for all, or for all of a namespace.
-    assert_eq!(labelled, ["/dev", "/dev/pts", "/dev/shm", "/sys/fs/cgroup"]);
+    assert_eq!(labelled, ["/dev", "/dev/pts", "/dev/shm"]);
     assert_eq!(out.process.selinux.as_deref(), Some("u:r:p:s0:c1,c2"));
     assert_eq!(out.spec.linux().as_ref().unwrap().mount_label(), &None);
 }
@@ -91,42 +91,59 @@ fn cgroup_v1_is_never_a_cgroup_mount_and_read_only_unless_privileged() {
         f.host = host_v1();
         f.output()
     };
+    let staged = |out: &Output| {
+        let (index, of) = (out.staged.len() - 1, out.staged.last().unwrap().clone());
+        let options = "rbind,rprivate,rw,nosuid,noexec,nodev";
+        let bound = lines(out)
+            .into_iter()
+            .find(|line| line.starts_with("/sys/fs/cgroup"))
+            .unwrap();
+        assert_eq!(
+            bound,
+            format!("/sys/fs/cgroup bind /run/c/staging/{index} {options}")
+        );
+        match of.source {
+            Source::Hierarchies {
+                directories,
+                writable,
+            } => (directories, writable),
+            other => panic!("{other:?}"),
+        }
+    };
+    let own = |name: &str, hierarchy: &str| {
+        let directory = format!("/sys/fs/cgroup/{hierarchy}/a/b/0123456789abcdef");
+        (name.to_owned(), PathBuf::from(directory))
+    };
     let out = v1("");
 
-    let own: Vec<_> = lines(&out)
-        .into_iter()
-        .filter(|l| l.starts_with("/sys/fs/cgroup"))
-        .collect();
-    let of = |name: &str, hierarchy: &str| {
-        format!(
-            "/sys/fs/cgroup/{name} bind /sys/fs/cgroup/{hierarchy}/a/b/0123456789abcdef rbind,ro,nosuid,noexec,nodev"
-        )
+    let expected = vec![
+        own("cpu,cpuacct", "cpu,cpuacct"),
+        own("cpu", "cpu,cpuacct"),
+        own("cpuacct", "cpu,cpuacct"),
+        own("memory", "memory"),
+        own("devices", "devices"),
+    ];
+    assert_eq!(staged(&out), (expected.clone(), false));
+    // The names themselves: until the last mount below them is made they have to be writable.
+    let readonly = |out: &Output| {
+        out.spec
+            .linux()
+            .as_ref()
+            .unwrap()
+            .readonly_paths()
+            .clone()
+            .unwrap()
     };
-    assert_eq!(
-        own[0],
-        "/sys/fs/cgroup tmpfs tmpfs nosuid,noexec,nodev,mode=755,size=64k"
-    );
-    assert_eq!(
-        own[1..],
-        [
-            of("cpu,cpuacct", "cpu,cpuacct"),
-            of("cpu", "cpu,cpuacct"),
-            of("cpuacct", "cpu,cpuacct"),
-            of("memory", "memory"),
-            of("devices", "devices"),
-        ]
-    );
+    assert!(readonly(&out).contains(&"/sys/fs/cgroup".to_owned()));
     assert_eq!(out.cgroup, "/a/b/0123456789abcdef");
-    assert!(
-        mounts(&v1(r#""privileged":true"#))
-            .iter()
-            .all(|m| m.typ().as_deref() != Some("cgroup"))
+    let privileged = v1(r#""privileged":true"#);
+    assert_eq!(
+        (staged(&privileged), readonly(&privileged)),
+        ((expected, true), vec![])
     );
-    assert!(
-        lines(&v1(r#""privileged":true"#))
-            .iter()
-            .any(|l| l.contains("memory") && l.contains("rbind,rw"))
-    );
+    let mut taken = Fixture::new(r#"{"mounts":[{"containerPath":"/sys/fs/cgroup","hostPath":"/h"}]}"#);
+    taken.host = host_v1();
+    assert_eq!(taken.output().staged.len(), 1);
 }
 
 #[test]

@@ -76,10 +76,15 @@ fn persist(make: impl Fn() -> io::Result<()>) -> io::Result<()> {
     loop {
         tries += 1;
         match make() {
-            Err(e) if e.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
+            Err(e) if is_going(&e) && tries < TRIES => {}
             done => return done,
         }
     }
+}
+
+/// Whether a directory is gone, or on its way: of one that is being removed the kernel says that there is no such device.
+fn is_going(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
 }
 
 fn make(dir: &Path, above: bool) -> io::Result<()> {
@@ -149,6 +154,27 @@ mod tests {
         groups[1].remove(Duration::ZERO).unwrap();
 
         assert_eq!((between, above.exists(), top.exists()), (true, false, true));
+        top.remove(Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn groups_are_made_while_what_is_above_them_goes_with_others() {
+        let Some((top, name)) = top("race") else { return };
+        let ends = |own: &str| {
+            let group = Cgroup::new(&format!("{name}/a/{own}")).unwrap();
+            for _ in 0..300 {
+                group.create().unwrap();
+                group.remove(Duration::ZERO).unwrap();
+            }
+        };
+
+        std::thread::scope(|threads| {
+            for own in ["one", "two", "three"] {
+                threads.spawn(move || ends(own));
+            }
+        });
+
+        assert_eq!(top.below(), []);
         top.remove(Duration::ZERO).unwrap();
     }
 

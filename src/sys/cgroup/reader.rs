@@ -1,11 +1,13 @@
 //! Control files of one group, for those who ask again and again: the few that every reading needs stay open.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+
+use rustix::io::pread;
 
 use crate::sys::cgroup::Cgroup;
 
@@ -16,7 +18,8 @@ const UNLIMITED: u64 = 1 << 62;
 #[derive(Debug)]
 pub struct Reader {
     pub(super) cgroup: Cgroup,
-    kept: Mutex<HashMap<(&'static str, &'static str), File>>,
+    /// By controller and file. They are few.
+    kept: Mutex<Vec<((&'static str, &'static str), File)>>,
 }
 
 impl Reader {
@@ -36,13 +39,13 @@ impl Reader {
         tell: impl FnOnce(&str) -> T,
     ) -> Option<T> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = match kept.entry((controller, file)) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                entry.insert(File::open(self.cgroup.dir(controller).join(file)).ok()?)
-            }
-        };
-        whole(open, tell).ok()
+        if let Some((_, open)) = kept.iter().find(|(name, _)| *name == (controller, file)) {
+            return whole(open, tell).ok();
+        }
+        let open = File::open(self.cgroup.dir(controller).join(file)).ok()?;
+        let told = whole(&open, tell);
+        kept.push(((controller, file), open));
+        told.ok()
     }
 
     /// The text of a file that is seldom asked for.
@@ -97,12 +100,12 @@ pub(super) fn known(limit: &str) -> Option<u64> {
 /// Reads a file from its beginning. The kernel makes the text of such a file anew each time, in one piece: what leaves room
 /// was all.
 fn whole<T>(file: &File, tell: impl FnOnce(&str) -> T) -> io::Result<T> {
-    let mut first = [0; 4096];
-    let mut length = file.read_at(&mut first, 0)?;
-    if length < first.len() {
-        return Ok(tell(text(&first[..length])?));
+    let mut first = [MaybeUninit::uninit(); 4096];
+    let (read, rest) = pread(file, &mut first, 0)?;
+    if !rest.is_empty() {
+        return Ok(tell(text(read)?));
     }
-    let mut bytes = first.to_vec();
+    let (mut bytes, mut length) = (read.to_vec(), read.len());
     while length == bytes.len() {
         bytes.resize(2 * length, 0);
         length += file.read_at(&mut bytes[length..], length as u64)?;

@@ -1,6 +1,7 @@
 //! The server over a real socket, with clients of our own wire and of `k8s_cri`.
 
 mod authority;
+mod deadline;
 mod fake;
 mod log;
 
