@@ -84,7 +84,8 @@ arguments=() facts=()
 # fact NAME TEXT: something to keep with the results.
 fact() { facts+=("$1" "$2"); }
 
-# launched NAME SOCKET COMMAND...: a script that becomes a daemon in a cgroup of its own, for the bench.
+# launched NAME SOCKET COMMAND...: a script that becomes a daemon in a cgroup of its own, for the bench. It does so when it is
+# told to: a move to another cgroup takes as long as some daemons take to start.
 launched() {
 	local name=$1 socket=$2 group
 	group=/$(basename "$NODE")/$name
@@ -93,6 +94,8 @@ launched() {
 	cat >"launch/$name" <<-END
 		#!/bin/bash
 		echo \$\$ >$accounting$group/daemon/cgroup.procs
+		echo ready
+		read -r
 		exec ${*@Q} >>$NODE/$name.log 2>&1 </dev/null
 	END
 	chmod +x "launch/$name"

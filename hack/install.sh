@@ -13,7 +13,11 @@ for part in "$@"; do
 		packages shellcheck python3 busybox procps util-linux iproute2 iptables nftables mount containernetworking-plugins
 		need_go
 		;;
-	grpc | grpc-peers | faults | critest | critest-kills | cni-churn | crictl | kubelet | conformance | bench)
+	bench)
+		packages python3 busybox procps util-linux iproute2 iptables nftables e2fsprogs mount curl tar zstd
+		need_go
+		;;
+	grpc | grpc-peers | faults | critest | critest-kills | cni-churn | crictl | kubelet | conformance)
 		# busybox, not busybox-static (the two exclude each other): the tests' images need its dynamic build.
 		packages python3 busybox procps util-linux iproute2 iptables nftables e2fsprogs mount
 		need_go

@@ -34,10 +34,13 @@ func (r *runtime) cpu() time.Duration {
 }
 
 // processes are all that live in the runtime's cgroup or below.
-func (r *runtime) processes() []int {
+func (r *runtime) processes() []int { return processesBelow(r.cgroup) }
+
+// processesBelow are those in a group and in the groups below it.
+func processesBelow(group string) []int {
 	var pids []int
 	// A group that goes meanwhile has none.
-	_ = filepath.WalkDir(accounting+r.cgroup, func(path string, entry fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(accounting+group, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.IsDir() {
 			return nil
 		}

@@ -164,8 +164,11 @@ ends when the files are on disk: Coracle does that by itself, containerd 2.4 wit
 not wait. Records are as durable as each makes them. Processor time is what the kernel counts for a cgroup with the daemon and
 all it starts in it, the containers too. Where a hundred pods are started, probed or removed, and where a daemon is started
 again beside them, the other daemons are stopped meanwhile: what containerd's use for pods that do nothing would slow down
-whoever is measured. Where no container runs (pulls, the daemon, records) containerd 2.4 is there once. crun is Debian's,
-which needs two things done for it: the version that containerd writes into the container's configuration is made an older
+whoever is measured. A daemon's start is timed from the execution of its program, which is in its cgroup by then. Lists of
+many records are timed until this client, which is of Go as the kubelet is, has decoded them, and until their bytes are here; of
+the others the one that lists 500 containers fastest goes on to 4,000 (with 6,000 containerd 1.6 had used up its 20,000
+descriptors). Where no container runs (pulls, the daemon, records) containerd 2.4 is there once. crun is Debian's, which needs
+two things done for it: the version that containerd writes into the container's configuration is made an older
 one by a small program, and the v2 hierarchy is hidden from it.
 `
 

@@ -17,11 +17,12 @@ import (
 )
 
 // margin is how much more than its baseline a figure may be; a few calls are nobody's, and which pages a fork has copied
-// before it is measured is the kernel's.
+// before it is measured is the kernel's, as it is which pages of a program it maps beside those in use.
 const (
 	margin = 1.05
 	few    = 5
 	pages  = 3 * 4 // KiB
+	around = 512   // KiB
 	// What a thread of the pool does between two operations.
 	strayInstructions, strayAllocations = 20_000, 30
 )
@@ -36,6 +37,8 @@ func limit(key string, baseline int) float64 {
 		return most + strayAllocations
 	case strings.HasSuffix(key, "private KiB"):
 		return most + pages
+	case strings.HasSuffix(key, "KiB of code in memory"):
+		return most + around
 	default:
 		return most
 	}
@@ -87,6 +90,7 @@ func (b *bench) guard(ctx context.Context, trace, weights, baseline string, writ
 		return errors.Join(err, g.r.stop())
 	}
 	own, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", g.r.process.Process.Pid))
+	code := codeInMemory(g.r.daemon, filepath.Base(own))
 	if err := errors.Join(err, g.do("end", g.r.stop)); err != nil {
 		return err
 	}
@@ -96,6 +100,7 @@ func (b *bench) guard(ctx context.Context, trace, weights, baseline string, writ
 	}
 	figures := g.figures(tally(calls, g.marks, own))
 	figures["pod beside the container's process\tprivate KiB"] = private
+	figures["daemon and zygote\tKiB of code in memory"] = code
 	weighed, err := b.weigh(ctx, b.all[1], weights, pods)
 	if err := errors.Join(err, g.clear(ctx, pods)); err != nil {
 		return err

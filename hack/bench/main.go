@@ -77,7 +77,7 @@ func main() {
 	flag.IntVar(&s.pods, "pods", 100, "pods there are in the part many; its first figures are of half of them")
 	flag.IntVar(&s.streamMiB, "stream", 1024, "MiB that are streamed out of a pod")
 	flag.IntVar(&s.logMB, "log", 1000, "MB that a container writes to its log")
-	flag.IntVar(&s.records, "records", 10000, "containers there are in the part records; its first figures are of a twentieth")
+	flag.IntVar(&s.records, "records", 4000, "containers there are in the part records; its first figures are of an eighth")
 	wanted := flag.String("parts", "", "what is measured, by commas; all when empty")
 	facts := flag.String("facts", "", "JSON object of strings to keep with the results: versions, command")
 	out := flag.String("out", "", "file that the results go to, as JSON")
@@ -86,6 +86,8 @@ func main() {
 	weights := flag.String("weights", "", "what callgrind writes of the second of them, numbered")
 	baseline := flag.String("baseline", "", "file of the baseline")
 	update := flag.Bool("update", false, "write the baseline")
+	socket := flag.String("idle", "", "socket to be a server on that does nothing; nothing is measured")
+	answers := flag.String("answers", "", "directory of the answers that this server has ready, named as the calls are")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: bench [FLAG...] NAME=SOCKET=CGROUP=SCRIPT...   (the first is compared with the others)")
 		flag.PrintDefaults()
@@ -94,6 +96,9 @@ func main() {
 	if *document != "" {
 		check(writeDocument(*out, *document))
 		return
+	}
+	if *socket != "" {
+		check(serveIdle(*socket, *answers))
 	}
 	if (flag.NArg() < 2 && *trace == "") || s.image == "" || s.logs == "" {
 		flag.Usage()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"syscall"
@@ -197,7 +198,7 @@ func (b *bench) pauseOthers(one *runtime) func() {
 func (b *bench) measureRestart(ctx context.Context, count int) error {
 	restarts := series{}
 	err := b.alternate(b.rounds(3), func(r *runtime, n int) error {
-		if err := r.stop(); err != nil {
+		if err := errors.Join(r.stop(), r.prepare()); err != nil {
 			return err
 		}
 		defer b.pauseOthers(r)()

@@ -49,6 +49,23 @@ func privateAnonymous(pids []int) float64 {
 	return float64(total) * 1024 / 1e6
 }
 
+// codeInMemory is how many KiB of a program's code the processes have mapped pages for.
+func codeInMemory(pids []int, program string) (total int) {
+	for _, pid := range pids {
+		code := false
+		eachLine(fmt.Sprintf("/proc/%d/smaps", pid), func(words []string) {
+			switch {
+			case len(words) > 1 && strings.Contains(words[0], "-"): // a mapping begins
+				code = len(words) == 6 && words[1] == "r-xp" && filepath.Base(words[5]) == program
+			case code && words[0] == "Rss:":
+				kib, _ := strconv.Atoi(words[1])
+				total += kib
+			}
+		})
+	}
+	return total
+}
+
 // eachField calls back with every "Name: N kB" line of a file of /proc; a process that is gone has none.
 func eachField(path string, field func(name string, kib int)) {
 	eachLine(path, func(words []string) {

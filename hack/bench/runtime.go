@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os/exec"
 	"strconv"
@@ -22,6 +25,8 @@ type runtime struct {
 	// cgroup holds all that the runtime starts: the daemon, its helpers, and the pods below `pods`.
 	cgroup  string
 	process *exec.Cmd
+	// begin makes the process the daemon; nil once it is.
+	begin io.WriteCloser
 	// ended is closed when the process is gone.
 	ended chan struct{}
 	// daemon is the process and those it keeps for itself.
@@ -43,22 +48,46 @@ func newRuntime(arg string) (*runtime, error) {
 	return &runtime{name: words[0], socket: words[1], cgroup: words[2], script: words[3]}, nil
 }
 
-// launch starts the daemon, and waits until it answers.
-func (r *runtime) launch(ctx context.Context) error {
+// prepare starts the script that will be the daemon, and waits until it is in its cgroup.
+func (r *runtime) prepare() error {
 	if r.conn != nil {
 		r.conn.Close()
 		r.conn = nil
 	}
-	r.process = exec.Command(r.script)
-	if err := r.process.Start(); err != nil {
+	script := exec.Command(r.script)
+	stdin, err := script.StdinPipe()
+	if err != nil {
 		return err
 	}
-	r.ended = make(chan struct{})
+	stdout, err := script.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := script.Start(); err != nil {
+		return err
+	}
+	r.process, r.begin, r.ended = script, stdin, make(chan struct{})
+	_, err = bufio.NewReader(stdout).ReadString('\n')
 	go func(process *exec.Cmd, ended chan struct{}) {
 		// How it ends is not measured.
 		_ = process.Wait()
 		close(ended)
 	}(r.process, r.ended)
+	return err
+}
+
+// launch starts the daemon, and waits until it answers.
+func (r *runtime) launch(ctx context.Context) error {
+	if r.begin == nil {
+		if err := r.prepare(); err != nil {
+			return err
+		}
+	}
+	_, err := io.WriteString(r.begin, "\n")
+	if err = errors.Join(err, r.begin.Close()); err != nil {
+		return err
+	}
+	r.begin = nil
 	for {
 		conn, err := net.Dial("unix", r.socket)
 		if err == nil {
@@ -74,7 +103,8 @@ func (r *runtime) launch(ctx context.Context) error {
 		}
 	}
 	large := grpc.MaxCallRecvMsgSize(16 << 20)
-	conn, err := grpc.NewClient("unix://"+r.socket, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(large))
+	conn, err := grpc.NewClient("unix://"+r.socket, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(large),
+		grpc.WithUnaryInterceptor(patient))
 	if err != nil {
 		return err
 	}
@@ -90,6 +120,13 @@ func (r *runtime) launch(ctx context.Context) error {
 		}
 		time.Sleep(500 * time.Microsecond)
 	}
+}
+
+// patient gives up on a call that is not answered: what is measured takes seconds.
+func patient(ctx context.Context, method string, request, answer any, conn *grpc.ClientConn, call grpc.UnaryInvoker, options ...grpc.CallOption) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	return call(ctx, method, request, answer, conn, options...)
 }
 
 // stop ends the daemon in an orderly way; what it started runs on.

@@ -36,6 +36,16 @@ var carriers = []carrier{
 func measureStreaming(ctx context.Context, b *bench) error {
 	pods := map[*runtime]pod{}
 	size := int64(b.streamMiB) << 20
+	var bare []sample
+	for range b.rounds(3) {
+		stream, err := b.bareStream(size)
+		if err != nil {
+			return err
+		}
+		bare = append(bare, stream)
+	}
+	name := fmt.Sprintf("%d MiB from a program by a pipe and a connection, without frames", b.streamMiB)
+	b.table.Floors = append(b.table.Floors, floor{name, "ms", millis(bare)})
 	err := b.each(func(r *runtime) (err error) {
 		// Each connection gets the bytes, and is closed.
 		script := fmt.Sprintf("exec nc -ll -p %d -e dd if=/dev/zero bs=64k count=%d", streamPort, b.streamMiB*16)
