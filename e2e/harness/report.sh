@@ -58,7 +58,8 @@ cargo_tests() {
 	)
 	if [ "$rc" != 0 ]; then
 		[ "$failed" != 0 ] || fail "$name"
-		grep -vE '^test .* \.\.\. (ok|ignored.*)$|^ +Compiling ' "$log" | tail -n 80 >&2
+		# Frames of backtraces would leave no room for what was said.
+		grep -vE '^test .* \.\.\. (ok|ignored.*)$|^ +Compiling |^stack backtrace:|^ +[0-9]+: |^ +at ' "$log" | tail -n 80 >&2
 	fi
 	[ -z "${HOSTILE-}" ] || record hostile hostile-images "\"part\":\"$name\",\"tests\":$(grep -cE "^test ($HOSTILE).* ok$" "$log" || true),\"losses\":$(grep -cE "^test ($HOSTILE).* FAILED$" "$log" || true)"
 	rm -f "$log"

@@ -118,7 +118,7 @@ func measureLogs(ctx context.Context, b *bench) error {
 	const line = 100
 	runs := series{}
 	script := fmt.Sprintf("yes %0*d | head -c %d", line-1, 0, b.logMB*1000*1000)
-	err := b.alternate(b.rounds(1), func(r *runtime, n int) error {
+	err := b.alternate(b.rounds(3), func(r *runtime, n int) error {
 		// There is nothing to be warm from.
 		if n < 0 {
 			return nil

@@ -2,20 +2,25 @@
 
 use std::io;
 use std::num::NonZero;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::available_parallelism;
+use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::sys::heap;
 
+/// How long a worker that is there for all waits for the others. One may be at work.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// Starts as many threads as there are processors. More come for work that blocks, and end when there was none for ten
-/// seconds; the last of them gives the heap back.
+/// seconds; after the last of them the heap is given back.
 pub(super) fn start() -> io::Result<Runtime> {
     heap::share();
     let workers = available_parallelism().map_or(1, NonZero::get);
-    calm(&mut Builder::new_multi_thread(), workers, heap::trim)
+    let rest = move || on_each(workers, PATIENCE, heap::renew, heap::trim);
+    calm(&mut Builder::new_multi_thread(), workers, rest)
         .enable_all()
         .build()
 }
@@ -34,6 +39,34 @@ fn calm(builder: &mut Builder, workers: usize, rest: impl Fn() + Send + Sync + '
                 rest();
             }
         })
+}
+
+/// Has each of the workers `act`, and the last of them do `then` as well. They wait for each other, so that none is there twice.
+fn on_each(
+    workers: usize,
+    patience: Duration,
+    act: impl Fn() + Send + Sync + 'static,
+    then: impl Fn() + Send + Sync + 'static,
+) {
+    let Ok(runtime) = Handle::try_current() else {
+        return;
+    };
+    let all = Arc::new((Mutex::new(0), Condvar::new(), act, then));
+    for _ in 0..workers {
+        let all = Arc::clone(&all);
+        runtime.spawn(async move {
+            let (count, come, act, then) = &*all;
+            act();
+            let mut there = count.lock().unwrap_or_else(PoisonError::into_inner);
+            *there += 1;
+            if *there == workers {
+                come.notify_all();
+                then();
+            } else {
+                drop(come.wait_timeout_while(there, patience, |there| *there < workers));
+            }
+        });
+    }
 }
 
 #[cfg(test)]
@@ -71,5 +104,26 @@ mod tests {
         rests.recv().unwrap();
         drop(runtime);
         assert_eq!((before, rests.iter().count()), (false, 0));
+    }
+
+    #[test]
+    fn each_worker_has_its_turn_and_the_last_one_more() {
+        let (turn, turns) = channel();
+        let last = turn.clone();
+        let runtime = Builder::new_multi_thread().worker_threads(3).build().unwrap();
+        let entered = runtime.enter();
+
+        on_each(
+            3,
+            Duration::MAX,
+            move || turn.send(Some(std::thread::current().id())).unwrap(),
+            move || last.send(None).unwrap(),
+        );
+
+        let mut all: Vec<_> = turns.iter().take(4).collect();
+        assert_eq!(all.pop(), Some(None));
+        let workers: std::collections::HashSet<_> = all.into_iter().flatten().collect();
+        assert_eq!(workers.len(), 3);
+        drop(entered);
     }
 }

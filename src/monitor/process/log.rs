@@ -10,6 +10,7 @@
 use crate::monitor::protocol::{Event, LogFile};
 use crate::sys::clock::rfc_3339;
 use crate::sys::{planted, step};
+use memchr::memchr;
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 use std::fs::File;
 use std::io::{self, Write};
@@ -181,19 +182,19 @@ impl Lines {
 
     /// Logs what has been read.
     pub(super) fn push(&mut self, mut data: &[u8], log: &mut Log) {
-        let stamp = rfc_3339(SystemTime::now()).to_string();
-        let mut out = vec![];
+        let beginning = self.beginning();
+        // Of lines as long as their beginnings.
+        let mut out = Vec::with_capacity(2 * data.len());
         while !data.is_empty() {
             let room = LONGEST - self.partial.len();
-            let end = data.iter().take(room + 1).position(|b| *b == b'\n');
-            match end {
+            match memchr(b'\n', &data[..data.len().min(room + 1)]) {
                 Some(end) => {
-                    self.line(&mut out, &stamp, 'F', &data[..end]);
+                    self.line(&mut out, &beginning, b'F', &data[..end]);
                     data = &data[end + 1..];
                 }
                 None if data.len() > room => {
-                    let tag = if planted("partial-line") { 'F' } else { 'P' };
-                    self.line(&mut out, &stamp, tag, &data[..room]);
+                    let tag = if planted("partial-line") { b'F' } else { b'P' };
+                    self.line(&mut out, &beginning, tag, &data[..room]);
                     data = &data[room..];
                 }
                 None => {
@@ -211,13 +212,19 @@ impl Lines {
     pub(super) fn finish(&mut self, log: &mut Log) {
         if !self.partial.is_empty() {
             let mut out = vec![];
-            self.line(&mut out, &rfc_3339(SystemTime::now()).to_string(), 'P', &[]);
+            self.line(&mut out, &self.beginning(), b'P', &[]);
             log.append(&out);
         }
     }
 
-    fn line(&mut self, out: &mut Vec<u8>, stamp: &str, tag: char, rest: &[u8]) {
-        let _ = write!(out, "{stamp} {} {tag} ", self.stream);
+    /// What comes before a line's tag: the time, which is now, and the stream.
+    fn beginning(&self) -> String {
+        format!("{} {} ", rfc_3339(SystemTime::now()), self.stream)
+    }
+
+    fn line(&mut self, out: &mut Vec<u8>, beginning: &str, tag: u8, rest: &[u8]) {
+        out.extend_from_slice(beginning.as_bytes());
+        out.extend_from_slice(&[tag, b' ']);
         // Given back: most lines arrive in one piece, and this buffer would stay dirty in every monitor.
         out.append(&mut std::mem::take(&mut self.partial));
         out.extend_from_slice(rest);
