@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use super::admin::{AdminService, FILE_DESCRIPTOR_SET};
 use super::check::{Daemon, Look};
 use super::driver;
@@ -37,6 +39,7 @@ pub(super) struct Node {
     networks: Networks,
     core: Core,
     adapter: Adapter,
+    zygote: Arc<Zygote>,
     admin: AdminService,
     streaming: Serving,
     metrics: Option<Scraping>,
@@ -57,8 +60,7 @@ impl Node {
         let core = Core::open(settings, images.clone(), records.clone(), Arc::clone(&zygote))
             .await
             .map_err(AppError::Core)?;
-        ready(Arc::clone(&zygote)).await?;
-        let user_namespaces = user_namespaces(config, &core, Arc::clone(&zygote)).await;
+        let user_namespaces = user_namespaces(config, &core, Arc::clone(&zygote));
         let adapter = Runtime::open(
             Arc::new(core.clone()),
             Arc::new(images.clone()),
@@ -86,7 +88,7 @@ impl Node {
             core: core.clone(),
             images: images.clone(),
             networks: networks.clone(),
-            zygote,
+            zygote: Arc::clone(&zygote),
         };
         let look = Look::new(config, network(config), records.clone(), Some(daemon));
         let (containers, pods) = (core.clone(), adapter.clone());
@@ -102,7 +104,18 @@ impl Node {
             core,
             streaming: streaming.serve(adapter.clone()),
             adapter,
+            zygote,
         })
+    }
+
+    /// Waits for the zygote, which sets itself up while all else is opened and the first calls are served. What needs it
+    /// waits too.
+    pub(super) async fn ready(&self) -> Result<(), AppError> {
+        let zygote = Arc::clone(&self.zygote);
+        let waited = tokio::task::spawn_blocking(move || zygote.wait_until_ready());
+        waited
+            .await
+            .map_or(Ok(()), |waited| waited.map_err(AppError::Zygote))
     }
 
     /// What is served on the socket.
@@ -201,26 +214,21 @@ async fn metrics(config: &Config) -> Result<Option<Scrape>, AppError> {
         .map_err(|source| AppError::Metrics { address, source })
 }
 
-/// Waits for the zygote, which has set itself up while all else was opened.
-async fn ready(zygote: Arc<Zygote>) -> Result<(), AppError> {
-    let waited = tokio::task::spawn_blocking(move || zygote.wait_until_ready());
-    waited
-        .await
-        .map_or(Ok(()), |waited| waited.map_err(AppError::Zygote))
-}
-
-/// Why there can be no pods in user namespaces, if there cannot.
-async fn user_namespaces(config: &Config, core: &Core, zygote: Arc<Zygote>) -> Result<(), String> {
+/// Begins to find out why there can be no pods in user namespaces, if there cannot.
+fn user_namespaces(
+    config: &Config,
+    core: &Core,
+    zygote: Arc<Zygote>,
+) -> impl Future<Output = Result<(), String>> + Send + 'static {
     let places = idmap::Places {
         layers: image_root(&config.state_dir),
         mounts: core.mounts_dir(),
     };
-    let tried = tokio::task::spawn_blocking(move || idmap::probe(&zygote, &places));
-    let found = tried.await.unwrap_or_else(|e| Err(e.to_string()));
-    if let Err(why) = &found {
-        tracing::info!(why, "pods cannot have user namespaces");
-    }
-    found
+    let tried = tokio::task::spawn_blocking(move || {
+        idmap::probe(&zygote, &places)
+            .inspect_err(|why| tracing::info!(why, "pods cannot have user namespaces"))
+    });
+    tried.map(|tried| tried.unwrap_or_else(|e| Err(e.to_string())))
 }
 
 pub(super) fn network(config: &Config) -> cni::Settings {

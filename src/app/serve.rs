@@ -3,7 +3,7 @@
 //! 1. Lock the state directory: a second daemon ends here, before it has touched anything.
 //! 2. Make the runtime directory; start the zygote, while this process has one thread.
 //! 3. Listen to signals; open every part, each with what its predecessor left ([`super::node`]).
-//! 4. Bind the socket, tell the service manager and feed its watchdog, serve.
+//! 4. Bind the socket, feed the service manager's watchdog, serve; tell the manager when the zygote has set itself up.
 //! 5. First SIGTERM or SIGINT: no new calls, finish those under way, write the records, end with success.
 //! 6. Second one: end at once. No more is lost than by a crash, and a crash loses nothing that was answered.
 //!
@@ -93,20 +93,13 @@ async fn in_order(
         None => None,
     };
     let told = shutdown.drain();
-    notify::ready();
     let watchdog = Watchdog::feed(&config.socket);
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        socket = %config.socket.display(),
-        state = %config.state_dir.display(),
-        "ready"
-    );
+    let mut ended = Ok(());
     let served = serve_grpc(listener, node.services(), DRAIN, async {
-        told.await;
+        ended = until_end(config, &node, told).await;
         // From here on the manager has another deadline.
         drop(watchdog);
         notify::stopping();
-        tracing::info!("told to end, finishing the calls under way");
         node.hang_up();
         if let Some(api) = &api {
             api.hang_up();
@@ -122,7 +115,33 @@ async fn in_order(
         traces.stop().await;
     }
     tracing::info!("ended; containers go on");
+    ended?;
     Ok(served?)
+}
+
+/// Tells the service manager once the zygote is there. Returns when the daemon is `told` to end.
+///
+/// # Errors
+/// There is no zygote.
+async fn until_end(config: &Config, node: &Node, told: impl Future<Output = ()>) -> Result<(), AppError> {
+    let ready = async {
+        node.ready().await?;
+        notify::ready();
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            socket = %config.socket.display(),
+            state = %config.state_dir.display(),
+            "ready"
+        );
+        std::future::pending().await
+    };
+    tokio::select! {
+        failed = ready => failed,
+        () = told => {
+            tracing::info!("told to end, finishing the calls under way");
+            Ok(())
+        }
+    }
 }
 
 /// Who may use the socket must be able to reach it; what lies beside it is private by its own mode.

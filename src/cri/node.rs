@@ -62,7 +62,7 @@ where
             );
             info.insert("networkDebtCounts".to_owned(), json!(told).to_string());
         }
-        let user_namespaces = self.sandboxes.user_namespaces();
+        let user_namespaces = self.sandboxes.user_namespaces().await;
         let features = v1::RuntimeHandlerFeatures {
             recursive_read_only_mounts: true,
             user_namespaces,

@@ -247,8 +247,8 @@ where
     }
 
     /// Whether sandboxes can have user namespaces of their own.
-    pub(super) fn user_namespaces(&self) -> bool {
-        self.shared.pinner.user_namespaces().is_ok()
+    pub(super) async fn user_namespaces(&self) -> bool {
+        self.shared.pinner.user_namespaces().await.is_ok()
     }
 
     /// Where a sandbox's files and pins are.

@@ -31,8 +31,8 @@ pub trait Pinner: Send + Sync + 'static {
     /// Says of each whether everything that [`Pinner::pin`] made is still there. A reboot takes all.
     fn hold(&self, all: Vec<Held>) -> impl Future<Output = Vec<bool>> + Send;
 
-    /// Why there can be no sandbox in a user namespace, if there cannot. From memory.
-    fn user_namespaces(&self) -> std::result::Result<(), String>;
+    /// Why there can be no sandbox in a user namespace, if there cannot. Found out once: the first to ask may have to wait.
+    fn user_namespaces(&self) -> impl Future<Output = std::result::Result<(), String>> + Send;
 }
 
 /// What to make.

@@ -13,6 +13,9 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+
 use crate::model::{Error, IdMapping, Result, is_shortage};
 use crate::sys::zygote::{self, Reaper, ReaperRequest, UserPin, Zygote};
 use crate::sys::{mount, namespace, step};
@@ -31,16 +34,19 @@ const REAPER: &str = "reaper.json";
 #[derive(Clone, Debug)]
 pub struct ZygotePinner {
     zygote: Arc<Zygote>,
-    user_namespaces: std::result::Result<(), String>,
+    user_namespaces: Shared<BoxFuture<'static, std::result::Result<(), String>>>,
 }
 
 impl ZygotePinner {
-    /// Makes a pinner that shares the zygote with whoever forks monitors. Whether there can be user namespaces was found
-    /// out before.
-    pub fn new(zygote: Arc<Zygote>, user_namespaces: std::result::Result<(), String>) -> ZygotePinner {
+    /// Makes a pinner that shares the zygote with whoever forks monitors. Whether there can be user namespaces is being
+    /// found out.
+    pub fn new(
+        zygote: Arc<Zygote>,
+        user_namespaces: impl Future<Output = std::result::Result<(), String>> + Send + 'static,
+    ) -> ZygotePinner {
         ZygotePinner {
             zygote,
-            user_namespaces,
+            user_namespaces: user_namespaces.boxed().shared(),
         }
     }
 }
@@ -61,8 +67,8 @@ impl Pinner for ZygotePinner {
         blocking(look).await.unwrap_or(none)
     }
 
-    fn user_namespaces(&self) -> std::result::Result<(), String> {
-        self.user_namespaces.clone()
+    async fn user_namespaces(&self) -> std::result::Result<(), String> {
+        self.user_namespaces.clone().await
     }
 }
 

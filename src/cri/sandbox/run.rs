@@ -69,7 +69,7 @@ where
                     format!("pod sandbox {key}: user namespaces are not supported on this node: {why}");
                 Error::new(model::Kind::Unimplemented, text)
             };
-            self.pinner.user_namespaces().map_err(refused)?;
+            self.pinner.user_namespaces().await.map_err(refused)?;
         }
         // Kept for the sandbox once that is in the registry, and until then by this value.
         let level = self.registry.selinux().give(&mut config.selinux.level);

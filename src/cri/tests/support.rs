@@ -119,7 +119,7 @@ impl Pinner for FakePinner {
             .collect()
     }
 
-    fn user_namespaces(&self) -> std::result::Result<(), String> {
+    async fn user_namespaces(&self) -> std::result::Result<(), String> {
         match self.0.lock().failing.contains("user_namespaces") {
             true => Err("the kernel is too old".to_owned()),
             false => Ok(()),
